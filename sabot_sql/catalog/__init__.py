@@ -1,0 +1,1 @@
+"""Tables: where their rows lie, what is known of them, and how they are cut into splits."""

@@ -1,0 +1,1 @@
+"""The Python client: embedded and over HTTP, with one set of names."""

@@ -1,0 +1,1 @@
+"""The trip of one query: prepare, route, run locally or over the agents."""

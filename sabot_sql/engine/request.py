@@ -1,0 +1,133 @@
+"""What goes into the engine and what comes out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from sabot_sql.errors import SabotError
+from sabot_sql.types import Schema
+
+Route = Literal["auto", "local", "distributed"]
+State = Literal["queued", "planning", "running", "finishing", "finished", "failed", "cancelled", "expired"]
+TERMINAL_STATES = frozenset(("finished", "failed", "cancelled", "expired"))
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """One statement and how to run it.
+
+    Attributes:
+        params: mapping for `$name`, sequence for `$1` / `?`, None for none.
+        threshold: rows from which a query is distributed, or "auto".
+        engine: local engine, or None for the server's default.
+        user: who asked; owns the query.
+    """
+
+    sql: str
+    params: dict[str, Any] | tuple[Any, ...] | None = None
+    route: Route = "auto"
+    threshold: int | Literal["auto"] = "auto"
+    engine: Literal["duckdb", "datafusion"] | None = None
+    timeout_s: float | None = None
+    dialect: str = "duckdb"
+    catalog: str | None = None
+    schema: str | None = None
+    timezone: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    user: str = "anonymous"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a distributed query is."""
+
+    stages: int = 0
+    stages_done: int = 0
+    tasks: int = 0
+    tasks_done: int = 0
+    rows_read: int = 0
+    bytes_shuffled: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """Share of tasks done, 0 to 1."""
+        return self.tasks_done / self.tasks if self.tasks else 0.0
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class QueryResult:
+    """A finished query. `table` has DuckDB's names and Arrow types; `columns` adds the SQL types; `stats` has the keys of
+    the HTTP contract's stats."""
+
+    query_id: str
+    table: pa.Table
+    columns: Schema
+    route: Literal["local", "distributed"]
+    reason: str
+    stats: dict[str, Any]
+    statement_type: str = "SELECT"
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class QueryStatus:
+    """The state of a query at one moment, for `GET /v1/queries/{id}`, `job.status()` and the list of jobs."""
+
+    query_id: str
+    state: State
+    sql: str
+    user: str
+    route: Literal["local", "distributed"] | None = None
+    reason: str = ""
+    durable: bool = False
+    submitted_at: dt.datetime | None = None
+    started_at: dt.datetime | None = None
+    finished_at: dt.datetime | None = None
+    progress: Progress = field(default_factory=Progress)
+    stats: dict[str, Any] = field(default_factory=dict)
+    error: SabotError | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Explanation:
+    """The answer to EXPLAIN: the decision, what it rests on, and the plan as text.
+
+    `stages` is the plan's structure as in `GET …/plan`; empty for the local route.
+    """
+
+    route: Literal["local", "distributed"]
+    reason: str
+    estimate: dict[str, Any]
+    statement_type: str
+    tables: tuple[str, ...]
+    text: str
+    logical: str = ""
+    physical: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """One agent of the pool, as `db.agents()` and `GET /v1/agents` show it."""
+
+    id: str
+    pid: int
+    state: Literal["starting", "alive", "draining", "suspect", "lost", "stopped"]
+    flight_uri: str
+    host: str = "127.0.0.1"
+    incarnation: str = ""
+    slots: int = 1
+    tasks_done: int = 0
+    tasks_failed: int = 0
+    started_at: dt.datetime | None = None

@@ -1,0 +1,239 @@
+"""Bound expressions: typed trees over the columns of one input, referred to by position.
+
+They are made by the binder (from DuckDB's plan), rewritten by rules, rendered back to DuckDB SQL where DuckDB evaluates
+them, and evaluated by kernels where `has_kernel` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sabot_sql.types import BOOLEAN, Lane, SqlType
+
+CompareOp = Literal["=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The input's column at position `index`."""
+
+    index: int
+    type: SqlType
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A constant in physical form.
+
+    value: None for NULL; bool for BOOLEAN; int for integers, DATE (days), TIME and TIMESTAMP (the type's own unit since the
+    epoch) and DECIMAL (unscaled); float for FLOAT and DOUBLE; str for VARCHAR, JSON and UUID. Any other type keeps its SQL
+    text in `sql`, which then stands for the value.
+    """
+
+    value: bool | int | float | str | None
+    type: SqlType
+    sql: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A scalar function or operator by DuckDB's name (`substring`, `+`, `~~`, ...), with its bound return type."""
+
+    name: str
+    args: tuple[Expr, ...]
+    type: SqlType
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """CAST or, with `is_try`, TRY_CAST."""
+
+    arg: Expr
+    type: SqlType
+    is_try: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A comparison of two expressions of one type."""
+
+    op: CompareOp
+    left: Expr
+    right: Expr
+
+    @property
+    def type(self) -> SqlType:
+        return BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """AND or OR of two or more conditions, three-valued."""
+
+    op: Literal["AND", "OR"]
+    args: tuple[Expr, ...]
+
+    @property
+    def type(self) -> SqlType:
+        return BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Three-valued NOT."""
+
+    arg: Expr
+
+    @property
+    def type(self) -> SqlType:
+        return BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """IS NULL or, with `negated`, IS NOT NULL."""
+
+    arg: Expr
+    negated: bool = False
+
+    @property
+    def type(self) -> SqlType:
+        return BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    """IN or NOT IN a list of expressions."""
+
+    arg: Expr
+    items: tuple[Expr, ...]
+    negated: bool = False
+
+    @property
+    def type(self) -> SqlType:
+        return BOOLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Searched CASE: `whens` are (condition, value) pairs."""
+
+    whens: tuple[tuple[Expr, Expr], ...]
+    otherwise: Expr
+    type: SqlType
+
+
+Expr = Ref | Const | Call | Cast | Compare | Logic | Not | IsNull | InList | Case
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The direct operands of `expr`, in order."""
+    match expr:
+        case Ref() | Const():
+            return ()
+        case Call(args=args) | Logic(args=args):
+            return args
+        case Cast(arg=arg) | Not(arg=arg) | IsNull(arg=arg):
+            return (arg,)
+        case Compare(left=left, right=right):
+            return (left, right)
+        case InList(arg=arg, items=items):
+            return (arg, *items)
+        case Case(whens=whens, otherwise=otherwise):
+            return (*(e for pair in whens for e in pair), otherwise)
+
+
+def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
+    """`expr` over other operands; the same object when nothing changed."""
+    if all(a is b for a, b in zip(children(expr), new)):
+        return expr
+    match expr:
+        case Ref() | Const():
+            return expr
+        case Call() | Logic():
+            return replace(expr, args=new)
+        case Cast() | Not() | IsNull():
+            return replace(expr, arg=new[0])
+        case Compare():
+            return replace(expr, left=new[0], right=new[1])
+        case InList():
+            return replace(expr, arg=new[0], items=new[1:])
+        case Case():
+            return replace(expr, whens=tuple(zip(new[0:-1:2], new[1:-1:2])), otherwise=new[-1])
+
+
+def transform(expr: Expr, function: Callable[[Expr], Expr]) -> Expr:
+    """Rewrite bottom-up: operands first, then `function` on the node itself."""
+    return function(with_children(expr, tuple(transform(c, function) for c in children(expr))))
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """`expr` and all that stands under it, parents first."""
+    yield expr
+    for child in children(expr):
+        yield from walk(child)
+
+
+def references(expr: Expr) -> frozenset[int]:
+    """The positions of all input columns that `expr` reads."""
+    return frozenset(e.index for e in walk(expr) if isinstance(e, Ref))
+
+
+def remap(expr: Expr, positions: dict[int, int]) -> Expr:
+    """`expr` with every column position replaced by `positions[position]`."""
+    return transform(expr, lambda e: replace(e, index=positions[e.index]) if isinstance(e, Ref) else e)
+
+
+def conjuncts(expr: Expr) -> tuple[Expr, ...]:
+    """The conditions that a top-level AND joins."""
+    if isinstance(expr, Logic) and expr.op == "AND":
+        return tuple(c for arg in expr.args for c in conjuncts(arg))
+    return (expr,)
+
+
+def conjunction(parts: tuple[Expr, ...]) -> Expr:
+    """AND of `parts`; TRUE for none."""
+    if not parts:
+        return Const(True, BOOLEAN)
+    return parts[0] if len(parts) == 1 else Logic("AND", parts)
+
+
+KERNEL_LANES = frozenset((Lane.INT, Lane.FLOAT))
+
+
+def has_kernel(expr: Expr) -> bool:
+    """Whether kernels evaluate `expr` (`[numba]`); otherwise DuckDB does (`[duckdb]`).
+
+    Kernels know column references of any lane at the top, and below that comparisons, AND, OR, NOT, IS NULL, CASE and the
+    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, over one-word lanes.
+    """
+    if isinstance(expr, Ref):
+        return expr.type.lane is not None
+    return _inner_kernel(expr)
+
+
+def _inner_kernel(expr: Expr) -> bool:
+    match expr:
+        case Ref(type=t):
+            return t.lane in KERNEL_LANES
+        case Const(value=value, type=t, sql=None):
+            return t.lane in KERNEL_LANES and not isinstance(value, str)
+        case Compare(left=left, right=right):
+            return left.type == right.type and _inner_kernel(left) and _inner_kernel(right)
+        case Logic() | Not() | IsNull():
+            return all(map(_inner_kernel, children(expr)))
+        case Case(whens=whens, otherwise=otherwise, type=t):
+            values = (*(value for _, value in whens), otherwise)
+            return t.lane in KERNEL_LANES and all(v.type == t for v in values) and all(map(_inner_kernel, children(expr)))
+        case Call(name="+" | "-" | "*" as name, args=(left, right), type=t):
+            if not (_inner_kernel(left) and _inner_kernel(right)):
+                return False
+            if t.id == "DOUBLE":
+                return left.type == right.type == t
+            both = left.type.id == right.type.id == t.id == "DECIMAL" and t.lane is Lane.INT
+            if name == "*":
+                return both and left.type.scale + right.type.scale == t.scale
+            return both and left.type.scale == right.type.scale == t.scale
+    return False

@@ -1,0 +1,1 @@
+"""The HTTP service (contract in docs/http-api.md)."""
