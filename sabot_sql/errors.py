@@ -127,7 +127,8 @@ class SabotError(Exception):
 class QueryError(SabotError):
     """The user must change the query."""
 
-    code, sqlstate, status, kind, title = "BAD_REQUEST", "42000", 400, "user", "Bad request"
+    code, sqlstate, status, title = "BAD_REQUEST", "42000", 400, "Bad request"
+    kind: ClassVar[Kind] = "user"
 
 
 class ParseError(QueryError):
@@ -151,7 +152,8 @@ class NotSupported(QueryError):
 class ExecutionError(SabotError):
     """A valid query failed while it ran."""
 
-    code, sqlstate, status, kind, title = "EXECUTION_FAILED", "58000", 500, "system", "Query failed"
+    code, sqlstate, status, title = "EXECUTION_FAILED", "58000", 500, "Query failed"
+    kind: ClassVar[Kind] = "system"
 
 
 class AgentLost(ExecutionError):
@@ -163,37 +165,43 @@ class AgentLost(ExecutionError):
 class OutOfMemory(ExecutionError):
     """A memory limit was reached."""
 
-    code, sqlstate, kind, title = "OUT_OF_MEMORY", "53200", "resource", "Out of memory"
+    code, sqlstate, title = "OUT_OF_MEMORY", "53200", "Out of memory"
+    kind: ClassVar[Kind] = "resource"
 
 
 class ReadError(ExecutionError):
     """A data file is missing, changed or corrupt."""
 
-    code, sqlstate, kind, title = "FILE_CORRUPT", "58030", "external", "File cannot be read"
+    code, sqlstate, title = "FILE_CORRUPT", "58030", "File cannot be read"
+    kind: ClassVar[Kind] = "external"
 
 
 class QueryTimeout(ExecutionError):
     """The time limit was reached."""
 
-    code, sqlstate, status, kind, title = "QUERY_TIMEOUT", "57014", 408, "resource", "Query timed out"
+    code, sqlstate, status, title = "QUERY_TIMEOUT", "57014", 408, "Query timed out"
+    kind: ClassVar[Kind] = "resource"
 
 
 class Cancelled(ExecutionError):
     """The query was cancelled."""
 
-    code, sqlstate, status, kind, title = "CANCELLED", "57014", 409, "cancelled", "Query cancelled"
+    code, sqlstate, status, title = "CANCELLED", "57014", 409, "Query cancelled"
+    kind: ClassVar[Kind] = "cancelled"
 
 
 class ServiceError(SabotError):
     """Configuration, connection or overload."""
 
-    code, sqlstate, status, kind, title = "SERVICE_ERROR", "58000", 503, "system", "Service error"
+    code, sqlstate, status, title = "SERVICE_ERROR", "58000", 503, "Service error"
+    kind: ClassVar[Kind] = "system"
 
 
 class ConfigError(ServiceError):
     """A setting is wrong or a resource of the configuration cannot be had."""
 
-    code, sqlstate, status, kind, title = "CONFIG_ERROR", "F0000", 500, "user", "Configuration error"
+    code, sqlstate, status, title = "CONFIG_ERROR", "F0000", 500, "Configuration error"
+    kind: ClassVar[Kind] = "user"
 
 
 class ConnectionFailed(ServiceError):
@@ -205,7 +213,8 @@ class ConnectionFailed(ServiceError):
 class Overloaded(ServiceError):
     """Too many queries at once; try again later."""
 
-    code, sqlstate, status, kind, title = "TOO_MANY_QUERIES", "53300", 429, "resource", "Too many queries"
+    code, sqlstate, status, title = "TOO_MANY_QUERIES", "53300", 429, "Too many queries"
+    kind: ClassVar[Kind] = "resource"
 
 
 class InternalError(SabotError):

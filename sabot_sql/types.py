@@ -291,7 +291,7 @@ class _TypeParser:
 
     def _quoted(self, quote: str) -> str:
         self._expect(quote)
-        out = []
+        out: list[str] = []
         while self.at < len(self.text):
             char = self.text[self.at]
             self.at += 1
