@@ -99,7 +99,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRead:
-    """Read what stage `stage` wrote: the task's partitions of a hash exchange, all of a broadcast or gather.
+    """Read what stage `stage` wrote: the partitions that the task lists for it.
 
     Batches come ordered by (producer task, sequence)."""
 
@@ -117,7 +117,7 @@ class ExchangeRead:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """`num_rows` rows without columns, or no rows of `schema` when num_rows is 0."""
+    """`num_rows` (0 or 1) rows of `schema`; the one row is all NULL."""
 
     num_rows: int
     schema: Schema
@@ -288,7 +288,7 @@ Node = Scan | ExchangeRead | Values | Filter | Project | HashAggregate | HashJoi
 class Exchange:
     """How a stage hands its rows on.
 
-    hash: rows go to `partitions` partitions by the stable hash of the columns `keys`. broadcast: every consumer task reads
+    hash: rows go to `partitions` partitions by the stable hash of the columns `keys` (no keys: all to 0). broadcast: every consumer task reads
     all rows. gather: one consumer task reads all rows, ordered by (task, sequence).
     """
 
@@ -299,11 +299,12 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One piece of a stage: the splits of each scan (by scan_id) and the hash partitions it reads."""
+    """One piece of a stage: the splits of each scan (by scan_id) and, by input stage, the partitions it reads (broadcast
+    and gather have partition 0 only). A scan or an input stage that is not listed gives this task no rows."""
 
     index: int
     splits: dict[int, tuple[Split, ...]] = field(default_factory=dict)
-    partitions: tuple[int, ...] = (0,)
+    partitions: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

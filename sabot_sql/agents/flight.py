@@ -1,0 +1,221 @@
+"""Both ends of the Flight connections: the server an agent has for its life, and the connections to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import flight
+
+from sabot_sql.agents.agent import Agent
+from sabot_sql.agents.blocks import block_path, check_rows, describe, find_partition, map_batches
+from sabot_sql.agents.messages import (
+    AgentReport,
+    BlockTicket,
+    Cancel,
+    Deploy,
+    DropJob,
+    TaskOutcome,
+    decode_outcome,
+    decode_ticket,
+    encode,
+    encode_outcome,
+)
+from sabot_sql.errors import AgentLost, InternalError, SabotError
+from sabot_sql.executor.exchange import BlockFile
+
+CONTROL_TIMEOUT_S = 5.0
+
+
+class _TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
+    """Refuses every call without the pool's token."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._expected = f"Bearer {token}".encode()
+
+    def start_call(self, info: Any, headers: dict[str, list[str]]) -> None:
+        given = headers.get("authorization", [])
+        if len(given) != 1 or not hmac.compare_digest(given[0].encode(), self._expected):
+            raise flight.FlightUnauthenticatedError("a valid bearer token is needed")
+
+
+class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
+    """Serves an agent on a free port of the loopback interface; it listens as soon as it is made."""
+
+    def __init__(self, agent: Agent, host: str = "127.0.0.1") -> None:
+        super().__init__(f"grpc://{host}:0", middleware={"token": _TokenCheck(agent.config.token)})
+        self._agent = agent
+        agent.flight_uri = f"grpc://{host}:{self.port}"
+
+    def do_action(self, context: Any, action: Any) -> Iterator[Any]:
+        body = action.body.to_pybytes() if action.body is not None else b""
+        try:
+            match action.type:
+                case "deploy":
+                    return self._deploy(Deploy.decode(body), context)
+                case "ping":
+                    return iter((encode(self._agent.report()),))
+                case "cancel":
+                    cancel = Cancel(**json.loads(body))
+                    self._agent.cancel(cancel.job_id, cancel.run)
+                case "drop":
+                    self._agent.drop(DropJob(**json.loads(body)).job_id)
+                case other:
+                    raise InternalError(f"an agent knows no action {other!r}")
+        except SabotError as exc:
+            raise to_flight(exc) from exc
+        except Exception as exc:  # the process edge: what came over the wire may be anything
+            raise to_flight(InternalError(f"the agent cannot run {action.type!r}: {type(exc).__name__}: {exc}")) from exc
+        return iter(())
+
+    def _deploy(self, message: Deploy, context: Any) -> Iterator[Any]:
+        for outcome in self._agent.deploy(message, context.is_cancelled):
+            yield flight.Result(encode_outcome(outcome))
+
+    def do_get(self, context: Any, ticket: Any) -> Any:
+        try:
+            wanted = decode_ticket(ticket.ticket)
+            return _stream(_batches_of(wanted, Path(self._agent.config.block_root)))
+        except SabotError as exc:
+            raise to_flight(exc) from exc
+        except (ValueError, TypeError, KeyError) as exc:
+            raise to_flight(InternalError(f"not a block ticket: {exc}")) from exc
+
+
+def _batches_of(wanted: BlockTicket, root: Path) -> list[pa.RecordBatch]:
+    name = (wanted.job_id, wanted.stage_id, wanted.task_index, wanted.attempt)
+    path = str(block_path(root, *name))
+    return map_batches(BlockFile(*name, agent_id="", host="", flight_uri="", path=path, partitions=()), wanted.batches)
+
+
+def _stream(batches: list[pa.RecordBatch]) -> Any:
+    if batches[0].num_columns == 0:  # a table without columns forgets its rows
+        return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(batches[0].schema, batches))
+    return flight.RecordBatchStream(pa.Table.from_batches(batches))
+
+
+def to_flight(error: SabotError) -> Exception:
+    """The error as Flight carries it."""
+    carried: Exception = flight.FlightServerError(error.detail, json.dumps(error.to_problem()).encode())
+    return carried
+
+
+def from_flight(exc: Exception, what: str) -> SabotError:
+    """The error behind a failed call. An agent that is not there, or is another one by now, is AgentLost."""
+    lost = (flight.FlightUnavailableError, flight.FlightTimedOutError, flight.FlightUnauthenticatedError)
+    if isinstance(exc, lost):
+        return AgentLost(f"{what} could not be reached", retryable=True, engine_message=first_line(exc))
+    info = getattr(exc, "extra_info", b"")
+    if info:
+        return SabotError.from_problem(json.loads(info))
+    return InternalError(f"a call to {what} failed: {first_line(exc)}")
+
+
+def first_line(exc: BaseException) -> str:
+    """The first line of an error's text, or its class."""
+    return (str(exc).splitlines() or [type(exc).__name__])[0]
+
+
+class AgentConnection:
+    """A connection to one agent; thread-safe, made on first use.
+
+    Args:
+        what: names the agent in error messages.
+    """
+
+    def __init__(self, uri: str, token: str, what: str) -> None:
+        self.uri = uri
+        self.what = what
+        self._headers = [(b"authorization", f"Bearer {token}".encode())]
+        self._options = flight.FlightCallOptions(headers=self._headers)
+        self._client = flight.FlightClient(uri)
+
+    def deploy(self, message: bytes) -> Iterator[TaskOutcome]:
+        """Run tasks; the outcomes come as they end.
+
+        Raises:
+            AgentLost: the agent cannot be reached, or goes away before all outcomes are there.
+        """
+        for body in self._results("deploy", message, self._options):
+            yield decode_outcome(body)
+
+    def ping(self, timeout_s: float = CONTROL_TIMEOUT_S) -> AgentReport:
+        """Ask the agent how it is."""
+        (body,) = self._call("ping", b"", timeout_s)
+        return AgentReport(**json.loads(body))
+
+    def cancel(self, job_id: str, run: str | None = None) -> None:
+        """Stop the tasks of a run, or of all runs of a job."""
+        self._call("cancel", encode(Cancel(job_id, run)), CONTROL_TIMEOUT_S)
+
+    def drop(self, job_id: str) -> None:
+        """Stop the tasks of a job and remove its blocks."""
+        self._call("drop", encode(DropJob(job_id)), CONTROL_TIMEOUT_S)
+
+    def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
+        """Stream one partition of a block.
+
+        Raises:
+            ReadError: the block is missing or has fewer rows than announced.
+            AgentLost: the agent cannot be reached.
+        """
+        announced = find_partition(block, partition)
+        if announced is None:
+            return
+        ticket = BlockTicket(block.job_id, block.stage_id, block.task_index, block.attempt, announced.batches)
+        rows = 0
+        try:
+            with self._client.do_get(flight.Ticket(encode(ticket)), self._options) as stream:
+                for chunk in stream:
+                    rows += chunk.data.num_rows
+                    yield chunk.data
+        except (pa.ArrowException, OSError) as exc:
+            raise from_flight(exc, f"{self.what}, which has {describe(block)},") from exc
+        check_rows(block, announced, rows)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, action: str, body: bytes, timeout_s: float) -> list[bytes]:
+        return list(self._results(action, body, flight.FlightCallOptions(timeout=timeout_s, headers=self._headers)))
+
+    def _results(self, action: str, body: bytes, options: Any) -> Iterator[bytes]:
+        try:
+            for result in self._client.do_action(flight.Action(action, body), options):
+                yield result.body.to_pybytes()
+        except (pa.ArrowException, OSError) as exc:
+            raise from_flight(exc, self.what) from exc
+
+
+class FlightBlockReader:
+    """Streams blocks from the agents that have them; keeps one connection an agent."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._connections: dict[str, AgentConnection] = {}
+        self._lock = threading.Lock()
+
+    def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
+        """The batches of one partition in sequence."""
+        if find_partition(block, partition) is None:
+            return iter(())
+        with self._lock:
+            connection = self._connections.get(block.flight_uri)
+            if connection is None:
+                connection = AgentConnection(block.flight_uri, self._token, f"agent {block.agent_id}")
+                self._connections[block.flight_uri] = connection
+        return connection.read(block, partition)
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._connections.values():
+                with contextlib.suppress(pa.ArrowException):
+                    connection.close()
+            self._connections.clear()

@@ -1,0 +1,224 @@
+"""One run of a stage: the scheduler's instructions carried out over Flight."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from sabot_sql.agents.blocks import host_name
+from sabot_sql.agents.calls import CallThreads
+from sabot_sql.agents.members import Members
+from sabot_sql.agents.messages import Deploy, Inputs, StagePlan, TaskDone, TaskFailed
+from sabot_sql.agents.scheduler import (
+    AgentDown,
+    DeployTasks,
+    Event,
+    Fail,
+    Finish,
+    Instruction,
+    StageScheduler,
+    TaskEnded,
+    no_agents_left,
+)
+from sabot_sql.errors import AgentLost, Cancelled, InternalError, QueryTimeout, SabotError
+from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.task import TaskResult
+from sabot_sql.planner.physical import Session, Stage
+
+POLL_S = 0.02
+REREAD_PAUSE_S = 0.05  # before a task reads again from an agent that went away: its replacement is up by then
+
+OnTask = Callable[[TaskResult], None]
+
+
+class StageRun:
+    """Runs the tasks of one stage on the agents that are there.
+
+    Args:
+        deadline_s: `time.monotonic()` at which the run ends, or None.
+        cancel: ends the run when set.
+        on_task: called in the caller's thread for each task that is done.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        calls: CallThreads,
+        job_id: str,
+        stage: Stage,
+        inputs: dict[int, list[BlockFile]],
+        session: Session,
+        memory_bytes: int,
+        morsel_bytes: int,
+        deadline_s: float | None,
+        cancel: threading.Event,
+        on_task: OnTask | None,
+    ) -> None:
+        self.job_id = job_id
+        self._members = members
+        self._calls = calls
+        self._tasks = {t.index: t for t in stage.tasks}
+        self._plan = StagePlan(
+            job_id=job_id,
+            run=uuid.uuid4().hex,
+            stage=replace(stage, tasks=()),
+            inputs={s: tuple(blocks) for s, blocks in inputs.items()},
+            session=session,
+            memory_bytes=memory_bytes,
+            morsel_bytes=morsel_bytes,
+        )
+        self._encoded: tuple[dict[str, str], bytes] | None = None
+        self._deadline_s = deadline_s
+        self._cancel = cancel
+        self._on_task = on_task
+        self._events: queue.SimpleQueue[Event | SabotError] = queue.SimpleQueue()
+        self._deployed: set[tuple[str, str]] = set()
+        self._ended = threading.Event()
+
+    def abort(self, error: SabotError) -> None:
+        """End the run with `error`; from any thread."""
+        self._events.put(error)
+
+    def run(self) -> list[TaskResult]:
+        """Run all tasks; the results are in the order of the tasks.
+
+        Raises:
+            Cancelled, QueryTimeout: the run was ended from outside.
+            AgentLost: a task was lost too often, or no agent is left.
+            SabotError: what a task failed with.
+        """
+        self._members.listen(self._events.put)
+        done = False
+        try:
+            scheduler = StageScheduler(tuple(self._tasks), self._members.wait(self._check))
+            results = self._drive(scheduler)
+            done = True
+            return results
+        finally:
+            self._ended.set()
+            self._members.unlisten(self._events.put)
+            if not done:
+                self._cancel_deployed()
+
+    def _drive(self, scheduler: StageScheduler) -> list[TaskResult]:
+        instructions = scheduler.start()
+        waiting_since: float | None = None
+        while True:
+            for instruction in instructions:
+                match instruction:
+                    case DeployTasks():
+                        self._deploy(instruction)
+                    case Finish(results=results):
+                        return [as_result(r) for r in results]
+                    case Fail(error=error):
+                        raise error
+            event = self._next_event()
+            instructions = self._handle(scheduler, event) if event is not None else []
+            if not scheduler.waiting:
+                waiting_since = None
+            elif waiting_since is None:
+                waiting_since = time.monotonic()
+            elif time.monotonic() - waiting_since > self._members.start_timeout_s:
+                instructions = [no_agents_left(self._members.start_timeout_s)]
+
+    def _handle(self, scheduler: StageScheduler, event: Event) -> list[Instruction]:
+        if isinstance(event, TaskEnded):
+            if isinstance(event.outcome, TaskDone) and self._on_task is not None:
+                self._on_task(as_result(event.outcome))
+            if isinstance(event.outcome, TaskFailed) and isinstance(event.outcome.error, AgentLost):
+                time.sleep(REREAD_PAUSE_S)
+        return scheduler.handle(event)
+
+    def _next_event(self) -> Event | None:
+        try:
+            event = self._events.get(timeout=POLL_S)
+        except queue.Empty:
+            event = None
+        if isinstance(event, SabotError):
+            raise event
+        self._check()
+        return event
+
+    def _check(self) -> None:
+        if self._cancel.is_set():
+            raise Cancelled("the query was cancelled")
+        if self._deadline_s is not None and time.monotonic() > self._deadline_s:
+            raise QueryTimeout("the query ran into its time limit")
+
+    def _deploy(self, instruction: DeployTasks) -> None:
+        agent = (instruction.agent_id, instruction.incarnation)
+        self._deployed.add(agent)
+        timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+        tasks = tuple(self._tasks[index] for index, _ in instruction.tasks)
+        attempts = tuple(attempt for _, attempt in instruction.tasks)
+        message = Deploy(self._encode_plan(), tasks, attempts, timeout_s).encode()
+        self._calls.submit(functools.partial(self._follow, agent, message, dict(instruction.tasks)))
+
+    def _encode_plan(self) -> bytes:
+        """The plan with the addresses that its input blocks have now; encoded again only when agents have changed."""
+        uris = self._members.uris()
+        if self._encoded is None or self._encoded[0] != uris:
+            inputs: Inputs = {
+                stage: tuple(readdress(b, uris) for b in blocks) for stage, blocks in self._plan.inputs.items()
+            }
+            self._encoded = uris, replace(self._plan, inputs=inputs).encode()
+        return self._encoded[1]
+
+    def _follow(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> None:
+        """Deploy on one agent and turn its answers into events; runs in a call thread until the last task has ended."""
+        try:
+            connection = self._members.connection(*agent)
+            if connection is None:
+                self._events.put(AgentDown(*agent, "it went away before the call"))
+                return
+            if self._ended.is_set():
+                return
+            for outcome in connection.deploy(message):
+                missing.pop(outcome.index, None)
+                self._events.put(TaskEnded(*agent, outcome))
+            if missing:
+                self._events.put(AgentDown(*agent, "it ended its answer too early"))
+        except AgentLost as exc:
+            self._members.report_lost(*agent, exc.engine_message or exc.detail)
+            self._events.put(AgentDown(*agent, exc.engine_message or exc.detail))
+        except SabotError as exc:
+            self._fail_all(agent, missing, exc)
+        except Exception as exc:  # the edge of a thread: the run must end, whatever happened
+            self._fail_all(agent, missing, InternalError(f"a deployment failed: {type(exc).__name__}: {exc}"))
+
+    def _fail_all(self, agent: tuple[str, str], missing: dict[int, int], error: SabotError) -> None:
+        for index, attempt in missing.items():
+            self._events.put(TaskEnded(*agent, TaskFailed(index, attempt, error.to_problem())))
+
+    def _cancel_deployed(self) -> None:
+        """Tell the agents, without waiting for any of them: one may be gone or stopped."""
+        for agent in self._deployed:
+            connection = self._members.connection(*agent)
+            if connection is not None:
+                self._calls.submit(functools.partial(_quietly, connection.cancel, self.job_id, self._plan.run))
+
+
+def _quietly(call: Callable[..., None], *args: object) -> None:
+    """Call an agent that may be gone by now, which then is as good."""
+    try:
+        call(*args)
+    except AgentLost:
+        return
+
+
+def readdress(block: BlockFile, uris: dict[str, str]) -> BlockFile:
+    """The block with an address that answers: its agent's present one, or, because a block of this machine is a file that
+    outlives its agent, that of another agent here."""
+    if block.host != host_name() or block.flight_uri in uris.values() or not uris:
+        return block
+    return replace(block, flight_uri=uris.get(block.agent_id) or next(iter(uris.values())))
+
+
+def as_result(done: TaskDone) -> TaskResult:
+    """The task's result as the executor gave it."""
+    return TaskResult(done.block, done.stats, done.peak_memory_bytes)

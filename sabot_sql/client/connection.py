@@ -1,0 +1,278 @@
+"""Connections: one class for the engine in this process and for a server."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sabot_sql.client.job import Job
+from sabot_sql.client.parameters import normalize_params
+from sabot_sql.client.record import Record
+from sabot_sql.client.result import Result
+from sabot_sql.client.service import Service
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryStatus, Route
+from sabot_sql.errors import ConfigError, QueryError, ServiceError
+
+ParamsArgument = Mapping[str, Any] | Sequence[Any] | None
+Threshold = int | Literal["auto"]
+LocalEngine = Literal["duckdb", "datafusion"]
+
+ROUTES = ("auto", "local", "distributed")
+ENGINES = ("duckdb", "datafusion")
+
+
+def connect(
+    url: str = "embedded:",
+    *,
+    data: Any = None,
+    num_local_agents: int | None = None,
+    state_dir: str | Path | None = None,
+    db_path: str | Path | None = None,
+    threshold: Threshold = "auto",
+    engine: LocalEngine | None = None,
+    threads: int | None = None,
+    api_key: str | None = None,
+    allow_insecure: bool = False,
+    ca_file: str | None = None,
+) -> Connection:
+    """Opens a connection.
+
+    Args:
+        url: `embedded:` for an engine in this process, `embedded:///folder` for one that keeps its jobs there, or the
+            http address of a server.
+        data: (embedded) a folder, a dict name -> source, or a DuckDB file.
+        num_local_agents: (embedded) agent processes for distributed queries; 2 by default.
+        state_dir, db_path: (embedded) folder that keeps jobs beyond this process.
+        threshold: rows from which a query is distributed, for queries that do not say; the server's own by default.
+        engine: local engine, for queries that do not say.
+        threads: (embedded) threads of the local engine.
+        api_key: (server) bearer token; `$SABOT_API_KEY` by default.
+        allow_insecure: (server) send it over plain http to another host too.
+        ca_file: (server) certificates to trust instead of the system's.
+
+    Raises:
+        ConfigError: an argument is wrong or does not fit the url.
+    """
+    if engine is not None:
+        _one_of("engine", engine, ENGINES)
+    if url.startswith("embedded:"):
+        if api_key is not None:
+            raise ConfigError("api_key is for a server; the engine in this process asks for none")
+        from sabot_sql.client.embedded import open_embedded
+
+        agents = 2 if num_local_agents is None else num_local_agents
+        service: Service = open_embedded(url, data, agents, state_dir, db_path, threshold, engine or "duckdb", threads)
+        return Connection(service, url)
+    given = {"data": data, "num_local_agents": num_local_agents, "state_dir": state_dir, "db_path": db_path, "threads": threads}
+    if named := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(f"{named[0]} is for an engine in this process; {url} has its own")
+    from sabot_sql.client.channel import Channel
+    from sabot_sql.client.remote import RemoteService
+
+    key = api_key if api_key is not None else os.environ.get("SABOT_API_KEY")
+    return Connection(RemoteService(Channel(url, key, allow_insecure, ca_file)), url, threshold=threshold, engine=engine)
+
+
+class Connection:
+    """Runs SQL. May be used from several threads at once; a context manager that closes at its end."""
+
+    def __init__(self, service: Service, url: str, threshold: Threshold = "auto", engine: LocalEngine | None = None) -> None:
+        self.url = url
+        self._service = service
+        self._threshold = threshold
+        self._engine = engine
+        self._closed = False
+
+    def execute_sql(
+        self,
+        sql: str,
+        params: ParamsArgument = None,
+        *,
+        route: Route = "auto",
+        threshold: Threshold | None = None,
+        engine: LocalEngine | None = None,
+        timeout_s: float | None = None,
+        dialect: str = "duckdb",
+        catalog: str | None = None,
+        schema: str | None = None,
+        timezone: str | None = None,
+        row_limit: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Result:
+        """Runs one statement and returns its whole answer.
+
+        Args:
+            params: mapping for `$name`, sequence for `$1` and `?`.
+            route: `auto` lets the engine choose.
+            threshold: rows from which `auto` distributes, or "auto".
+            timeout_s: the query is stopped after that.
+            row_limit: at most so many rows of the answer; `result.truncated` says whether there were more.
+            progress: called now and then while a distributed query runs.
+
+        Raises:
+            SabotError: the class says who must act, `code` what it is.
+        """
+        options = (route, threshold, engine, timeout_s, dialect, catalog, schema, timezone, tags, idempotency_key)
+        request = self.request(sql, params, *options)
+        if row_limit is not None and row_limit < 0:
+            raise QueryError(f"row_limit is {row_limit}; it cannot be negative", code="INVALID_PARAMETER")
+        return self.run(request, progress, row_limit=row_limit)
+
+    def request(
+        self,
+        sql: str,
+        params: ParamsArgument = None,
+        route: Route = "auto",
+        threshold: Threshold | None = None,
+        engine: LocalEngine | None = None,
+        timeout_s: float | None = None,
+        dialect: str = "duckdb",
+        catalog: str | None = None,
+        schema: str | None = None,
+        timezone: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> QueryRequest:
+        """The checked request behind the arguments of `execute_sql`."""
+        if not isinstance(sql, str):
+            raise QueryError(f"sql is a {type(sql).__name__}, not a string")
+        _one_of("route", route, ROUTES)
+        if engine is not None:
+            _one_of("engine", engine, ENGINES)
+        rows = self._threshold if threshold is None else threshold
+        if rows != "auto" and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
+            raise QueryError(f'threshold is {rows!r}; give a number of rows from 0 up, or "auto"', code="INVALID_PARAMETER")
+        if timeout_s is not None and not timeout_s > 0:
+            raise QueryError(f"timeout_s is {timeout_s!r}; it must be above 0", code="INVALID_PARAMETER")
+        if self._closed:
+            raise ServiceError("this connection is closed", hint="open another with connect()")
+        return QueryRequest(
+            sql=sql, params=normalize_params(params), route=route, threshold=rows, engine=engine or self._engine,
+            timeout_s=timeout_s, dialect=dialect, catalog=catalog, schema=schema, timezone=timezone,
+            tags={str(k): str(v) for k, v in (tags or {}).items()}, idempotency_key=idempotency_key,
+        )  # fmt: skip
+
+    def run(
+        self,
+        request: QueryRequest,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+        row_limit: int | None = None,
+    ) -> Result:
+        """As `execute_sql`, for a request that stands; setting `cancel` from another thread cancels it."""
+        return Result(self._service.execute(request, progress, cancel), row_limit)
+
+    def submit(
+        self,
+        sql: str,
+        params: ParamsArgument = None,
+        *,
+        route: Route = "auto",
+        threshold: Threshold | None = None,
+        engine: LocalEngine | None = None,
+        timeout_s: float | None = None,
+        dialect: str = "duckdb",
+        catalog: str | None = None,
+        schema: str | None = None,
+        timezone: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Starts a statement in the background; arguments as in `execute_sql`."""
+        options = (route, threshold, engine, timeout_s, dialect, catalog, schema, timezone, tags, idempotency_key)
+        return Job(self._service, self._service.submit(self.request(sql, params, *options)).query_id)
+
+    def submit_jobs_batch(self, statements: Iterable[str], **options: Any) -> list[Job]:
+        """Starts each of `statements` in the background; `options` are those of `submit`, for all of them."""
+        return [self.submit(sql, **options) for sql in statements]
+
+    def job(self, query_id: str) -> Job:
+        """The job of that id; QUERY_NOT_FOUND when there is none."""
+        return Job(self._open(), self._service.status(query_id).query_id)
+
+    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+        """The last `limit` queries, newest first."""
+        return self._open().list_jobs(state, user, limit)
+
+    def explain(
+        self,
+        sql: str,
+        params: ParamsArgument = None,
+        *,
+        analyze: bool = False,
+        route: Route = "auto",
+        threshold: Threshold | None = None,
+        engine: LocalEngine | None = None,
+        dialect: str = "duckdb",
+        catalog: str | None = None,
+        schema: str | None = None,
+        timezone: str | None = None,
+    ) -> Explanation:
+        """Where the statement would run, why, and its plan; with `analyze` it is run and the plan has figures."""
+        request = self.request(sql, params, route, threshold, engine, None, dialect, catalog, schema, timezone)
+        return self._service.explain(request, analyze)
+
+    def tables(self) -> list[Record]:
+        """The tables: mappings with name, rows, bytes, format, location, ..."""
+        return self._open().tables()
+
+    def table(self, name: str) -> Record:
+        """One table, with its columns and what is known of their values."""
+        return self._open().table(name)
+
+    def register(self, name: str, source: Any, replace: bool = False) -> None:
+        """Makes `source` (folder, path, glob, URL, Arrow table or DataFrame) the table `name`."""
+        self._open().register(name, source, replace)
+
+    def unregister(self, name: str) -> None:
+        """Takes the table `name` out of the catalog; its files stay."""
+        self._open().unregister(name)
+
+    def agents(self) -> list[Record]:
+        """The agents: mappings with id, pid, state, flight_uri, ..."""
+        return self._open().agents()
+
+    def info(self) -> dict[str, Any]:
+        """Versions, formats and limits of the engine."""
+        return self._open().info()
+
+    def _open(self) -> Service:
+        if self._closed:
+            raise ServiceError("this connection is closed", hint="open another with connect()")
+        return self._service
+
+    def close(self) -> None:
+        """Closes the connection, and the engine behind an embedded one. Closing twice does no harm."""
+        if not self._closed:
+            self._closed = True
+            self._service.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.url}{' (closed)' if self._closed else ''}>"
+
+
+def execute_sql(sql: str, params: ParamsArgument = None, *, data: Any = None, url: str | None = None, **options: Any) -> Result:
+    """Runs one statement on a connection of its own: to `url` or `$SABOT_URL`, else in this process over `data`.
+
+    Args:
+        options: those of `Connection.execute_sql`.
+    """
+    address = url or (os.environ.get("SABOT_URL") if data is None else None)
+    with connect(address) if address else connect(data={} if data is None else data) as db:
+        return db.execute_sql(sql, params, **options)
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise QueryError(f"{name} is {value!r}; it is one of {', '.join(allowed)}", code="INVALID_PARAMETER")

@@ -1,0 +1,263 @@
+"""The JSON objects of the HTTP contract, in both directions: the server writes them, the client reads them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pyarrow as pa
+
+from sabot_sql.catalog.table import Table
+from sabot_sql.client.json_values import json_values
+from sabot_sql.engine.request import TERMINAL_STATES, AgentInfo, Explanation, Progress, QueryResult, QueryStatus
+from sabot_sql.errors import SabotError
+from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
+
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+PROBLEM = "application/problem+json"
+QUERY_METADATA = b"sabot.query"  # key of the schema metadata of an Arrow answer
+CATALOG, SCHEMA = "memory", "main"  # what DuckDB calls them in a bare connection
+
+ARROW_NAMES = {pa.string(): "string", pa.float64(): "double", pa.float32(): "float"}
+
+
+def columns_to_json(columns: Schema, schema: pa.Schema) -> list[dict[str, Any]]:
+    """The `columns` of an answer: name, Arrow type, SQL type."""
+    return [
+        {"name": f.name, "type": ARROW_NAMES.get(f.type) or str(f.type), "sql_type": str(c.type), "nullable": f.nullable}
+        for c, f in zip(columns, schema)
+    ]
+
+
+def columns_from_json(columns: list[dict[str, Any]]) -> Schema:
+    """The columns that `columns_to_json` wrote."""
+    return tuple(Field(c["name"], _sql_type(c.get("sql_type") or "VARCHAR")) for c in columns)
+
+
+def _sql_type(text: str) -> SqlType:
+    try:
+        return parse_type(text)
+    except ValueError:
+        return SqlType(text)
+
+
+def result_to_json(result: QueryResult) -> dict[str, Any]:
+    """A finished query without its rows: the object of `POST /v1/sql`, and the metadata of an Arrow answer."""
+    return {
+        "query_id": result.query_id,
+        "state": "finished",
+        "route": result.route,
+        "columns": columns_to_json(result.columns, result.table.schema),
+        "row_count": result.table.num_rows,
+        "truncated": False,
+        "rows_affected": None,
+        "statement_type": result.statement_type,
+        "reason": result.reason,
+        "stats": result.stats,
+        "warnings": result.warnings,
+    }
+
+
+def result_from_json(meta: dict[str, Any], table: pa.Table) -> QueryResult:
+    """The finished query that `result_to_json` and its table describe."""
+    return QueryResult(
+        query_id=str(meta.get("query_id") or ""),
+        table=table,
+        columns=columns_from_json(meta.get("columns") or []),
+        route=meta.get("route") or "local",
+        reason=str(meta.get("reason") or ""),
+        stats=meta.get("stats") or {},
+        statement_type=str(meta.get("statement_type") or "SELECT"),
+        warnings=list(meta.get("warnings") or []),
+    )
+
+
+def status_to_json(status: QueryStatus) -> dict[str, Any]:
+    """The status object of `GET /v1/queries/{id}` and of a 202."""
+    url = f"/v1/queries/{status.query_id}"
+    links = {"self": url, "cancel": f"{url}/cancel"}
+    if status.state == "finished":
+        links["result"] = f"{url}/result"
+    return {
+        "query_id": status.query_id,
+        "state": status.state,
+        "route": status.route,
+        "reason": status.reason,
+        "durable": status.durable,
+        "sql": status.sql,
+        "user": status.user,
+        "submitted_at": _time_to_json(status.submitted_at),
+        "started_at": _time_to_json(status.started_at),
+        "finished_at": _time_to_json(status.finished_at),
+        "progress": progress_to_json(status.progress, status.state == "finished"),
+        "stats": status.stats,
+        "error": status.error.to_problem() if status.error else None,
+        "tags": status.tags,
+        "links": links,
+    }
+
+
+def status_from_json(data: dict[str, Any]) -> QueryStatus:
+    """The status that `status_to_json` wrote."""
+    error = data.get("error")
+    return QueryStatus(
+        query_id=str(data["query_id"]),
+        state=data["state"],
+        sql=str(data.get("sql") or ""),
+        user=str(data.get("user") or ""),
+        route=data.get("route"),
+        reason=str(data.get("reason") or ""),
+        durable=bool(data.get("durable")),
+        submitted_at=_time_from_json(data.get("submitted_at")),
+        started_at=_time_from_json(data.get("started_at")),
+        finished_at=_time_from_json(data.get("finished_at")),
+        progress=progress_from_json(data.get("progress") or {}),
+        stats=data.get("stats") or {},
+        error=error_from_json(error, data.get("sql")) if error else None,
+        tags=data.get("tags") or {},
+    )
+
+
+def progress_to_json(progress: Progress, finished: bool = False) -> dict[str, Any]:
+    """The `progress` of a status; a finished query is all done, whether it had tasks or not."""
+    return {
+        "fraction": 1.0 if finished else round(progress.fraction, 4),
+        "stages": progress.stages,
+        "stages_done": progress.stages_done,
+        "tasks": progress.tasks,
+        "tasks_done": progress.tasks_done,
+        "rows_read": progress.rows_read,
+        "bytes_shuffled": progress.bytes_shuffled,
+    }
+
+
+def progress_from_json(data: dict[str, Any]) -> Progress:
+    """The progress that `progress_to_json` wrote."""
+    names = ("stages", "stages_done", "tasks", "tasks_done", "rows_read", "bytes_shuffled")
+    return Progress(**{name: int(data.get(name) or 0) for name in names})
+
+
+def error_from_json(problem: dict[str, Any], sql: str | None = None) -> SabotError:
+    """The error of a problem object, of which every field may be missing or of a newer version."""
+    position = problem.get("position")
+    if isinstance(position, dict) and isinstance(position.get("line"), int) and isinstance(position.get("column"), int):
+        known = {k: position[k] for k in ("line", "column", "offset", "length") if isinstance(position.get(k), int)}
+    else:
+        known = None
+    return SabotError.from_problem({**problem, "position": known}, sql)
+
+
+def explanation_to_json(found: Explanation) -> dict[str, Any]:
+    """The answer of `POST /v1/explain`."""
+    return {
+        "route": found.route,
+        "reason": found.reason,
+        "estimate": found.estimate,
+        "statement_type": found.statement_type,
+        "tables": list(found.tables),
+        "text": found.text,
+        "logical": found.logical,
+        "physical": found.physical,
+        "stages": found.stages,
+        "warnings": found.warnings,
+    }
+
+
+def explanation_from_json(data: dict[str, Any]) -> Explanation:
+    """The explanation that `explanation_to_json` wrote."""
+    return Explanation(
+        route=data.get("route") or "local",
+        reason=str(data.get("reason") or ""),
+        estimate=data.get("estimate") or {},
+        statement_type=str(data.get("statement_type") or ""),
+        tables=tuple(data.get("tables") or ()),
+        text=str(data.get("text") or ""),
+        logical=str(data.get("logical") or ""),
+        physical=str(data.get("physical") or ""),
+        stages=list(data.get("stages") or []),
+        warnings=list(data.get("warnings") or []),
+    )
+
+
+def table_to_json(table: Table, columns: bool = False) -> dict[str, Any]:
+    """One row of `GET /v1/tables`; with its columns as in `GET /v1/tables/{c}/{s}/{t}`."""
+    statistics = table.statistics
+    found: dict[str, Any] = {
+        "catalog": CATALOG,
+        "schema": SCHEMA,
+        "name": table.name,
+        "kind": "external",
+        "format": table.scan.kind,
+        "rows": statistics.rows,
+        "bytes": statistics.size_bytes,
+        "row_count_kind": statistics.confidence,
+        "files": len(table.scan.files),
+        "location": table.location,
+        "partitions": list(table.scan.hive),
+        "skipped": list(table.skipped),
+    }
+    if columns:
+        found["columns"] = [_table_column(table, field) for field in table.schema]
+    return found
+
+
+def _table_column(table: Table, field: Field) -> dict[str, Any]:
+    known = table.statistics.columns.get(field.name)
+    return {
+        "name": field.name,
+        "type": _arrow_name(field.type),
+        "sql_type": str(field.type),
+        "nullable": True,
+        "comment": None,
+        "ndv": known.distinct_count if known else None,
+        "min": _bound(known.min) if known else None,
+        "max": _bound(known.max) if known else None,
+        "null_count": known.null_count if known else None,
+    }
+
+
+def _arrow_name(sql_type: SqlType) -> str:
+    try:
+        arrow = arrow_type(sql_type)
+    except SabotError:
+        return "opaque"
+    return ARROW_NAMES.get(arrow) or str(arrow)
+
+
+def _bound(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return json_values(pa.array([value]))[0]
+
+
+def agent_to_json(agent: AgentInfo) -> dict[str, Any]:
+    """One row of `GET /v1/agents`."""
+    return {
+        "id": agent.id,
+        "state": agent.state,
+        "pid": agent.pid,
+        "host": agent.host,
+        "flight_uri": agent.flight_uri,
+        "incarnation": agent.incarnation,
+        "slots": agent.slots,
+        "tasks_done": agent.tasks_done,
+        "tasks_failed": agent.tasks_failed,
+        "started_at": _time_to_json(agent.started_at),
+    }
+
+
+def is_terminal(status: QueryStatus) -> bool:
+    """Whether the query has ended, well or not."""
+    return status.state in TERMINAL_STATES
+
+
+def _time_to_json(moment: dt.datetime | None) -> str | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return moment.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _time_from_json(text: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(text) if text else None

@@ -1,0 +1,125 @@
+"""The engine in this process as a connection sees it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sabot_sql.client.contract import agent_to_json, table_to_json
+from sabot_sql.client.record import Record
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus
+from sabot_sql.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sabot_sql.config import Settings
+    from sabot_sql.jobs.manager import JobManager
+
+Threshold = int | Literal["auto"]
+LocalEngine = Literal["duckdb", "datafusion"]
+
+
+class EmbeddedService:
+    """A `JobManager`, with tables and agents as the HTTP contract writes them."""
+
+    def __init__(self, manager: JobManager) -> None:
+        self.manager = manager
+
+    def execute(
+        self, request: QueryRequest, progress: ProgressCallback | None = None, cancel: threading.Event | None = None
+    ) -> QueryResult:
+        stop = cancel or threading.Event()
+        try:
+            return self.manager.execute(request, progress, stop)
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+
+    def submit(self, request: QueryRequest) -> QueryStatus:
+        return self.manager.submit(request)
+
+    def status(self, query_id: str, wait_s: float = 0) -> QueryStatus:
+        return self.manager.status(query_id, wait_s)
+
+    def result(self, query_id: str) -> QueryResult:
+        return self.manager.result(query_id)
+
+    def cancel(self, query_id: str) -> QueryStatus:
+        return self.manager.cancel(query_id)
+
+    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+        return self.manager.list(state, user, limit)
+
+    def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
+        return self.manager.explain(request, analyze)
+
+    def tables(self) -> list[Record]:
+        return [Record(table_to_json(table)) for table in self.manager.tables()]
+
+    def table(self, name: str) -> Record:
+        return Record(table_to_json(self.manager.table(name), columns=True))
+
+    def register(self, name: str, source: Any, replace: bool = False) -> None:
+        self.manager.register(name, source, replace)
+
+    def unregister(self, name: str) -> None:
+        self.manager.unregister(name)
+
+    def agents(self) -> list[Record]:
+        return [Record(agent_to_json(agent)) for agent in self.manager.agents()]
+
+    def info(self) -> dict[str, Any]:
+        return self.manager.info()
+
+    def close(self) -> None:
+        self.manager.close()
+
+
+def open_embedded(
+    url: str,
+    data: Any,
+    num_local_agents: int,
+    state_dir: str | Path | None,
+    db_path: str | Path | None,
+    threshold: Threshold,
+    engine: LocalEngine,
+    threads: int | None,
+) -> EmbeddedService:
+    """Starts an engine in this process.
+
+    Args:
+        url: `embedded:`, or `embedded:///folder` which is a `state_dir`.
+        state_dir, db_path: folder that keeps jobs and results beyond this process; only one of the three may be given.
+    """
+    try:
+        from sabot_sql.jobs.manager import JobManager
+    except ImportError as exc:
+        raise ConfigError(
+            f"the engine cannot run in this process: {exc.name} is not installed",
+            hint="pip install 'sabot-sql[server]', or connect to a server by its http:// address",
+        ) from exc
+    folders = [str(f) for f in (url.removeprefix("embedded:").removeprefix("//"), state_dir, db_path) if f]
+    if len(folders) > 1:
+        raise ConfigError(f"the state folder is given twice: {' and '.join(folders)}; give one of url, state_dir, db_path")
+    manager = JobManager(embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads), data)
+    try:
+        manager.start()
+    except BaseException:
+        manager.close()
+        raise
+    return EmbeddedService(manager)
+
+
+def embedded_settings(
+    state_dir: str | None, num_local_agents: int, threshold: Threshold, engine: LocalEngine, threads: int | None
+) -> Settings:
+    """The settings behind the arguments of `connect`."""
+    from sabot_sql.config import AgentSettings, LocalSettings, Settings
+
+    if num_local_agents < 0:
+        raise ConfigError(f"num_local_agents is {num_local_agents}; it cannot be negative")
+    if threshold != "auto" and (isinstance(threshold, bool) or not isinstance(threshold, int) or threshold < 0):
+        raise ConfigError(f'threshold is {threshold!r}; give a number of rows from 0 up, or "auto"')
+    local = LocalSettings(engine=engine, threads=threads) if threads else LocalSettings(engine=engine)
+    folder = Path(state_dir).expanduser() if state_dir else None
+    return Settings(state_dir=folder, threshold=threshold, local=local, agents=AgentSettings(count=num_local_agents))

@@ -1,0 +1,296 @@
+"""The running state of aggregates, a value for each group; arrays grow with the number of groups."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from sabot_sql.errors import QueryError
+from sabot_sql.executor.columns import NO_FLAGS, Array, Column
+from sabot_sql.executor.kernels import aggregates, wide
+from sabot_sql.types import Lane
+
+INT64_MAX = np.iinfo(np.int64).max
+UINT64_MAX = np.iinfo(np.uint64).max
+
+
+class Accumulator(Protocol):
+    """What holds one value for each group."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def resize(self, num_groups: int) -> None:
+        """Have room for `num_groups` groups; new ones are empty."""
+        ...
+
+    def absorb(self, groups: Array, other: Any) -> None:
+        """Take over another accumulator of the same kind, whose group g is groups[g] (int64[...]) here."""
+        ...
+
+
+def grown(array: Array, num_groups: int, fill: Any) -> Array:
+    """`array` with room for `num_groups` values, new ones being `fill`."""
+    if len(array) >= num_groups:
+        return array
+    larger = np.full(max(num_groups, 2 * len(array)), fill, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+class RowCount:
+    """Rows of each group."""
+
+    def __init__(self) -> None:
+        self.totals = np.zeros(0, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.totals.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.totals = grown(self.totals, num_groups, 0)
+
+    def update(self, groups: Array | None, num_rows: int) -> None:
+        if groups is None:
+            self.totals[0] += num_rows
+        else:
+            aggregates.count_rows(groups, self.totals)
+
+    def absorb(self, groups: Array, other: RowCount) -> None:
+        aggregates.add_counts(groups, other.totals, 1, self.totals)
+
+
+class Count:
+    """Rows of each group with a value: all of its rows less those without one, which are few or none."""
+
+    def __init__(self, rows: RowCount) -> None:
+        self.rows = rows
+        self.missing = np.zeros(0, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.missing.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.missing = grown(self.missing, num_groups, 0)
+
+    def update(self, groups: Array | None, live: Array) -> None:
+        """Count rows that `live` (uint8[n] or empty: all) marks."""
+        if len(live) == 0:
+            return
+        if groups is None:
+            self.missing[0] += len(live) - np.count_nonzero(live)
+        else:
+            aggregates.count_missing(groups, live, self.missing)
+
+    def merge(self, groups: Array | None, counts: Array) -> None:
+        """Count counts[i] for row i."""
+        if groups is None:
+            self.missing[0] += len(counts) - counts.sum()
+        else:
+            aggregates.count_rows(groups, self.missing)
+            aggregates.add_counts(groups, counts, -1, self.missing)
+
+    def absorb(self, groups: Array, other: Count) -> None:
+        aggregates.add_counts(groups, other.missing, 1, self.missing)
+
+    def values(self, num_groups: int) -> Array:
+        """int64[num_groups]."""
+        counts: Array = self.rows.totals[:num_groups] - self.missing[:num_groups]
+        return counts
+
+
+class ExactSum:
+    """The sum of integers or decimals in 128 bits."""
+
+    def __init__(self) -> None:
+        self.low = np.zeros(0, np.int64)
+        self.high = np.zeros(0, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.low.nbytes + self.high.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.low, self.high = grown(self.low, num_groups, 0), grown(self.high, num_groups, 0)
+
+    def update(self, groups: Array | None, column: Column, live: Array) -> None:
+        if column.lane is Lane.INT:
+            if groups is None:
+                aggregates.sum_int_all(column.values, live, self.low, self.high)
+            else:
+                aggregates.sum_int(groups, column.values, live, self.low, self.high)
+            return
+        groups = np.zeros(column.length, np.int64) if groups is None else groups
+        if column.lane is Lane.UINT:
+            aggregates.sum_uint(groups, column.values, live, self.low, self.high)
+        elif aggregates.sum_wide(groups, column.values, column.high, live, self.low, self.high):
+            raise _overflow()
+
+    def absorb(self, groups: Array, other: ExactSum) -> None:
+        low, high = other.values(len(groups))
+        self.update(groups, Column(Lane.WIDE, low, high, None, None, None, len(groups)), NO_FLAGS)
+
+    def values(self, num_groups: int) -> tuple[Array, Array]:
+        """Low limbs (uint64[num_groups]) and high limbs (int64[num_groups]).
+
+        Raises:
+            QueryError: a sum has more than 38 digits.
+        """
+        low, high = np.empty(num_groups, np.uint64), np.empty(num_groups, np.int64)
+        if wide.finish_sums(self.low, self.high, low, high):
+            raise _overflow()
+        return low, high
+
+
+def _overflow() -> QueryError:
+    return QueryError(
+        "sum overflows: it has more than 38 digits", code="INVALID_VALUE", hint="cast the argument to DOUBLE for an approximate sum"
+    )
+
+
+class FloatSum:
+    """The sum of doubles."""
+
+    def __init__(self) -> None:
+        self.totals = np.zeros(0, np.float64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.totals.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.totals = grown(self.totals, num_groups, 0.0)
+
+    def update(self, groups: Array | None, column: Column, live: Array) -> None:
+        if groups is None:
+            aggregates.sum_float_all(column.values, live, self.totals)
+        else:
+            aggregates.sum_float(groups, column.values, live, self.totals)
+
+    def absorb(self, groups: Array, other: FloatSum) -> None:
+        aggregates.sum_float(groups, other.totals[: len(groups)], NO_FLAGS, self.totals)
+
+    def values(self, num_groups: int) -> Array:
+        """float64[num_groups]."""
+        return self.totals[:num_groups]
+
+
+class Extreme:
+    """The least or greatest word of each group; for integers kept flipped when the greatest is asked for, so that both are
+    the least of something."""
+
+    def __init__(self, lane: Lane, function: Literal["min", "max"]) -> None:
+        self.lane = lane
+        self.greatest = function == "max"
+        self.flip = -1 if self.greatest else 0
+        self.fill: Any = INT64_MAX
+        match lane:
+            case Lane.FLOAT:
+                self.fill = -np.inf if self.greatest else np.nan
+                self.best = np.zeros(0, np.float64)
+            case Lane.UINT:
+                self.fill = UINT64_MAX
+                self.best = np.zeros(0, np.uint64)
+                self.flip = UINT64_MAX if self.greatest else 0
+            case Lane.WIDE:
+                self.best = np.zeros(0, np.uint64)
+                self.fill = UINT64_MAX
+            case _:
+                self.best = np.zeros(0, np.int64)
+        self.high = np.zeros(0, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.best.nbytes + self.high.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.best = grown(self.best, num_groups, self.fill)
+        if self.lane is Lane.WIDE:
+            self.high = grown(self.high, num_groups, INT64_MAX)
+
+    def update(self, groups: Array | None, column: Column, live: Array) -> None:
+        if groups is None:
+            if self.lane is Lane.INT:
+                aggregates.least_int_all(column.values, live, self.flip, self.best)
+                return
+            groups = np.zeros(column.length, np.int64)
+        match self.lane:
+            case Lane.INT:
+                aggregates.least_int(groups, column.values, live, self.flip, self.best)
+            case Lane.UINT:
+                aggregates.least_uint(groups, column.values, live, np.uint64(self.flip), self.best)
+            case Lane.WIDE:
+                aggregates.least_wide(groups, column.values, column.high, live, self.flip, self.best, self.high)
+            case _:
+                (aggregates.greatest_float if self.greatest else aggregates.least_float)(groups, column.values, live, self.best)
+
+    def absorb(self, groups: Array, other: Extreme) -> None:
+        # an empty group carries the fill, which changes nothing
+        self.update(groups, other.column(len(groups)), NO_FLAGS)
+
+    def column(self, num_groups: int) -> Column:
+        """What was found, without saying which groups are empty."""
+        values, high = self.best[:num_groups], None
+        if self.lane is Lane.WIDE:
+            high = self.high[:num_groups] ^ self.flip
+            values = values ^ np.uint64(UINT64_MAX if self.greatest else 0)
+        elif self.lane is not Lane.FLOAT:
+            values = values ^ values.dtype.type(self.flip)
+        return Column(self.lane, values, high, None, None, None, num_groups)
+
+
+class ExtremeBytes:
+    """The least or greatest string of each group, by bytes."""
+
+    def __init__(self, function: Literal["min", "max"]) -> None:
+        self.sign = 1 if function == "min" else -1
+        self.starts = np.zeros(0, np.int64)
+        self.lengths = np.zeros(0, np.int64)
+        self.arena = np.empty(1024, np.uint8)
+        self.used = np.zeros(1, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.starts.nbytes + self.lengths.nbytes + self.arena.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        self.starts, self.lengths = grown(self.starts, num_groups, 0), grown(self.lengths, num_groups, -1)
+
+    def update(self, groups: Array | None, column: Column, live: Array) -> None:
+        assert column.offsets is not None and column.data is not None
+        groups = np.zeros(column.length, np.int64) if groups is None else groups
+        row = 0
+        while True:
+            row = aggregates.extreme_bytes(
+                groups, column.offsets, column.data, live, row, self.sign, self.starts, self.lengths, self.arena, self.used
+            )
+            if row == column.length:
+                return
+            self._make_room(int(column.offsets[row + 1] - column.offsets[row]))
+
+    def absorb(self, groups: Array, other: ExtremeBytes) -> None:
+        column = other.column(len(groups))
+        self.update(groups, column, (other.lengths[: len(groups)] >= 0).view(np.uint8))
+
+    def column(self, num_groups: int) -> Column:
+        """What was found; empty strings for empty groups."""
+        offsets, data = self._packed(num_groups, 0)
+        return Column(Lane.BYTES, None, None, offsets, data, None, num_groups)
+
+    def _packed(self, num_groups: int, spare: int) -> tuple[Array, Array]:
+        lengths = np.maximum(self.lengths[:num_groups], 0)
+        offsets = np.zeros(num_groups + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        data = np.empty(int(offsets[-1]) + spare, np.uint8)
+        aggregates.pack_strings(lengths, self.arena, self.starts, offsets, data)
+        return offsets, data
+
+    def _make_room(self, length: int) -> None:
+        """Drop the strings that were replaced, and have room for as many bytes again and `length`."""
+        live = int(np.maximum(self.lengths, 0).sum())
+        offsets, self.arena = self._packed(len(self.lengths), live + length + 1024)
+        self.starts = offsets[:-1].copy()
+        self.used[0] = live

@@ -1,0 +1,206 @@
+"""Key columns as int64 words, so that tables compare keys of any type word by word; and the hash that places partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sabot_sql.executor.columns import Array, Column
+from sabot_sql.executor.kernels import hashing, interning
+from sabot_sql.types import Lane, SqlType
+
+
+class Dictionary:
+    """The strings of one key column that are longer than a word (`kernels/interning.py`)."""
+
+    def __init__(self) -> None:
+        self.slots = np.full(64, -1, np.int64)
+        self.ends = np.zeros(33, np.int64)
+        self.hashes = np.zeros(32, np.uint64)
+        self.arena = np.zeros(1024, np.uint8)
+        self.counters = np.zeros(1, np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held."""
+        return self.slots.nbytes + self.ends.nbytes + self.hashes.nbytes + self.arena.nbytes
+
+    def encode(self, column: Column, out: Array) -> None:
+        """out (int64[n]) = the words of the strings; new strings are added."""
+        assert column.offsets is not None and column.data is not None
+        row = 0
+        while True:
+            row = interning.intern(
+                column.offsets, column.data, column.flags, row, self.slots, self.ends, self.hashes, self.arena, self.counters, out
+            )
+            if row == column.length:
+                return
+            self._grow(int(column.offsets[row + 1] - column.offsets[row]))
+
+    def lookup(self, column: Column, out: Array, found: Array) -> None:
+        """out (int64[n]) = the words of the strings; found (uint8[n]) becomes 0 where a string is not in the dictionary."""
+        interning.look_up(column.offsets, column.data, column.flags, self.slots, self.ends, self.arena, out, found)
+
+    def decode(self, words: Array) -> tuple[Array, Array]:
+        """Offsets (int64[n + 1]) and bytes (uint8[...]) of the strings that `words` (int64[n]) stand for."""
+        offsets = np.empty(len(words) + 1, np.int64)
+        interning.word_offsets(words, self.ends, offsets)
+        data = np.empty(int(offsets[-1]), np.uint8)
+        interning.word_bytes(words, self.ends, self.arena, offsets, data)
+        return offsets, data
+
+    def _grow(self, length: int) -> None:
+        """Make room for a string of `length` bytes and as many codes again."""
+        count = int(self.counters[0])
+        used = int(self.ends[count])
+        if used + length > len(self.arena):
+            arena = np.empty(max(2 * len(self.arena), used + length), np.uint8)
+            arena[:used] = self.arena[:used]
+            self.arena = arena
+        if count == len(self.hashes):
+            hashes, ends = np.empty(2 * count, np.uint64), np.empty(2 * count + 1, np.int64)
+            hashes[:count], ends[: count + 1] = self.hashes, self.ends
+            self.hashes, self.ends = hashes, ends
+            self.slots = np.full(4 * count, -1, np.int64)
+            interning.fill_slots(hashes, count, self.slots)
+
+
+class KeyEncoder:
+    """Turns the key columns of batches into rows of words; equal words are equal keys, NULL equal to NULL.
+
+    A key has one word (WIDE: two): INT the value; UINT and FLOAT its bits, with one zero and one NaN; BYTES see
+    `kernels/interning.py`. After the keys come the null words, with bit i set where key i is NULL (its own word is 0 there).
+
+    Args:
+        types: of the keys.
+        growable: True: the null words are added when the first NULL is encoded, so `num_words` may grow once between two calls
+            of `encode`; words made before then lack rows of zeros. False: they are there from the start.
+    """
+
+    def __init__(self, types: Sequence[SqlType], growable: bool) -> None:
+        self.types = tuple(types)
+        self.key_words = sum(2 if t.lane is Lane.WIDE else 1 for t in self.types)
+        self.null_words = 0 if growable else self._flag_words
+        self.dictionaries = [Dictionary() if t.lane is Lane.BYTES else None for t in self.types]
+
+    @property
+    def _flag_words(self) -> int:
+        return (len(self.types) + 63) // 64
+
+    @property
+    def num_words(self) -> int:
+        """Words a row has now."""
+        return self.key_words + self.null_words
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory the dictionaries hold."""
+        return sum(d.size_bytes for d in self.dictionaries if d is not None)
+
+    def encode(self, columns: Sequence[Column]) -> Array:
+        """The words of each row, int64[num_words, n]; new strings are added. One thread at a time.
+
+        The result may be a view of a column.
+        """
+        if self.null_words == 0 and any(c.valid is not None for c in columns):
+            self.null_words = self._flag_words
+        return self._words(columns, None)
+
+    def lookup(self, columns: Sequence[Column]) -> tuple[Array, Array]:
+        """The words of each row, int64[num_words, n], and found (uint8[n]): 0 where no encoded row can have this key.
+
+        Adds nothing; any number of threads may look up while nobody encodes.
+        """
+        found = np.ones(columns[0].length, np.uint8)
+        words = self._words(columns, found)
+        if self.null_words == 0:
+            for column in columns:
+                if column.valid is not None:
+                    found &= column.valid
+        return words, found
+
+    def decode(self, words: Array) -> list[Column]:
+        """The key columns that rows of words (int64[num_words, n]) stand for."""
+        length = words.shape[1]
+        columns, at = [], 0
+        for i, (key, dictionary) in enumerate(zip(self.types, self.dictionaries)):
+            lane = key.lane
+            assert lane is not None
+            valid = None
+            if self.null_words:
+                valid = ((words[self.key_words + i // 64] >> (i % 64)) & 1 == 0).view(np.uint8)
+                valid = None if valid.all() else valid
+            row = np.ascontiguousarray(words[at])
+            if lane is Lane.WIDE:
+                high = np.ascontiguousarray(words[at + 1])
+                columns.append(Column(lane, row.view(np.uint64), high, None, None, valid, length))
+                at += 1
+            elif dictionary is not None:
+                offsets, data = dictionary.decode(row)
+                columns.append(Column(lane, None, None, offsets, data, valid, length))
+            else:
+                dtype = {Lane.INT: np.int64, Lane.UINT: np.uint64, Lane.FLOAT: np.float64}[lane]
+                columns.append(Column(lane, row.view(dtype), None, None, None, valid, length))
+            at += 1
+        return columns
+
+    def _words(self, columns: Sequence[Column], found: Array | None) -> Array:
+        if self.num_words == 1 and columns[0].lane in (Lane.INT, Lane.UINT) and columns[0].valid is None:
+            assert columns[0].values is not None
+            return columns[0].values.view(np.int64).reshape(1, columns[0].length)
+        words = np.empty((self.num_words, columns[0].length), np.int64)
+        if self.null_words:
+            words[self.key_words :] = 0
+        at = 0
+        for i, column in enumerate(columns):
+            self._key(column, i, words, at, found)
+            width = 2 if column.lane is Lane.WIDE else 1
+            if column.valid is not None:
+                words[at : at + width] *= column.valid
+                if self.null_words:
+                    words[self.key_words + i // 64] |= (column.valid == 0).astype(np.int64) << (i % 64)
+            at += width
+        return words
+
+    def _key(self, column: Column, i: int, words: Array, at: int, found: Array | None) -> None:
+        dictionary = self.dictionaries[i]
+        if dictionary is not None:
+            if found is None:
+                dictionary.encode(column, words[at])
+            else:
+                dictionary.lookup(column, words[at], found)
+            return
+        assert column.values is not None
+        if column.lane is Lane.FLOAT:
+            hashing.canonical_floats(column.values, column.values.view(np.uint64), words[at])
+            return
+        words[at] = column.values.view(np.int64)
+        if column.lane is Lane.WIDE:
+            words[at + 1] = column.high
+
+
+def partition_hash(columns: Sequence[Column]) -> Array:
+    """The stable hash of each row's keys, uint64[n]: the same in every process, on every machine, for equal keys.
+
+    It depends on values only (FLOAT: one zero, one NaN; BYTES: XXH64), never on dictionaries; on the order of the columns; and
+    NULL is a value of its own.
+    """
+    hashes = np.zeros(columns[0].length, np.uint64)
+    for column in columns:
+        match column.lane:
+            case Lane.BYTES:
+                hashing.stable_bytes(column.offsets, column.data, column.flags, hashes)
+            case Lane.WIDE:
+                hashing.stable_wide(column.values, column.high, column.flags, hashes)
+            case Lane.FLOAT:
+                assert column.values is not None
+                bits = np.empty(column.length, np.int64)
+                hashing.canonical_floats(column.values, column.values.view(np.uint64), bits)
+                hashing.stable_words(bits, column.flags, hashes)
+            case Lane.INT | Lane.UINT:
+                assert column.values is not None
+                hashing.stable_words(column.values.view(np.int64), column.flags, hashes)
+    return hashes
+
+

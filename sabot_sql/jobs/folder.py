@@ -1,0 +1,167 @@
+"""The state folder: where jobs, results and blocks of a process lie.
+
+A folder belongs to one process, which holds a lock on it that even a kill -9 frees; inside the process all who name the same
+folder share it. Without a name the process has one temporary folder, removed with its last user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from sabot_sql.errors import ConfigError
+
+LOCK = "lock"
+SECRET = "secret"
+TEMPORARY_PREFIX = "sabot-sql-jobs-"
+YOUNG_S = 60.0  # a temporary folder without a lock file may be one that is just being made
+
+
+class StateFolder:
+    """A locked folder. Made by `open_folder`, given back by `close_folder`.
+
+    Attributes:
+        temporary: whether it goes with the process.
+        secret: namespace of the query ids that are made from idempotency keys.
+    """
+
+    def __init__(self, path: Path, temporary: bool) -> None:
+        self.path = path
+        self.temporary = temporary
+        self.users = 0
+        self.lock_fd = _lock(path)
+        try:
+            self.secret = _read_secret(path)
+            self.results.mkdir(exist_ok=True)
+        except OSError as exc:
+            os.close(self.lock_fd)
+            raise ConfigError(f"the state folder {path} cannot be written: {exc.strerror}") from exc
+
+    @property
+    def database(self) -> Path:
+        """The job database."""
+        return self.path / "jobs.db"
+
+    @property
+    def results(self) -> Path:
+        """Where results are kept as Arrow files."""
+        return self.path / "results"
+
+    def close(self) -> None:
+        """Remove the folder if it is temporary, and give up the lock."""
+        if self.temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self.lock_fd)
+
+
+_registry = threading.Lock()
+_open: dict[Path | None, StateFolder] = {}
+
+
+def open_folder(state_dir: Path | None) -> StateFolder:
+    """The folder `state_dir`, or the process's temporary one for None, counted once more.
+
+    Raises:
+        ConfigError: another process has it, or it cannot be written.
+    """
+    key = None if state_dir is None else state_dir.expanduser().resolve()
+    with _registry:
+        folder = _open.get(key)
+        if folder is None:
+            folder = _open[key] = StateFolder(_make(key), temporary=key is None)
+        folder.users += 1
+        return folder
+
+
+def close_folder(folder: StateFolder) -> None:
+    """Give the folder back; the last user closes it."""
+    with _registry:
+        folder.users -= 1
+        if folder.users == 0:
+            for key in [k for k, f in _open.items() if f is folder]:
+                del _open[key]
+            folder.close()
+
+
+def _make(key: Path | None) -> Path:
+    if key is None:
+        _sweep(Path(tempfile.gettempdir()))
+        return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getuid()}-"))
+    try:
+        key.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError as exc:
+        raise ConfigError(f"the state folder {key} is a file; give a folder") from exc
+    except OSError as exc:
+        raise ConfigError(f"the state folder {key} cannot be made: {exc.strerror}") from exc
+    return key
+
+
+def _lock(path: Path) -> int:
+    try:
+        fd = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise ConfigError(f"the state folder {path} cannot be written: {exc.strerror}") from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        owner = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise ConfigError(
+            f"the state folder {path} is in use by process {owner}", hint="stop that process or choose another state_dir"
+        ) from exc
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _read_secret(path: Path) -> uuid.UUID:
+    file = path / SECRET
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return uuid.UUID(bytes=file.read_bytes())
+    part = file.with_suffix(".part")
+    secret = uuid.uuid4()
+    part.touch(mode=0o600)
+    part.write_bytes(secret.bytes)
+    part.rename(file)
+    return secret
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the temporary folders of processes that were killed."""
+    for path in parent.glob(f"{TEMPORARY_PREFIX}{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            if _is_dead(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_dead(path: Path) -> bool:
+    try:
+        fd = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return time.time() - path.stat().st_mtime > YOUNG_S
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _forget() -> None:
+    """A forked child owns nothing of its parent's; its copy of a lock must not outlive the parent."""
+    global _registry
+    _registry = threading.Lock()
+    for folder in _open.values():
+        os.close(folder.lock_fd)
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,100 @@
+"""Which stages of a job are done: a fold over the outputs of its recorded steps.
+
+The next step of a job follows from the recorded outputs alone, so that a resumed job walks through its record by the same
+steps as the first time, and only then goes on. A step that found blocks of an earlier stage gone records that; the stage
+then is done again, as a new step.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sabot_sql.agents.messages import decode_block, encode_block
+from sabot_sql.errors import AgentLost
+from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.task import TaskResult
+
+MAX_RUNS = 3
+PLAIN_BYTES = 8 << 10
+OUTPUT_BYTES = 64 << 10
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The stages of a job in the order in which they run.
+
+    Attributes:
+        done: results of the tasks of each complete stage.
+        runs: how often each stage was complete.
+    """
+
+    stages: tuple[int, ...]
+    done: dict[int, list[TaskResult]] = field(default_factory=dict)
+    runs: dict[int, int] = field(default_factory=dict)
+
+    def next(self) -> int | None:
+        """The stage that runs next; None when all are done."""
+        return next((stage for stage in self.stages if stage not in self.done), None)
+
+    def fold(self, output: dict[str, Any]) -> None:
+        """Take note of a step's output."""
+        if "lost" in output:
+            for stage in output["lost"]:
+                self.done.pop(stage, None)
+            return
+        self.note(output["stage"], decode_results(output))
+
+    def note(self, stage: int, results: list[TaskResult]) -> None:
+        """Take note of a complete stage."""
+        self.done[stage] = results
+        self.runs[stage] = self.runs.get(stage, 0) + 1
+
+    def lost(self, stages: Iterable[int]) -> dict[str, Any] | None:
+        """The output that tells of those of `stages` whose blocks are gone; None when all are there.
+
+        Raises:
+            AgentLost: a stage was lost too often.
+        """
+        gone = [stage for stage in stages if not all(is_there(result.block) for result in self.done[stage])]
+        for stage in gone:
+            if self.runs[stage] >= MAX_RUNS:
+                raise AgentLost(f"the output of stage {stage} was lost {self.runs[stage]} times", retryable=True)
+        return {"lost": gone} if gone else None
+
+
+def is_there(block: BlockFile) -> bool:
+    """Whether the block's file can be read on this machine, or lies on another that is to be asked."""
+    if not block.partitions or block.host != os.uname().nodename:
+        return True
+    try:
+        return os.stat(block.path).st_size >= block.size_bytes // 2
+    except OSError:
+        return False
+
+
+def encode_results(stage: int, results: list[TaskResult]) -> dict[str, Any]:
+    """A complete stage as a step's output: small enough for a database, whatever the number of tasks."""
+    tasks = [[encode_block(r.block), list(r.stats), r.peak_memory_bytes] for r in results]
+    text = json.dumps(tasks, separators=(",", ":"))
+    if len(text) <= PLAIN_BYTES:
+        return {"stage": stage, "tasks": tasks}
+    packed = _pack(text)
+    if len(packed) > OUTPUT_BYTES:
+        packed = _pack(json.dumps([[block, [], peak] for block, _, peak in tasks], separators=(",", ":")))
+    return {"stage": stage, "packed": packed}
+
+
+def decode_results(output: dict[str, Any]) -> list[TaskResult]:
+    """What `encode_results` wrote."""
+    tasks = output["tasks"] if "tasks" in output else json.loads(zlib.decompress(base64.b64decode(output["packed"])))
+    return [TaskResult(decode_block(block), tuple(stats), peak) for block, stats, peak in tasks]
+
+
+def _pack(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode(), 1)).decode()

@@ -1,0 +1,170 @@
+"""What is remembered of a query while the process lives, and the log of the recent ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest, QueryStatus, State
+from sabot_sql.errors import SabotError
+
+KEY_KEPT_S = 600.0
+STEPS: tuple[State, ...] = ("queued", "planning", "running", "finishing")
+
+
+class QueryRecord:
+    """One query, from its submission to its end. Only the thread that runs the query advances it.
+
+    Attributes:
+        cancel: set to stop the query.
+        ended: set when nothing more will happen to the query in this process.
+        kept: somebody may ask for the result later, by the query's id.
+        interrupted: the process gives the query up; a durable one goes on in the next process.
+        deadline_s: `time.monotonic()` after which the query must stop.
+    """
+
+    __slots__ = (
+        "cancel", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s", "interrupted", "kept", "notify_accepted",
+        "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats", "submitted_s", "ticks_s", "timed_out",
+    )  # fmt: skip
+
+    def __init__(self, query_id: str, request: QueryRequest, cancel: threading.Event | None = None, fingerprint: str = "") -> None:
+        self.query_id = query_id
+        self.request = request
+        self.fingerprint = fingerprint
+        self.cancel = cancel or threading.Event()
+        self.ended = threading.Event()
+        self.state: State = "queued"
+        self.route: Literal["local", "distributed"] | None = None
+        self.reason = ""
+        self.durable = False
+        self.kept = False
+        self.interrupted = False
+        self.timed_out = False
+        self.submitted_s = time.time()
+        self.ticks_s = time.monotonic()
+        self.deadline_s = None if request.timeout_s is None else self.ticks_s + request.timeout_s
+        self.started_s: float | None = None
+        self.finished_s: float | None = None
+        self.progress: Progress | None = None
+        self.stats: dict[str, Any] = {}
+        self.error: SabotError | None = None
+        self.notify_accepted: Callable[[], None] | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is final."""
+        return self.state in TERMINAL_STATES
+
+    def advance(self, state: State) -> None:
+        """Go on to a later state; going back or on from the end changes nothing."""
+        if self.state in STEPS and STEPS.index(state) > STEPS.index(self.state):
+            self.state = state
+            if state == "running":
+                self.started_s = time.time()
+
+    def accept(self) -> None:
+        """Whoever submitted the query may be answered."""
+        if self.notify_accepted is not None:
+            self.notify_accepted()
+
+    def finish(self, stats: dict[str, Any]) -> None:
+        """The query has its answer."""
+        self.stats = stats
+        self._end("finished")
+
+    def fail(self, error: SabotError) -> None:
+        """The query ended with `error`; the state says whether that was a cancellation."""
+        self.error = error
+        self._end("cancelled" if error.problem.code == "CANCELLED" else "failed")
+
+    def release(self) -> None:
+        """This process does no more for the query, which has not ended."""
+        self.accept()
+        self.ended.set()
+
+    def _end(self, state: State) -> None:
+        if not self.terminal:
+            self.state = state
+            self.finished_s = time.time()
+        self.release()
+
+    def status(self) -> QueryStatus:
+        """The query at this moment."""
+        return QueryStatus(
+            query_id=self.query_id,
+            state=self.state,
+            sql=self.request.sql,
+            user=self.request.user,
+            route=self.route,
+            reason=self.reason,
+            durable=self.durable,
+            submitted_at=as_datetime(self.submitted_s),
+            started_at=as_datetime(self.started_s),
+            finished_at=as_datetime(self.finished_s),
+            progress=self.progress or Progress(),
+            stats=self.stats,
+            error=self.error,
+            tags=self.request.tags,
+        )
+
+
+def as_datetime(seconds: float | None) -> dt.datetime | None:
+    """Seconds since 1970 as a time in UTC."""
+    return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+class QueryLog:
+    """The recent queries by id. Past `capacity` the oldest ended ones are forgotten; a query under an idempotency key is kept
+    for ten minutes after its end (within ten times the capacity)."""
+
+    def __init__(self, capacity: int = 1000) -> None:
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._records: OrderedDict[str, QueryRecord] = OrderedDict()
+
+    def add(self, record: QueryRecord) -> None:
+        """Remember a new query."""
+        with self._lock:
+            self._put(record)
+
+    def get(self, query_id: str) -> QueryRecord | None:
+        """The query, if it is remembered."""
+        return self._records.get(query_id)
+
+    def get_or_add(self, query_id: str, make: Callable[[], QueryRecord]) -> tuple[QueryRecord, bool]:
+        """The query of this id, and whether it was made by this call."""
+        with self._lock:
+            record = self._records.get(query_id)
+            if record is not None:
+                return record, False
+            record = make()
+            self._put(record)
+            return record, True
+
+    def newest_first(self) -> Iterator[QueryRecord]:
+        """All remembered queries."""
+        with self._lock:
+            records = list(self._records.values())
+        return reversed(records)
+
+    def running(self) -> list[QueryRecord]:
+        """The queries for which this process still does something."""
+        return [r for r in self.newest_first() if not r.ended.is_set()]
+
+    def _put(self, record: QueryRecord) -> None:
+        self._records[record.query_id] = record
+        if len(self._records) > self._capacity:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        now = time.time()
+        for query_id, record in self._records.items():
+            fresh_key = bool(record.fingerprint) and now - (record.finished_s or now) < KEY_KEPT_S
+            if record.terminal and (not fresh_key or len(self._records) > 10 * self._capacity):
+                del self._records[query_id]
+                return

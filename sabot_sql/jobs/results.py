@@ -1,0 +1,179 @@
+"""Answers that are kept for a while: in memory up to a budget, beyond it and for durable jobs as Arrow files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sabot_sql.engine.request import QueryResult
+from sabot_sql.errors import ExecutionError
+from sabot_sql.types import Field, parse_type
+
+MEMORY_BYTES = 256 << 20
+SMALL_BYTES = 1 << 20
+EMPTY = pa.table({})
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A result and where its table is: in memory, in a file, or only with whoever asked for it."""
+
+    result: QueryResult
+    table: pa.Table | None
+    reference: weakref.ref[pa.Table] | None
+    path: Path | None
+    size_bytes: int
+    expires_s: float
+
+
+class ResultStore:
+    """The results of one manager.
+
+    Args:
+        folder: where files go.
+        ttl_s: how long a result can be fetched.
+        memory_bytes: tables held in memory; the oldest beyond it move to files when `spill` is called.
+    """
+
+    def __init__(self, folder: Path, ttl_s: float, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._folder = folder
+        self._ttl_s = ttl_s
+        self._memory_bytes = memory_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._held_bytes = 0
+
+    def keep(self, result: QueryResult, fetched_later: bool, save: bool = False) -> dict[str, Any]:
+        """Keep `result` and return its manifest, which `restore` understands in a later process.
+
+        Args:
+            fetched_later: whether it was asked to be fetched by its id. Otherwise a large table is only referred to: whoever
+                ran the query has it.
+            save: write the file now, so that it outlives the process.
+        """
+        size = result.table.get_total_buffer_size()
+        path = self._write(result.query_id, result.table) if save else None
+        held = fetched_later or size <= SMALL_BYTES
+        reference = None if held else weakref.ref(result.table)
+        meta = dataclasses.replace(result, table=EMPTY)
+        kept = _Kept(meta, result.table if held else None, reference, path, size, time.time() + self._ttl_s)
+        with self._lock:
+            self._kept[result.query_id] = kept
+            self._held_bytes += size if held else 0
+        return manifest_of(result, path)
+
+    def restore(self, query_id: str, manifest: dict[str, Any], finished_s: float) -> QueryResult | None:
+        """The result that an earlier process kept; None when its file is gone."""
+        if manifest["file"] is None or finished_s + self._ttl_s < time.time():
+            return None
+        path = self._folder / str(manifest["file"])
+        if not path.exists():
+            return None
+        with self._lock:
+            expires_s = finished_s + self._ttl_s
+            self._kept[query_id] = _Kept(result_of(query_id, manifest), None, None, path, int(manifest["bytes"]), expires_s)
+        return self.get(query_id)
+
+    def get(self, query_id: str) -> QueryResult | None:
+        """The result; None when it is not kept any more."""
+        with self._lock:
+            kept = self._kept.get(query_id)
+        if kept is None or kept.expires_s < time.time():
+            return None
+        table = kept.table
+        if table is None and kept.reference is not None:
+            table = kept.reference()
+        if table is None and kept.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                table = pa.ipc.open_file(pa.memory_map(str(kept.path))).read_all()
+        return None if table is None else dataclasses.replace(kept.result, table=table)
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether `spill` has something to do."""
+        return self._held_bytes > self._memory_bytes
+
+    def spill(self) -> None:
+        """Move the oldest tables to files until the budget holds."""
+        while self.over_budget:
+            with self._lock:
+                found = next(((q, k) for q, k in self._kept.items() if k.table is not None), None)
+            if found is None:
+                return
+            query_id, kept = found
+            path = kept.path or self._write(query_id, kept.table)
+            with self._lock:
+                if self._kept.get(query_id) is kept and kept.table is not None:
+                    kept.path, kept.table = path, None
+                    self._held_bytes -= kept.size_bytes
+
+    def sweep(self) -> list[str]:
+        """Remove what is past its time, files of earlier processes too; returns the ids."""
+        now = time.time()
+        with self._lock:
+            expired = [q for q, k in self._kept.items() if k.expires_s < now]
+            for query_id in expired:
+                kept = self._kept.pop(query_id)
+                if kept.table is not None:
+                    self._held_bytes -= kept.size_bytes
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime + self._ttl_s < now:
+                    path.unlink()
+        return expired
+
+    def close(self) -> None:
+        """Let go of all tables in memory."""
+        with self._lock:
+            self._kept.clear()
+            self._held_bytes = 0
+
+    def _write(self, query_id: str, table: pa.Table) -> Path:
+        path = self._folder / f"{query_id}.arrow"
+        part = path.with_suffix(".part")
+        try:
+            with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            part.rename(path)
+        except OSError as exc:
+            part.unlink(missing_ok=True)
+            raise ExecutionError(f"the result cannot be written to {self._folder}: {exc}", hint="make room there") from exc
+        return path
+
+
+def manifest_of(result: QueryResult, path: Path | None) -> dict[str, Any]:
+    """All of a result but its rows, JSON-able; `path` is where those lie."""
+    return {
+        "rows": result.table.num_rows,
+        "bytes": result.table.get_total_buffer_size(),
+        "file": path.name if path else None,
+        "columns": [[field.name, str(field.type)] for field in result.columns],
+        "route": result.route,
+        "reason": result.reason,
+        "statement_type": result.statement_type,
+        "stats": result.stats,
+        "warnings": result.warnings,
+    }
+
+
+def result_of(query_id: str, manifest: dict[str, Any]) -> QueryResult:
+    """The result that `manifest_of` described, without its rows."""
+    return QueryResult(
+        query_id=query_id,
+        table=EMPTY,
+        columns=tuple(Field(name, parse_type(text)) for name, text in manifest["columns"]),
+        route=manifest["route"],
+        reason=manifest["reason"],
+        stats=manifest["stats"],
+        statement_type=manifest["statement_type"],
+        warnings=manifest["warnings"],
+    )

@@ -1,0 +1,428 @@
+"""DuckDB's serialised logical plan, read into ours. The one module that knows that JSON format (duckdb 2.0).
+
+An operator, expression class or filter that is not listed here is a `NotSupported` naming it; a key that does not have the
+expected shape is an `InternalError`: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sabot_sql.catalog.table import Table
+from sabot_sql.errors import InternalError, NotSupported
+from sabot_sql.planner import expressions as ex
+from sabot_sql.planner import logical as lg
+from sabot_sql.planner.expressions import Expr
+from sabot_sql.types import BOOLEAN, INTEGER, Field, SqlType, parse_type
+
+Json = dict[str, Any]
+
+NO_COLUMN = 2**64 - 1
+
+COMPARISONS: dict[str, ex.CompareOp] = {
+    "COMPARE_EQUAL": "=",
+    "COMPARE_NOTEQUAL": "<>",
+    "COMPARE_LESSTHAN": "<",
+    "COMPARE_LESSTHANOREQUALTO": "<=",
+    "COMPARE_GREATERTHAN": ">",
+    "COMPARE_GREATERTHANOREQUALTO": ">=",
+    "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM",
+    "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM",
+}
+
+JOINS: dict[str, lg.JoinKind] = {
+    "INNER": "inner",
+    "LEFT": "left",
+    "RIGHT": "right",
+    "OUTER": "full",
+    "SEMI": "semi",
+    "ANTI": "anti",
+    "MARK": "mark",
+    "SINGLE": "single",
+}
+
+CONSTRUCTS = {
+    "LOGICAL_WINDOW": "window functions",
+    "LOGICAL_UNNEST": "UNNEST",
+    "LOGICAL_SAMPLE": "SAMPLE",
+    "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
+    "LOGICAL_EXCEPT": "EXCEPT",
+    "LOGICAL_INTERSECT": "INTERSECT",
+    "LOGICAL_ASOF_JOIN": "ASOF JOIN",
+    "LOGICAL_POSITIONAL_JOIN": "POSITIONAL JOIN",
+    "LOGICAL_DELIM_JOIN": "this correlated subquery",
+    "LOGICAL_DELIM_GET": "this correlated subquery",
+    "LOGICAL_DEPENDENT_JOIN": "this correlated subquery",
+    "LOGICAL_PIVOT": "PIVOT",
+}
+
+# DuckDB's scan of one row has one column, which nothing reads.
+ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
+
+# Functions whose value differs from row to row or call to call; inlining a CTE that holds one would change its meaning.
+VOLATILE = frozenset("random uuid gen_random_uuid uuidv4 uuidv7 nextval setseed".split())
+
+
+def decode_plan(plan: Json, lookup: Callable[[str], Table]) -> lg.Plan:
+    """The logical plan of one serialised statement.
+
+    Args:
+        plan: one element of `plans` in the answer of json_serialize_plan.
+        lookup: the catalog's table for a name as it stands in the planning catalog.
+
+    Raises:
+        NotSupported: the plan holds a construct that is not distributed yet; the message names it.
+    """
+    return _Decoder(lookup).operator(plan)
+
+
+def decode_type(t: Json) -> SqlType:
+    """The type behind DuckDB's `{"id": ..., "type_info": ...}`."""
+    info = t.get("type_info") or {}
+    if info.get("alias"):
+        return SqlType(str(info["alias"]).upper())
+    match t["id"]:
+        case "DECIMAL":
+            return SqlType("DECIMAL", int(info["width"]), int(info["scale"]))
+        case "LIST":
+            return SqlType("LIST", children=(decode_type(info["child_type"]),))
+        case "ARRAY":
+            return SqlType("ARRAY", children=(decode_type(info["child_type"]),), size=int(info["size"]))
+        case "MAP":
+            pair = info["child_type"]["type_info"]["child_types"]
+            return SqlType("MAP", children=tuple(decode_type(c["second"]) for c in pair))
+        case "STRUCT":
+            fields = info["child_types"]
+            names = tuple(str(c["first"]) for c in fields)
+            return SqlType("STRUCT", children=tuple(decode_type(c["second"]) for c in fields), names=names)
+        case "ENUM":
+            return SqlType("ENUM", names=tuple(info["values"]))
+        case "NULL" | "SQLNULL" | '"NULL"':
+            return SqlType("INTEGER")
+    if info.get("collation"):
+        raise NotSupported(f"collation {info['collation']} is not distributed yet")
+    return parse_type(t["id"])
+
+
+class _Decoder:
+    """Walks one plan; `ctes` are the materialised CTEs in scope, by table index."""
+
+    def __init__(self, lookup: Callable[[str], Table]) -> None:
+        self.lookup = lookup
+        self.ctes: dict[int, lg.Plan] = {}
+
+    def operator(self, op: Json) -> lg.Plan:
+        kind = op["type"]
+        if reader := _OPERATORS.get(kind):
+            return reader(self, op)
+        what = CONSTRUCTS.get(kind, kind.removeprefix("LOGICAL_").replace("_", " ").lower())
+        raise NotSupported(f"{what} cannot run distributed yet")
+
+    def child(self, op: Json, position: int = 0) -> lg.Plan:
+        return self.operator(op["children"][position])
+
+    def get(self, op: Json) -> lg.Plan:
+        if not op.get("function_data") or "table" not in op["function_data"]:
+            raise NotSupported(f"table function {op['qname']['path'][-1]} cannot run distributed yet")
+        data = op["function_data"]
+        name = data["table"] if data["schema"] == "main" else f"{data['schema']}.{data['table']}"
+        table = self.lookup(name)
+        columns = []
+        for column in op["column_indexes"]:
+            if column["index_type"] != "FULL_READ" or column["child_indexes"]:
+                raise NotSupported("reading single fields of a nested column cannot run distributed yet")
+            columns.append(int(column["index"]))
+        filters = self._table_filters(op, columns)
+        if any(i >= NO_COLUMN - 16 for i in columns):
+            # a scan of no column (count(*)): DuckDB lists rowid, which a file does not have
+            if any(ex.references(f) for f in filters) or len(columns) > 1:
+                raise NotSupported("rowid is not a column of the catalog's tables")
+            return lg.Get(table, ())
+        plan: lg.Plan = lg.Get(table, tuple(columns), tuple(filters))
+        return _pick(plan, op["projection_ids"])
+
+    def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
+        types = [decode_type(t) for t in op["returned_types"]]
+        filters: list[Expr] = []
+        for entry in op["table_filters"]["filters"]:
+            position = int(entry["key"])
+            column = ex.Ref(position, types[columns[position]])
+            if (found := self._filter(entry["value"], column)) is not None:
+                filters.extend(ex.conjuncts(found))
+        for entry in op["table_filters"]["multi_column_filters"]:
+            positions = dict(enumerate(int(i) for i in entry["column_indexes"]))
+            filters.append(ex.remap(self.expression(entry["expr"]), positions))
+        return filters
+
+    def _filter(self, f: Json, column: ex.Ref) -> Expr | None:
+        """The condition of one table filter on `column`; None for those that are hints only."""
+        match f["filter_type"]:
+            case "LEGACY_CONSTANT_COMPARISON":
+                return ex.Compare(COMPARISONS[f["comparison_type"]], column, decode_value(f["constant"]))
+            case "LEGACY_CONJUNCTION_AND" | "LEGACY_CONJUNCTION_OR" as kind:
+                parts = [self._filter(c, column) for c in f["child_filters"]]
+                if kind.endswith("OR") and any(p is None for p in parts):
+                    return None
+                known = tuple(p for p in parts if p is not None)
+                if len(known) < 2:
+                    return known[0] if known else None
+                return ex.Logic("AND" if kind.endswith("AND") else "OR", known)
+            case "LEGACY_IS_NULL":
+                return ex.IsNull(column)
+            case "LEGACY_IS_NOT_NULL":
+                return ex.IsNull(column, negated=True)
+            case "LEGACY_IN_FILTER":
+                return ex.InList(column, tuple(decode_value(v) for v in f["values"]))
+            case "EXPRESSION_FILTER":
+                return ex.remap(self.expression(f["expr"]), {0: column.index})
+            case "LEGACY_OPTIONAL_FILTER" | "LEGACY_DYNAMIC_FILTER":
+                return None
+        raise NotSupported(f"scan filter {f['filter_type']} cannot run distributed yet")
+
+    def filter(self, op: Json) -> lg.Plan:
+        predicate = ex.conjunction(tuple(c for e in op["expressions"] for c in ex.conjuncts(self.expression(e))))
+        return _pick(lg.Select(self.child(op), predicate), op["projection_map"])
+
+    def projection(self, op: Json) -> lg.Plan:
+        exprs = tuple(self.expression(e) for e in op["expressions"])
+        return lg.Compute(self.child(op), exprs, tuple(e["alias"] or f"c{i}" for i, e in enumerate(op["expressions"])))
+
+    def aggregate(self, op: Json) -> lg.Plan:
+        groups = tuple(self.expression(e) for e in op["groups"])
+        sets = op["grouping_sets"]
+        if op["grouping_functions"] or len(sets) > 1 or (sets and sorted(sets[0]) != list(range(len(groups)))):
+            raise NotSupported("GROUPING SETS, ROLLUP and CUBE cannot run distributed yet")
+        calls = tuple(self._call(e) for e in op["expressions"])
+        names = tuple(e["alias"] or f"c{i}" for i, e in enumerate([*op["groups"], *op["expressions"]]))
+        return lg.Aggregate(self.child(op), groups, calls, names)
+
+    def _call(self, e: Json) -> lg.Call:
+        name = e["qname"]["path"][-1]
+        if e.get("order_bys"):
+            raise NotSupported(f"ORDER BY inside {name}() cannot run distributed yet")
+        where = self.expression(e["filter"]) if e.get("filter") else None
+        distinct = e["aggregate_type"] == "DISTINCT"
+        return lg.Call(name, tuple(map(self.expression, e["children"])), decode_type(e["return_type"]), distinct, where)
+
+    def comparison_join(self, op: Json) -> lg.Plan:
+        kind = JOINS.get(op["join_type"])
+        if kind is None:
+            raise NotSupported(f"{op['join_type']} join cannot run distributed yet")
+        if op.get("duplicate_eliminated_columns"):
+            raise NotSupported("this correlated subquery cannot run distributed yet")
+        left, right = self.child(op, 0), self.child(op, 1)
+        conditions: list[lg.Condition] = []
+        residual: list[Expr] = []
+        for c in op["conditions"]:
+            if c.get("right") is None:
+                residual.append(self.expression(c["left"]))
+                continue
+            sides = (self.expression(c["left"]), self.expression(c["right"]))
+            conditions.append(lg.Condition(sides[0], COMPARISONS[c["comparison"]], sides[1]))
+        join = lg.Join(left, right, kind, tuple(conditions), ex.conjunction(tuple(residual)) if residual else None)
+        keep_left = op["left_projection_map"] or list(range(len(left.schema)))
+        rest = len(join.schema) - len(left.schema)
+        keep_right = [] if kind in ("semi", "anti") else op["right_projection_map"] or list(range(rest))
+        if kind == "mark":
+            keep_right = [0]
+        return _pick(join, [*keep_left, *(len(left.schema) + i for i in keep_right)])
+
+    def any_join(self, op: Json) -> lg.Plan:
+        kind = JOINS.get(op["join_type"])
+        if kind is None:
+            raise NotSupported(f"{op['join_type']} join cannot run distributed yet")
+        return lg.Join(self.child(op, 0), self.child(op, 1), kind, (), self.expression(op["condition"]))
+
+    def cross_product(self, op: Json) -> lg.Plan:
+        return lg.Join(self.child(op, 0), self.child(op, 1), "inner", ())
+
+    def order(self, op: Json) -> lg.Plan:
+        return _pick(lg.Order(self.child(op), self._keys(op["orders"])), op["projections"])
+
+    def top_n(self, op: Json) -> lg.Plan:
+        return lg.Order(self.child(op), self._keys(op["orders"]), int(op["limit"]), int(op["offset"]))
+
+    def _keys(self, orders: list[Json]) -> tuple[lg.OrderKey, ...]:
+        return tuple(
+            lg.OrderKey(self.expression(o["expression"]), o["type"] == "DESCENDING", o["null_order"] == "NULLS FIRST")
+            for o in orders
+        )
+
+    def limit(self, op: Json) -> lg.Plan:
+        limit, offset = (self._constant_limit(op[k]) for k in ("limit_val", "offset_val"))
+        return lg.Slice(self.child(op), limit, offset or 0)
+
+    def _constant_limit(self, value: Json) -> int | None:
+        match value["type"]:
+            case "UNSET":
+                return None
+            case "CONSTANT_VALUE":
+                return int(value["constant_integer"])
+        raise NotSupported("LIMIT with a percentage or an expression cannot run distributed yet")
+
+    def union(self, op: Json) -> lg.Plan:
+        plan: lg.Plan = lg.UnionAll(tuple(self.operator(c) for c in op["children"]))
+        return plan if op["setop_all"] else _distinct(plan)
+
+    def distinct(self, op: Json) -> lg.Plan:
+        child = self.child(op)
+        targets = [self.expression(t) for t in op["distinct_targets"]]
+        plain = [t.index for t in targets if isinstance(t, ex.Ref)]
+        if op["distinct_type"] != "DISTINCT" or sorted(plain) != list(range(len(child.schema))):
+            raise NotSupported("DISTINCT ON cannot run distributed yet")
+        return _distinct(child)
+
+    def dummy_scan(self, op: Json) -> lg.Plan:
+        return ONE_ROW
+
+    def empty_result(self, op: Json) -> lg.Plan:
+        return lg.OneRow(0, tuple(Field(f"c{i}", decode_type(t)) for i, t in enumerate(op["return_types"])))
+
+    def expression_get(self, op: Json) -> lg.Plan:
+        names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
+        rows = tuple(lg.Compute(ONE_ROW, tuple(map(self.expression, row)), names) for row in op["expressions"])
+        if len(rows) > 1000:
+            raise NotSupported("VALUES with more than 1,000 rows cannot run distributed yet")
+        return rows[0] if len(rows) == 1 else lg.UnionAll(rows)
+
+    def materialized_cte(self, op: Json) -> lg.Plan:
+        definition = self.child(op, 0)
+        if _is_volatile(op["children"][0]):
+            raise NotSupported("a CTE with a volatile function cannot run distributed yet")
+        self.ctes[int(op["table_index"])] = definition
+        return self.child(op, 1)
+
+    def cte_ref(self, op: Json) -> lg.Plan:
+        if op["is_recurring"] or int(op["cte_index"]) not in self.ctes:
+            raise NotSupported("recursive CTEs cannot run distributed yet")
+        return self.ctes[int(op["cte_index"])]
+
+    def expression(self, e: Json) -> Expr:
+        kind, type_name = e["expression_class"], e["type"]
+        match kind:
+            case "BOUND_REF":
+                return ex.Ref(int(e["index"]), decode_type(e["return_type"]))
+            case "BOUND_CONSTANT":
+                return decode_value(e["value"])
+            case "BOUND_FUNCTION":
+                return self._function(e)
+            case "BOUND_CONJUNCTION":
+                args = tuple(self.expression(c) for c in e["children"])
+                return ex.Logic("AND" if type_name == "CONJUNCTION_AND" else "OR", args)
+            case "BOUND_CASE":
+                whens = tuple((self.expression(c["when_expr"]), self.expression(c["then_expr"])) for c in e["case_checks"])
+                return ex.Case(whens, self.expression(e["else_expr"]), decode_type(e["return_type"]))
+            case "BOUND_CAST":
+                return ex.Cast(self.expression(e["child"]), decode_type(e["return_type"]), bool(e["try_cast"]))
+            case "BOUND_COMPARISON":
+                return ex.Compare(COMPARISONS[type_name], self.expression(e["left"]), self.expression(e["right"]))
+            case "BOUND_BETWEEN":
+                arg, low, high = (self.expression(e[k]) for k in ("input", "lower", "upper"))
+                above = ex.Compare(">=" if e["lower_inclusive"] else ">", arg, low)
+                return ex.Logic("AND", (above, ex.Compare("<=" if e["upper_inclusive"] else "<", arg, high)))
+            case "BOUND_OPERATOR":
+                return self._special(e)
+        raise NotSupported(f"expression {type_name.lower().replace('_', ' ')} cannot run distributed yet")
+
+    def _function(self, e: Json) -> Expr:
+        args = tuple(self.expression(c) for c in e["children"])
+        result = decode_type(e["return_type"])
+        if e["type"] in COMPARISONS:
+            return ex.Compare(COMPARISONS[e["type"]], args[0], args[1])
+        if e["type"] == "OPERATOR_CAST":
+            return ex.Cast(args[0], result, bool(e["function_data"]["try_cast"]))
+        if e["type"] == "BOUND_FUNCTION":
+            return ex.Call(str(e["qname"]["path"][-1]), args, result)
+        raise NotSupported(f"expression {e['type'].lower().replace('_', ' ')} cannot run distributed yet")
+
+    def _special(self, e: Json) -> Expr:
+        args = tuple(self.expression(c) for c in e["children"])
+        match e["type"]:
+            case "OPERATOR_NOT":
+                return ex.Not(args[0])
+            case "OPERATOR_IS_NULL":
+                return ex.IsNull(args[0])
+            case "OPERATOR_IS_NOT_NULL":
+                return ex.IsNull(args[0], negated=True)
+            case "COMPARE_IN" | "COMPARE_NOT_IN" as kind:
+                return ex.InList(args[0], args[1:], kind == "COMPARE_NOT_IN")
+            case "OPERATOR_COALESCE":
+                return ex.Call("coalesce", args, decode_type(e["return_type"]))
+        raise NotSupported(f"expression {e['type'].lower().replace('_', ' ')} cannot run distributed yet")
+
+
+_OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
+    "LOGICAL_GET": _Decoder.get,
+    "LOGICAL_FILTER": _Decoder.filter,
+    "LOGICAL_PROJECTION": _Decoder.projection,
+    "LOGICAL_AGGREGATE_AND_GROUP_BY": _Decoder.aggregate,
+    "LOGICAL_COMPARISON_JOIN": _Decoder.comparison_join,
+    "LOGICAL_ANY_JOIN": _Decoder.any_join,
+    "LOGICAL_CROSS_PRODUCT": _Decoder.cross_product,
+    "LOGICAL_ORDER_BY": _Decoder.order,
+    "LOGICAL_TOP_N": _Decoder.top_n,
+    "LOGICAL_LIMIT": _Decoder.limit,
+    "LOGICAL_UNION": _Decoder.union,
+    "LOGICAL_DISTINCT": _Decoder.distinct,
+    "LOGICAL_DUMMY_SCAN": _Decoder.dummy_scan,
+    "LOGICAL_EMPTY_RESULT": _Decoder.empty_result,
+    "LOGICAL_EXPRESSION_GET": _Decoder.expression_get,
+    "LOGICAL_MATERIALIZED_CTE": _Decoder.materialized_cte,
+    "LOGICAL_CTE_REF": _Decoder.cte_ref,
+}
+
+
+def decode_value(v: Json) -> ex.Const:
+    """A constant in its physical form (see `Const`)."""
+    t = decode_type(v["type"])
+    if v["is_null"]:
+        return ex.Const(None, t)
+    value = v["value"]
+    match t.id:
+        case "BOOLEAN":
+            return ex.Const(bool(value), BOOLEAN)
+        case "FLOAT" | "DOUBLE":
+            return ex.Const(float(value), t)
+        case "VARCHAR" | "JSON":
+            return ex.Const(str(value), t)
+        case "UUID":
+            bits = (int(value["upper"]) << 64) + int(value["lower"])
+            return ex.Const(str(uuid.UUID(int=(bits ^ (1 << 127)) & ((1 << 128) - 1))), t)
+        case "INTERVAL":
+            months, days, micros = (int(value[k]) for k in ("months", "days", "micros"))
+            return ex.Const(None, t, f"(to_months({months}) + to_days({days}) + to_microseconds({micros}))")
+    if t.id == "DECIMAL" or t.is_integer or (t.lane is not None and t.id != "BLOB"):
+        return ex.Const(_integer(value, t), t)
+    raise NotSupported(f"constants of type {t} cannot run distributed yet")
+
+
+def _integer(value: Any, t: SqlType) -> int:
+    if isinstance(value, dict):
+        return (int(value["upper"]) << 64) + int(value["lower"])
+    if isinstance(value, int):
+        return value
+    raise InternalError(f"the planner read a constant {value!r} of type {t}")
+
+
+def _pick(plan: lg.Plan, positions: list[int]) -> lg.Plan:
+    """`plan` with only the columns at `positions`; an empty list means all of them."""
+    schema = plan.schema
+    if not positions or positions == list(range(len(schema))):
+        return plan
+    refs = tuple(ex.Ref(i, schema[i].type) for i in positions)
+    return lg.Compute(plan, refs, tuple(schema[i].name for i in positions))
+
+
+def _distinct(plan: lg.Plan) -> lg.Plan:
+    refs = tuple(ex.Ref(i, f.type) for i, f in enumerate(plan.schema))
+    return lg.Aggregate(plan, refs, (), tuple(f.name for f in plan.schema))
+
+
+def _is_volatile(node: Any) -> bool:
+    if isinstance(node, dict):
+        if node.get("expression_class") == "BOUND_FUNCTION" and node["qname"]["path"][-1] in VOLATILE:
+            return True
+        return any(_is_volatile(v) for v in node.values())
+    return isinstance(node, list) and any(_is_volatile(v) for v in node)

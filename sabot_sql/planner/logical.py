@@ -1,0 +1,251 @@
+"""The logical plan: typed relational operators over positions, as bound and decorrelated by DuckDB and rewritten by our rules.
+
+Nodes are immutable, inputs first. `schema` of a node lists its output columns; expressions refer to the columns of the
+node's input, join conditions to those of each side, a join's residual to left columns then right columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sabot_sql.catalog.table import Table
+from sabot_sql.planner.expressions import CompareOp, Expr
+from sabot_sql.types import BOOLEAN, Field, Schema, SqlType
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Scan the columns at `columns` (positions in the table's schema) of a table; `filters` are over the output columns."""
+
+    table: Table
+    columns: tuple[int, ...]
+    filters: tuple[Expr, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return ()
+
+    @property
+    def schema(self) -> Schema:
+        return tuple(self.table.schema[i] for i in self.columns)
+
+    def describe(self) -> str:
+        return f"Get {self.table.name} [{', '.join(f.name for f in self.schema)}]" + (
+            f" where {len(self.filters)} condition(s)" if self.filters else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OneRow:
+    """One row whose values nothing reads, or no row at all (an input that is known to be empty)."""
+
+    num_rows: int
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return ()
+
+    def describe(self) -> str:
+        return "OneRow" if self.num_rows else "Empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Rows for which `predicate` is true."""
+
+    input: Plan
+    predicate: Expr
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    def describe(self) -> str:
+        return "Select"
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A projection: `exprs`, named by `names`."""
+
+    input: Plan
+    exprs: tuple[Expr, ...]
+    names: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return tuple(Field(n, e.type) for n, e in zip(self.names, self.exprs))
+
+    def describe(self) -> str:
+        return f"Compute [{', '.join(self.names)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An aggregate call by DuckDB's name over expressions of the input."""
+
+    function: str
+    args: tuple[Expr, ...]
+    type: SqlType
+    distinct: bool = False
+    filter: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Group by `groups` and aggregate; the output is groups, then calls. No calls: DISTINCT."""
+
+    input: Plan
+    groups: tuple[Expr, ...]
+    calls: tuple[Call, ...]
+    names: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        types = (*(g.type for g in self.groups), *(c.type for c in self.calls))
+        return tuple(Field(n, t) for n, t in zip(self.names, types))
+
+    def describe(self) -> str:
+        return f"Aggregate groups={len(self.groups)} [{', '.join(c.function for c in self.calls)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`left op right`, left over the left input's columns, right over the right's."""
+
+    left: Expr
+    op: CompareOp
+    right: Expr
+
+
+JoinKind = Literal["inner", "left", "right", "full", "semi", "anti", "mark", "single"]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A join on `conditions` and `residual`. Output: left then right columns; semi and anti: left only; mark: left columns,
+    then a BOOLEAN that says whether a match exists (NULL where SQL's IN does not know)."""
+
+    left: Plan
+    right: Plan
+    kind: JoinKind
+    conditions: tuple[Condition, ...]
+    residual: Expr | None = None
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.left, self.right)
+
+    @property
+    def schema(self) -> Schema:
+        match self.kind:
+            case "semi" | "anti":
+                return self.left.schema
+            case "mark":
+                return (*self.left.schema, Field("mark", BOOLEAN))
+        return (*self.left.schema, *self.right.schema)
+
+    def describe(self) -> str:
+        return f"Join {self.kind} on {', '.join(c.op for c in self.conditions) or 'nothing'}" + (
+            " and residual" if self.residual is not None else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One ORDER BY term over the input."""
+
+    expr: Expr
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """ORDER BY, with `limit` a top-n."""
+
+    input: Plan
+    keys: tuple[OrderKey, ...]
+    limit: int | None = None
+    offset: int = 0
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    def describe(self) -> str:
+        return f"Order by {len(self.keys)} key(s)" + ("" if self.limit is None else f" limit {self.limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """LIMIT and OFFSET in the input's order."""
+
+    input: Plan
+    limit: int | None
+    offset: int
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    def describe(self) -> str:
+        return f"Slice limit={self.limit} offset={self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnionAll:
+    """The rows of every input, one after the other."""
+
+    inputs: tuple[Plan, ...]
+
+    @property
+    def schema(self) -> Schema:
+        return self.inputs[0].schema
+
+    def describe(self) -> str:
+        return "UnionAll"
+
+
+Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | UnionAll
+
+
+def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:
+    """`plan` over other inputs; the same object when nothing changed."""
+    if all(a is b for a, b in zip(plan.inputs, inputs)):
+        return plan
+    match plan:
+        case Join():
+            return replace(plan, left=inputs[0], right=inputs[1])
+        case UnionAll():
+            return replace(plan, inputs=inputs)
+        case Get() | OneRow():
+            return plan
+    return replace(plan, input=inputs[0])
+
+
+def draw(plan: Plan, depth: int = 0) -> str:
+    """The plan as indented text, one operator a line."""
+    return "\n".join(["  " * depth + plan.describe(), *(draw(i, depth + 1) for i in plan.inputs)])

@@ -1,0 +1,330 @@
+"""From the logical to the physical plan: operators chosen, exchanges placed, stages cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sabot_sql.errors import NotSupported
+from sabot_sql.planner import expressions as ex
+from sabot_sql.planner import logical as lg
+from sabot_sql.planner.cardinality import Estimator, column_bytes
+from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.physical import (
+    AggregateCall,
+    AggregateName,
+    DistributedPlan,
+    Exchange,
+    ExchangeRead,
+    HashAggregate,
+    HashJoin,
+    JoinKind,
+    Limit,
+    Session,
+    Sort,
+    SortKey,
+    Union,
+    Values,
+    state_types,
+    sum_type,
+)
+from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
+from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, Field, Schema, SqlType
+
+# Up to this many estimated groups, one task merges the partial aggregates of all.
+GATHERED_GROUPS = 20_000
+
+AGGREGATES: dict[str, AggregateName] = {
+    "count_star": "count_star",
+    "count": "count",
+    "sum": "sum",
+    "avg": "avg",
+    "mean": "avg",
+    "min": "min",
+    "max": "max",
+}
+
+
+def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> DistributedPlan:
+    """The distributed plan of an optimized logical plan.
+
+    Args:
+        schema: names and types of the result, as DuckDB bound them.
+
+    Raises:
+        NotSupported: the plan holds what no operator runs yet; the message names it.
+    """
+    lowering = _Lowering(StageBuilder(cluster))
+    fragment = lowering.fragment(plan)
+    for want, got in zip(schema, fragment.schema):
+        if want.type != got.type:
+            raise NotSupported(f"column {want.name} would be {got.type} instead of {want.type}")
+    lowering.builder.close(fragment, Exchange("gather"))
+    return DistributedPlan(tuple(lowering.builder.stages), tuple(f.name for f in schema), schema, session)
+
+
+class _Lowering:
+    def __init__(self, builder: StageBuilder) -> None:
+        self.builder = builder
+        self.estimator = Estimator()
+
+    def fragment(self, plan: lg.Plan) -> Fragment:
+        match plan:
+            case lg.Get():
+                return self.builder.scan(plan.table, plan.columns, plan.filters, self.estimator.rows(plan))
+            case lg.OneRow():
+                return Fragment(Values(plan.num_rows, plan.schema), (Part(),), float(plan.num_rows))
+            case lg.Compute():
+                return project(self.fragment(plan.input), plan.exprs, plan.names)
+            case lg.Select():
+                return keep(self.fragment(plan.input), plan.predicate, self.estimator.rows(plan))
+            case lg.Aggregate():
+                return self.aggregate(plan)
+            case lg.Join():
+                return self.join(plan)
+            case lg.Order():
+                return self.order(plan)
+            case lg.Slice():
+                return self.slice(plan)
+            case lg.UnionAll():
+                return self.union(plan)
+
+    def aggregate(self, plan: lg.Aggregate) -> Fragment:
+        fragment = self.fragment(plan.input)
+        columns = _Columns()
+        groups = tuple(columns.place(_grouped(g)) for g in plan.groups)
+        calls = tuple(_call(c, columns) for c in plan.calls)
+        exprs = tuple(columns.exprs) or (ex.Const(True, BOOLEAN),)
+        fragment = project(fragment, exprs, tuple(f"c{i}" for i in range(len(exprs))))
+        rows = self.estimator.rows(plan)
+        schema = plan.schema
+        here = fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(groups) and groups != ())
+        if not here and any(c.distinct for c in calls):
+            fragment = self.builder.hashed(fragment, groups) if groups else self.builder.gathered(fragment)
+            here = True
+        if here:
+            node = HashAggregate(fragment.root, "single", groups, calls, schema)
+            keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys else None
+            return replace(fragment, root=node, rows=rows, keys=keys)
+        states = tuple(Field(f"s{i}", t) for i, t in enumerate(t for c in calls for t in state_types(c)))
+        partial = HashAggregate(fragment.root, "partial", groups, calls, (*schema[: len(groups)], *states))
+        fragment = replace(fragment, root=partial, keys=None, rows=rows * self.builder.cluster.slots)
+        first = tuple(range(len(groups)))
+        small = not groups or rows <= GATHERED_GROUPS
+        fragment = self.builder.gathered(fragment) if small else self.builder.hashed(fragment, first)
+        final = HashAggregate(fragment.root, "final", first, calls, schema)
+        return replace(fragment, root=final, rows=rows, keys=None if small else first)
+
+    def join(self, plan: lg.Join) -> Fragment:
+        if plan.kind not in ("inner", "left", "semi", "anti"):
+            raise NotSupported(f"{plan.kind.upper()} JOIN cannot run distributed yet")
+        kind: JoinKind = plan.kind
+        equal = [c for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM")]
+        width = len(plan.left.schema)
+        residual = [
+            ex.Compare(c.op, c.left, ex.remap(c.right, {i: i + width for i in ex.references(c.right)}))
+            for c in plan.conditions
+            if c not in equal
+        ]
+        if plan.residual is not None:
+            residual.extend(ex.conjuncts(plan.residual))
+        condition = ex.conjunction(tuple(residual)) if residual else None
+        left, right = self.fragment(plan.left), self.fragment(plan.right)
+        null_equal = tuple(c.op == "IS NOT DISTINCT FROM" for c in equal)
+        left_keys: tuple[int, ...]
+        right_keys: tuple[int, ...]
+        if equal:
+            left, left_keys = _keyed(left, [c.left for c in equal])
+            right, right_keys = _keyed(right, [c.right for c in equal])
+        else:
+            # every pair is a candidate: one constant key on both sides
+            left, left_keys = _keyed(left, [ex.Const(0, INTEGER)])
+            right, right_keys = _keyed(right, [ex.Const(0, INTEGER)])
+            null_equal = (False,)
+        _check_keys(left, left_keys, right, right_keys)
+        sides = _Sides(plan, kind, left, right, left_keys, right_keys, null_equal, condition)
+        return self._joined(sides, self.estimator.rows(plan), bool(equal))
+
+    def _joined(self, sides: _Sides, rows: float, keyed: bool) -> Fragment:
+        swap = sides.kind == "inner" and _bytes(sides.left) < _bytes(sides.right)
+        probe, build = (sides.right, sides.left) if swap else (sides.left, sides.right)
+        probe_keys, build_keys = (sides.right_keys, sides.left_keys) if swap else (sides.left_keys, sides.right_keys)
+        if probe.is_one_task and build.is_one_task:
+            part = probe.parts[0].merge(build.parts[0])
+            return replace(sides.fragment(probe, build, swap, rows, None), parts=(part,))
+        together = probe.keys == probe_keys and build.keys == build_keys and len(probe.parts) == len(build.parts) == 1
+        if not together and (not keyed or self._broadcasts(probe, build)):
+            read, stage = self.builder.broadcast(build)
+            small = Fragment(read, (), build.rows)
+            parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
+            return replace(sides.fragment(probe, small, swap, rows, probe.keys), parts=parts)
+        probe, build = self.builder.hashed(probe, probe_keys), self.builder.hashed(build, build_keys)
+        part = probe.parts[0].merge(build.parts[0])
+        return replace(sides.fragment(probe, build, swap, rows, probe_keys), parts=(part,))
+
+    def _broadcasts(self, probe: Fragment, build: Fragment) -> bool:
+        """Whether sending the build side to every agent is cheaper than partitioning both sides. Building costs about
+        twice what partitioning a row does."""
+        if _bytes(build) > self.builder.cluster.broadcast_bytes:
+            return False
+        copies = self.builder.cluster.slots - 1
+        return copies * build.rows * 2 <= probe.rows + build.rows
+
+    def order(self, plan: lg.Order) -> Fragment:
+        fragment, positions = _keyed(self.fragment(plan.input), [_sorted(k.expr) for k in plan.keys])
+        keys = tuple(SortKey(p, k.descending, k.nulls_first) for p, k in zip(positions, plan.keys))
+        if not fragment.is_one_task:
+            last = None if plan.limit is None else plan.limit + plan.offset
+            if last is not None:
+                fragment = replace(fragment, root=Sort(fragment.root, keys, last), keys=None)
+            fragment = self.builder.gathered(fragment)
+        root = Sort(fragment.root, keys, plan.limit, plan.offset)
+        refs = tuple(ex.Ref(i, f.type) for i, f in enumerate(plan.schema))
+        ordered = replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
+        return project(ordered, refs, tuple(f.name for f in plan.schema))
+
+    def slice(self, plan: lg.Slice) -> Fragment:
+        fragment = self.fragment(plan.input)
+        if not fragment.is_one_task:
+            if plan.limit is not None:
+                fragment = replace(fragment, root=Limit(fragment.root, plan.limit + plan.offset))
+            fragment = self.builder.gathered(fragment)
+        root = Limit(fragment.root, plan.limit, plan.offset)
+        return replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
+
+    def union(self, plan: lg.UnionAll) -> Fragment:
+        """Scans stay in the union's stage; any other input ends in a gather of its own, because an operator such as a
+        global aggregate would give rows in the other inputs' tasks too. Constant rows make one task together."""
+        inputs = [self.fragment(i) for i in plan.inputs]
+        for one in inputs:
+            if tuple(f.type for f in one.schema) != tuple(f.type for f in plan.schema):
+                raise NotSupported("UNION ALL of different types cannot run distributed yet")
+        rows = sum(f.rows for f in inputs)
+        if all(f.parts == (Part(),) for f in inputs):
+            return Fragment(Union(tuple(f.root for f in inputs), plan.schema), (Part(),), rows)
+        closed = [f if all(p.scans and not p.whole for p in f.parts) else self._cut(f) for f in inputs]
+        parts = tuple(p for f in closed for p in f.parts)
+        return Fragment(Union(tuple(f.root for f in closed), plan.schema), parts, rows)
+
+    def _cut(self, fragment: Fragment) -> Fragment:
+        stage = self.builder.close(fragment, Exchange("gather"))
+        return Fragment(ExchangeRead(stage, fragment.schema), (Part(whole=(stage,)),), fragment.rows)
+
+
+class _Columns:
+    """The distinct expressions that an operator needs as columns of its input."""
+
+    def __init__(self) -> None:
+        self.exprs: list[Expr] = []
+
+    def place(self, expr: Expr) -> int:
+        if expr not in self.exprs:
+            self.exprs.append(expr)
+        return self.exprs.index(expr)
+
+
+class _Sides:
+    """A join between fragments, before it is known which side is built and how rows get together."""
+
+    def __init__(
+        self,
+        plan: lg.Join,
+        kind: JoinKind,
+        left: Fragment,
+        right: Fragment,
+        left_keys: tuple[int, ...],
+        right_keys: tuple[int, ...],
+        null_equal: tuple[bool, ...],
+        condition: Expr | None,
+    ) -> None:
+        self.plan, self.kind, self.left, self.right = plan, kind, left, right
+        self.left_keys, self.right_keys, self.null_equal, self.condition = left_keys, right_keys, null_equal, condition
+
+    def fragment(self, probe: Fragment, build: Fragment, swap: bool, rows: float, keys: tuple[int, ...] | None) -> Fragment:
+        """The join as a fragment with the probe's tasks; `keys` are probe columns by which the rows are partitioned."""
+        logical_left, left_width, right_width = len(self.plan.left.schema), len(self.left.schema), len(self.right.schema)
+        first = right_width if swap else left_width
+        # where a column of the logical join (left, then right) stands among probe columns, then build columns
+        at = {i: i if not swap else first + i for i in range(logical_left)}
+        at |= {logical_left + i: i if swap else first + i for i in range(len(self.plan.right.schema))}
+        schema = self.plan.schema
+        output = tuple(at[i] for i in range(len(schema)))
+        node = HashJoin(
+            probe.root,
+            build.root,
+            self.kind,
+            self.right_keys if swap else self.left_keys,
+            self.left_keys if swap else self.right_keys,
+            self.null_equal,
+            None if self.condition is None else ex.remap(self.condition, at),
+            output,
+            schema,
+        )
+        kept = {column: i for i, column in reversed(list(enumerate(output)))}
+        out_keys = tuple(kept[k] for k in keys) if keys is not None and all(k in kept for k in keys) else None
+        return Fragment(node, probe.parts, rows, out_keys)
+
+
+def _bytes(fragment: Fragment) -> float:
+    return fragment.rows * sum(column_bytes(f.type) for f in fragment.schema)
+
+
+def _keyed(fragment: Fragment, exprs: Sequence[Expr]) -> tuple[Fragment, tuple[int, ...]]:
+    """`fragment` with every expression as a column, appended where it is not one already, and their positions."""
+    columns = _Columns()
+    for i, f in enumerate(fragment.schema):
+        columns.exprs.append(ex.Ref(i, f.type))
+    width = len(columns.exprs)
+    positions = tuple(columns.place(e) for e in exprs)
+    if len(columns.exprs) == width:
+        return fragment, positions
+    names = (*(f.name for f in fragment.schema), *(f"key{i}" for i in range(len(columns.exprs) - width)))
+    return project(fragment, tuple(columns.exprs), names), positions
+
+
+def _check_keys(left: Fragment, left_keys: tuple[int, ...], right: Fragment, right_keys: tuple[int, ...]) -> None:
+    for i, j in zip(left_keys, right_keys):
+        ours, theirs = left.schema[i].type, right.schema[j].type
+        if ours != theirs or ours.lane is None:
+            raise NotSupported(f"a join of {ours} with {theirs} cannot run distributed yet")
+
+
+def _grouped(expr: Expr) -> Expr:
+    if expr.type.lane is None:
+        raise NotSupported(f"grouping by a value of type {expr.type} cannot run distributed yet")
+    return expr
+
+
+def _sorted(expr: Expr) -> Expr:
+    if expr.type.lane is None:
+        raise NotSupported(f"ordering by a value of type {expr.type} cannot run distributed yet")
+    return expr
+
+
+def _call(call: lg.Call, columns: _Columns) -> AggregateCall:
+    name = AGGREGATES.get(call.function)
+    if name is None or len(call.args) != (0 if name == "count_star" else 1):
+        raise NotSupported(f"the aggregate {call.function}() cannot run distributed yet")
+    where = None if call.filter is None else columns.place(call.filter)
+    if name == "count_star":
+        return AggregateCall(name, None, None, call.type, call.distinct, where)
+    arg = call.args[0]
+    if name == "count" and not call.distinct and arg.type.lane is None:
+        arg = ex.Case(((ex.IsNull(arg, negated=True), ex.Const(0, INTEGER)),), ex.Const(None, INTEGER), INTEGER)
+    if not _aggregates(name, arg.type, call.type):
+        raise NotSupported(f"{call.function}() over {arg.type} cannot run distributed yet")
+    distinct = call.distinct and name not in ("min", "max")
+    return AggregateCall(name, columns.place(arg), arg.type, call.type, distinct, where)
+
+
+def _aggregates(name: AggregateName, arg: SqlType, result: SqlType) -> bool:
+    """Whether the aggregate operator runs `name` over `arg` with the type DuckDB gives it."""
+    numeric = arg.is_integer or arg.id in ("DECIMAL", "FLOAT", "DOUBLE", "BOOLEAN")
+    match name:
+        case "sum":
+            return numeric and arg.id != "UHUGEINT" and result == sum_type(arg)
+        case "avg":
+            return numeric and arg.id != "UHUGEINT" and result == DOUBLE
+        case "min" | "max":
+            return arg.lane is not None and result == arg
+    return arg.lane is not None

@@ -1,0 +1,180 @@
+"""The body of `POST /v1/sql`, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from sabot_sql.client.parameters import params_from_json
+from sabot_sql.engine.request import QueryRequest
+from sabot_sql.errors import NotSupported, QueryError, SabotError
+
+MAX_WAIT_MS = 60_000
+INLINE_ROWS = 10_000
+INLINE_BYTES = 16 << 20
+KEY_CHARS = 128
+
+FormatName = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+
+
+class StatementBody(BaseModel):
+    """What every request that carries a statement has."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    sql: str
+    params: dict[str, Any] | list[Any] | None = None
+    param_types: dict[str, str] = Field(default_factory=dict)
+    catalog: str | None = None
+    schema_name: str | None = Field(default=None, alias="schema")
+    dialect: str = "duckdb"
+    timezone: str | None = None
+    route: Literal["auto", "local", "distributed"] = "auto"
+    threshold: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    engine: Literal["duckdb", "datafusion"] | None = None
+    timeout_ms: int | None = Field(default=None, ge=1)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    def to_request(self, user: str, idempotency_key: str | None = None) -> QueryRequest:
+        """The request to the engine, in the name of `user`."""
+        return QueryRequest(
+            sql=self.sql,
+            params=params_from_json(self.params, self.param_types) if self.params or self.param_types else None,
+            route=self.route,
+            threshold=self.threshold,
+            engine=self.engine,
+            timeout_s=self.timeout_ms / 1000 if self.timeout_ms else None,
+            dialect=self.dialect,
+            catalog=self.catalog,
+            schema=self.schema_name,
+            timezone=self.timezone,
+            tags=self.tags,
+            idempotency_key=idempotency_key,
+            user=user,
+        )
+
+
+class SqlBody(StatementBody):
+    """The body of `POST /v1/sql`."""
+
+    wait_ms: int = Field(default=10_000, ge=0, le=MAX_WAIT_MS)
+    on_wait_timeout: Literal["continue", "cancel"] = "continue"
+    row_limit: int = Field(default=INLINE_ROWS, ge=0)
+    byte_limit: int = Field(default=INLINE_BYTES, ge=0)
+    format: FormatName | None = None
+    json_int64: Literal["number", "string"] = "number"
+    result_ttl_s: int | None = None
+    priority: int = 0
+    queue: str = "default"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    def refuse_what_is_not_built(self) -> None:
+        """NOT_SUPPORTED for fields of the contract that have no effect yet, so that nobody relies on them."""
+        given = {
+            "settings": self.settings,
+            "priority": self.priority,
+            "queue": self.queue != "default",
+            "result_ttl_s": self.result_ttl_s is not None,
+        }
+        if named := [name for name, value in given.items() if value]:
+            raise NotSupported(f"the field {named[0]} has no effect in this version; leave it out")
+
+
+class ExplainBody(StatementBody):
+    """The body of `POST /v1/explain`."""
+
+    analyze: bool = False
+    format: Literal["text", "json", "graph"] = "text"
+
+
+async def read_sql_body(request: Request) -> SqlBody:
+    """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
+    raw = await request.body()
+    kind = content_type(request)
+    if kind == "application/sql":
+        body = _checked(SqlBody, {**request.query_params, "sql": _text(raw)})
+    else:
+        _must_be_json(kind)
+        body = _checked_json(SqlBody, raw)
+    if prefer := request.headers.get("prefer"):
+        _apply_prefer(body, prefer)
+    return body
+
+
+async def read_explain_body(request: Request) -> ExplainBody:
+    """The body of `POST /v1/explain`, in the same two forms."""
+    raw = await request.body()
+    kind = content_type(request)
+    if kind == "application/sql":
+        return _checked(ExplainBody, {**request.query_params, "sql": _text(raw)})
+    _must_be_json(kind)
+    return _checked_json(ExplainBody, raw)
+
+
+def content_type(request: Request) -> str:
+    """The media type of the body, without parameters; JSON when the client names none."""
+    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The key of the request, checked."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= KEY_CHARS:
+        raise QueryError(f"Idempotency-Key has {len(key)} characters; it may have 1 to {KEY_CHARS}")
+    return key
+
+
+def _must_be_json(kind: str) -> None:
+    # a form or text/plain is what a page of another site may send without asking the browser's leave
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise QueryError(
+            f"the body is {kind}", hint="send application/json, or the bare statement as application/sql: curl -H 'Content-Type: …'"
+        )
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as exc:
+        raise QueryError(f"the statement is not UTF-8: byte {exc.start} is 0x{raw[exc.start]:02x}") from exc
+
+
+def _checked[Body: StatementBody](kind: type[Body], data: Mapping[str, Any]) -> Body:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as exc:
+        raise invalid_body(exc) from exc
+
+
+def _checked_json[Body: StatementBody](kind: type[Body], raw: bytes) -> Body:
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as exc:
+        raise invalid_body(exc) from exc
+
+
+def invalid_body(exc: ValidationError) -> SabotError:
+    """BAD_REQUEST naming the first field that is wrong."""
+    first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            return QueryError(f"unknown field {field}")
+        case "missing":
+            return QueryError(f"the field {field} is missing")
+        case "json_invalid":
+            return QueryError(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+    return QueryError(f"field {field}: {first['msg']}" if field else f"the body is not a request: {first['msg']}")
+
+
+def _apply_prefer(body: SqlBody, prefer: str) -> None:
+    if "wait_ms" in body.model_fields_set:
+        return
+    if found := re.search(r"\bwait=(\d+)", prefer):
+        body.wait_ms = min(MAX_WAIT_MS, int(found[1]) * 1000)
+    elif "respond-async" in prefer:
+        body.wait_ms = 0
