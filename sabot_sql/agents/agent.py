@@ -22,6 +22,7 @@ from sabot_sql.executor.exchange import BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
 from sabot_sql.executor.task import run_task
 from sabot_sql.planner.physical import Task
+from sabot_sql.planner.wire import from_wire
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Agent:
         """Run the tasks and give their outcomes as they end. When the run is cancelled the outcomes that are still missing
         come at once, as Cancelled; when `is_gone` says that nobody listens any more, the run is cancelled.
         """
-        plan = StagePlan.decode(message.plan)
+        plan = from_wire(message.plan, StagePlan)
         run = _Run(plan, None if message.timeout_s is None else time.monotonic() + message.timeout_s)
         missing = dict(zip((t.index for t in message.tasks), message.attempts))
         with self._lock:

@@ -15,20 +15,10 @@ from pyarrow import flight
 
 from sabot_sql.agents.agent import Agent
 from sabot_sql.agents.blocks import block_path, check_rows, describe, find_partition, map_batches
-from sabot_sql.agents.messages import (
-    AgentReport,
-    BlockTicket,
-    Cancel,
-    Deploy,
-    DropJob,
-    TaskOutcome,
-    decode_outcome,
-    decode_ticket,
-    encode,
-    encode_outcome,
-)
+from sabot_sql.agents.messages import AgentReport, BlockTicket, Cancel, Deploy, DropJob, TaskDone, TaskFailed, TaskOutcome
 from sabot_sql.errors import AgentLost, InternalError, SabotError
 from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.planner.wire import from_wire, to_wire
 
 CONTROL_TIMEOUT_S = 5.0
 
@@ -59,14 +49,14 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
         try:
             match action.type:
                 case "deploy":
-                    return self._deploy(Deploy.decode(body), context)
+                    return self._deploy(from_wire(body, Deploy), context)
                 case "ping":
-                    return iter((encode(self._agent.report()),))
+                    return iter((to_wire(self._agent.report()),))
                 case "cancel":
-                    cancel = Cancel(**json.loads(body))
+                    cancel = from_wire(body, Cancel)
                     self._agent.cancel(cancel.job_id, cancel.run)
                 case "drop":
-                    self._agent.drop(DropJob(**json.loads(body)).job_id)
+                    self._agent.drop(from_wire(body, DropJob).job_id)
                 case other:
                     raise InternalError(f"an agent knows no action {other!r}")
         except SabotError as exc:
@@ -77,16 +67,16 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
 
     def _deploy(self, message: Deploy, context: Any) -> Iterator[Any]:
         for outcome in self._agent.deploy(message, context.is_cancelled):
-            yield flight.Result(encode_outcome(outcome))
+            yield flight.Result(to_wire(outcome))
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         try:
-            wanted = decode_ticket(ticket.ticket)
+            wanted = from_wire(ticket.ticket, BlockTicket)
             return _stream(_batches_of(wanted, Path(self._agent.config.block_root)))
         except SabotError as exc:
             raise to_flight(exc) from exc
-        except (ValueError, TypeError, KeyError) as exc:
-            raise to_flight(InternalError(f"not a block ticket: {exc}")) from exc
+        except Exception as exc:  # the process edge, as above
+            raise to_flight(InternalError(f"the agent cannot serve a block: {type(exc).__name__}: {exc}")) from exc
 
 
 def _batches_of(wanted: BlockTicket, root: Path) -> list[pa.RecordBatch]:
@@ -144,20 +134,23 @@ class AgentConnection:
             AgentLost: the agent cannot be reached, or goes away before all outcomes are there.
         """
         for body in self._results("deploy", message, self._options):
-            yield decode_outcome(body)
+            outcome = from_wire(body, object)
+            if not isinstance(outcome, TaskDone | TaskFailed):
+                raise InternalError(f"{self.what} answered a deployment with a {type(outcome).__name__}")
+            yield outcome
 
     def ping(self, timeout_s: float = CONTROL_TIMEOUT_S) -> AgentReport:
         """Ask the agent how it is."""
         (body,) = self._call("ping", b"", timeout_s)
-        return AgentReport(**json.loads(body))
+        return from_wire(body, AgentReport)
 
     def cancel(self, job_id: str, run: str | None = None) -> None:
         """Stop the tasks of a run, or of all runs of a job."""
-        self._call("cancel", encode(Cancel(job_id, run)), CONTROL_TIMEOUT_S)
+        self._call("cancel", to_wire(Cancel(job_id, run)), CONTROL_TIMEOUT_S)
 
     def drop(self, job_id: str) -> None:
         """Stop the tasks of a job and remove its blocks."""
-        self._call("drop", encode(DropJob(job_id)), CONTROL_TIMEOUT_S)
+        self._call("drop", to_wire(DropJob(job_id)), CONTROL_TIMEOUT_S)
 
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """Stream one partition of a block.
@@ -170,12 +163,16 @@ class AgentConnection:
         if announced is None:
             return
         ticket = BlockTicket(block.job_id, block.stage_id, block.task_index, block.attempt, announced.batches)
-        rows = 0
+        rows, stream = 0, None
         try:
-            with self._client.do_get(flight.Ticket(encode(ticket)), self._options) as stream:
-                for chunk in stream:
-                    rows += chunk.data.num_rows
-                    yield chunk.data
+            stream = self._client.do_get(flight.Ticket(to_wire(ticket)), self._options)
+            for chunk in stream:
+                rows += chunk.data.num_rows
+                yield chunk.data
+        except GeneratorExit:  # the reader has enough
+            if stream is not None:
+                stream.cancel()
+            raise
         except (pa.ArrowException, OSError) as exc:
             raise from_flight(exc, f"{self.what}, which has {describe(block)},") from exc
         check_rows(block, announced, rows)

@@ -60,7 +60,7 @@ class AgentInfo:
 @dataclass(eq=False, slots=True)
 class _Member:
     """What is known of one agent. `failures` counts deaths in a row, each soon after its start; `missed` the pings since the
-    last answer."""
+    last answer; `silent` says that it was given up for silence."""
 
     id: str
     state: AgentState = "starting"
@@ -76,6 +76,7 @@ class _Member:
     answered: bool = True
     pinging: bool = False
     missed: int = 0
+    silent: bool = False
     report: AgentReport | None = None
 
 
@@ -207,12 +208,14 @@ class Members:
                 self._changed.wait(0.02)
 
     def report_lost(self, agent_id: str, incarnation: str, reason: str) -> None:
-        """A call to an agent found it gone or silent: kill what is left of it, whereupon it is replaced."""
+        """A call to an agent found it gone: kill what is left of it. Its exit is then told to the listeners."""
         with self._changed:
             member = self._members.get(agent_id)
-            if member is None or member.incarnation != incarnation or member.state not in ("alive", "suspect"):
+            if self._closed or member is None or member.incarnation != incarnation:
                 return
-            self._lose(member, reason)
+            if member.state in ("alive", "suspect"):
+                member.state, member.how, member.since = "lost", reason, time.monotonic()
+                self._provider.stop(member.id)
 
     def _no_agents(self, waited_s: float) -> ServiceError:
         reasons = sorted({f"{m.id}: {m.how}" for m in self._members.values() if m.how})
@@ -239,15 +242,15 @@ class Members:
         member.connection = AgentConnection(event.flight_uri, self._config.token, f"agent {member.id}")
         member.started_at = dt.datetime.now(dt.UTC)
         member.since = time.monotonic()
-        member.answered, member.pinging, member.missed, member.report = True, False, 0, None
+        member.answered, member.pinging, member.missed, member.silent, member.report = True, False, 0, False, None
         self._tell(AgentUp(member.id, member.incarnation))
 
     def _exited(self, member: _Member, event: AgentExited) -> None:
         lived_s = time.monotonic() - member.since
         was_up = member.connection is not None
         member.failures = 1 if was_up and lived_s > STABLE_S else member.failures + 1
-        member.how = member.how if member.state == "lost" else event.how
-        if member.state != "lost":
+        if not member.silent:
+            member.how = event.how
             log.warning("agent %s (pid %d) is gone: %s", member.id, event.pid, event.how)
         if member.connection is not None:
             member.connection.close()
@@ -271,7 +274,7 @@ class Members:
 
     def _lose(self, member: _Member, reason: str) -> None:
         log.warning("agent %s (pid %d) is lost: %s", member.id, member.pid, reason)
-        member.state, member.how = "lost", reason
+        member.state, member.how, member.silent = "lost", reason, True
         self._tell(AgentDown(member.id, member.incarnation, reason))
         self._provider.stop(member.id)
 
@@ -301,6 +304,8 @@ class Members:
         if member.state == "starting" and member.restart_at is None and now - member.since > self.start_timeout_s:
             member.since, member.how = now, f"it did not listen within {self.start_timeout_s:.0f} s"
             self._provider.stop(member.id)
+        if member.state == "lost" and not member.silent and now - member.since > self._heartbeat.lost_s:
+            self._lose(member, f"{member.how}, and it cannot be killed")
         if member.state not in ("alive", "suspect"):
             return
         member.missed = 0 if member.answered else member.missed + 1

@@ -82,6 +82,7 @@ class AgentPool:
         deadline_s: float | None = None,
         cancel: threading.Event | None = None,
         on_task: OnTask | None = None,
+        first_attempt: int = 1,
     ) -> list[TaskResult]:
         """Run the tasks of a stage; the results are in the order of the tasks. Starts the agents if need be.
 
@@ -93,6 +94,8 @@ class AgentPool:
             deadline_s: `time.monotonic()` at which the run ends, or None.
             cancel: ends the run when set.
             on_task: called in this thread for each task that is done.
+            first_attempt: number of each task's first attempt; higher than those used before when a stage of the job is run
+                again, so that old and new blocks are never mixed.
 
         Raises:
             Cancelled, QueryTimeout: the run was ended; the agents are told and not waited for.
@@ -114,6 +117,7 @@ class AgentPool:
             deadline_s,
             cancel or threading.Event(),
             on_task,
+            first_attempt,
         )
         with self._lock:
             self._check_running()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sabot_sql.agents.messages import TaskDone, TaskFailed, TaskOutcome
+from sabot_sql.agents.messages import TaskDone, TaskOutcome
 from sabot_sql.errors import AgentLost, SabotError
 
 MAX_ATTEMPTS = 3
@@ -78,7 +78,6 @@ class _TaskState:
     attempt: int = 0
     agent: tuple[str, str] | None = None
     result: TaskDone | None = None
-    lost: str = ""
 
 
 @dataclass(slots=True)
@@ -88,10 +87,12 @@ class StageScheduler:
     Args:
         task_indexes: the tasks.
         agents: incarnation of each agent that takes tasks, by agent id.
+        first_attempt: number of each task's first attempt.
     """
 
     task_indexes: Sequence[int]
     agents: Mapping[str, str]
+    first_attempt: int = 1
     max_attempts: int = MAX_ATTEMPTS
     _alive: dict[str, str] = field(init=False)
     _tasks: dict[int, _TaskState] = field(init=False)
@@ -99,17 +100,12 @@ class StageScheduler:
 
     def __post_init__(self) -> None:
         self._alive = dict(self.agents)
-        self._tasks = {index: _TaskState() for index in self.task_indexes}
-
-    @property
-    def waiting(self) -> bool:
-        """Whether tasks wait because no agent is there."""
-        return not self._ended and any(t.agent is None and t.result is None for t in self._tasks.values())
+        self._tasks = {index: _TaskState(self.first_attempt - 1) for index in self.task_indexes}
 
     @property
     def retries(self) -> int:
         """How many attempts were made beyond the first."""
-        return sum(max(0, t.attempt - 1) for t in self._tasks.values())
+        return sum(max(0, t.attempt - self.first_attempt) for t in self._tasks.values())
 
     def start(self) -> list[Instruction]:
         """The first deployments."""
@@ -151,10 +147,10 @@ class StageScheduler:
 
     def _lose(self, lost: list[tuple[int, _TaskState]], reason: str) -> list[Instruction]:
         for index, state in lost:
-            state.agent, state.lost = None, reason
-            if state.attempt >= self.max_attempts:
-                times = f"task {index} was lost {state.attempt} times"
-                return self._fail(AgentLost(f"{reason}; {times}, the last time there", retryable=True))
+            state.agent = None
+            attempts = state.attempt - self.first_attempt + 1
+            if attempts >= self.max_attempts:
+                return self._fail(AgentLost(f"{reason}; task {index} was lost {attempts} times", retryable=True))
         return self._assign()
 
     def _assign(self) -> list[Instruction]:
@@ -181,11 +177,3 @@ class StageScheduler:
     def _fail(self, error: SabotError) -> list[Instruction]:
         self._ended = True
         return [Fail(error)]
-
-
-def no_agents_left(waited_s: float) -> Fail:
-    """The end of a stage whose tasks found no agent for too long."""
-    return Fail(AgentLost(f"all agents were lost and none came back in {waited_s:.0f} s", retryable=True))
-
-
-__all__ = ["AgentDown", "AgentUp", "DeployTasks", "Fail", "Finish", "StageScheduler", "TaskEnded", "TaskFailed", "no_agents_left"]

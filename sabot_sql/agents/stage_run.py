@@ -16,6 +16,7 @@ from sabot_sql.agents.members import Members
 from sabot_sql.agents.messages import Deploy, Inputs, StagePlan, TaskDone, TaskFailed
 from sabot_sql.agents.scheduler import (
     AgentDown,
+    AgentUp,
     DeployTasks,
     Event,
     Fail,
@@ -23,12 +24,12 @@ from sabot_sql.agents.scheduler import (
     Instruction,
     StageScheduler,
     TaskEnded,
-    no_agents_left,
 )
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, QueryTimeout, SabotError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner.physical import Session, Stage
+from sabot_sql.planner.wire import to_wire
 
 POLL_S = 0.02
 REREAD_PAUSE_S = 0.05  # before a task reads again from an agent that went away: its replacement is up by then
@@ -43,6 +44,7 @@ class StageRun:
         deadline_s: `time.monotonic()` at which the run ends, or None.
         cancel: ends the run when set.
         on_task: called in the caller's thread for each task that is done.
+        first_attempt: number of each task's first attempt.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StageRun:
         deadline_s: float | None,
         cancel: threading.Event,
         on_task: OnTask | None,
+        first_attempt: int,
     ) -> None:
         self.job_id = job_id
         self._members = members
@@ -76,13 +79,16 @@ class StageRun:
         self._deadline_s = deadline_s
         self._cancel = cancel
         self._on_task = on_task
-        self._events: queue.SimpleQueue[Event | SabotError] = queue.SimpleQueue()
+        self._first_attempt = first_attempt
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._deployed: set[tuple[str, str]] = set()
         self._ended = threading.Event()
+        self._aborted: SabotError | None = None
 
     def abort(self, error: SabotError) -> None:
         """End the run with `error`; from any thread."""
-        self._events.put(error)
+        self._aborted = error
+        self._events.put(None)
 
     def run(self) -> list[TaskResult]:
         """Run all tasks; the results are in the order of the tasks.
@@ -95,7 +101,8 @@ class StageRun:
         self._members.listen(self._events.put)
         done = False
         try:
-            scheduler = StageScheduler(tuple(self._tasks), self._members.wait(self._check))
+            alive = self._members.wait(self._check)
+            scheduler = StageScheduler(tuple(self._tasks), alive, self._first_attempt)
             results = self._drive(scheduler)
             done = True
             return results
@@ -107,7 +114,6 @@ class StageRun:
 
     def _drive(self, scheduler: StageScheduler) -> list[TaskResult]:
         instructions = scheduler.start()
-        waiting_since: float | None = None
         while True:
             for instruction in instructions:
                 match instruction:
@@ -119,12 +125,6 @@ class StageRun:
                         raise error
             event = self._next_event()
             instructions = self._handle(scheduler, event) if event is not None else []
-            if not scheduler.waiting:
-                waiting_since = None
-            elif waiting_since is None:
-                waiting_since = time.monotonic()
-            elif time.monotonic() - waiting_since > self._members.start_timeout_s:
-                instructions = [no_agents_left(self._members.start_timeout_s)]
 
     def _handle(self, scheduler: StageScheduler, event: Event) -> list[Instruction]:
         if isinstance(event, TaskEnded):
@@ -132,6 +132,11 @@ class StageRun:
                 self._on_task(as_result(event.outcome))
             if isinstance(event.outcome, TaskFailed) and isinstance(event.outcome.error, AgentLost):
                 time.sleep(REREAD_PAUSE_S)
+        if isinstance(event, AgentDown):
+            # its replacement is milliseconds away: better than giving the others twice the work
+            alive = self._members.wait(self._check)
+            instructions = [i for agent in alive.items() for i in scheduler.handle(AgentUp(*agent))]
+            return instructions + scheduler.handle(event)
         return scheduler.handle(event)
 
     def _next_event(self) -> Event | None:
@@ -139,12 +144,12 @@ class StageRun:
             event = self._events.get(timeout=POLL_S)
         except queue.Empty:
             event = None
-        if isinstance(event, SabotError):
-            raise event
         self._check()
         return event
 
     def _check(self) -> None:
+        if self._aborted is not None:
+            raise self._aborted
         if self._cancel.is_set():
             raise Cancelled("the query was cancelled")
         if self._deadline_s is not None and time.monotonic() > self._deadline_s:
@@ -156,17 +161,15 @@ class StageRun:
         timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
         tasks = tuple(self._tasks[index] for index, _ in instruction.tasks)
         attempts = tuple(attempt for _, attempt in instruction.tasks)
-        message = Deploy(self._encode_plan(), tasks, attempts, timeout_s).encode()
+        message = to_wire(Deploy(self._encode_plan(), tasks, attempts, timeout_s))
         self._calls.submit(functools.partial(self._follow, agent, message, dict(instruction.tasks)))
 
     def _encode_plan(self) -> bytes:
         """The plan with the addresses that its input blocks have now; encoded again only when agents have changed."""
         uris = self._members.uris()
         if self._encoded is None or self._encoded[0] != uris:
-            inputs: Inputs = {
-                stage: tuple(readdress(b, uris) for b in blocks) for stage, blocks in self._plan.inputs.items()
-            }
-            self._encoded = uris, replace(self._plan, inputs=inputs).encode()
+            inputs: Inputs = {stage: tuple(readdress(b, uris) for b in blocks) for stage, blocks in self._plan.inputs.items()}
+            self._encoded = uris, to_wire(replace(self._plan, inputs=inputs))
         return self._encoded[1]
 
     def _follow(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> None:
@@ -182,10 +185,11 @@ class StageRun:
                 missing.pop(outcome.index, None)
                 self._events.put(TaskEnded(*agent, outcome))
             if missing:
-                self._events.put(AgentDown(*agent, "it ended its answer too early"))
+                self._members.report_lost(*agent, "it ended its answer too early")
         except AgentLost as exc:
-            self._members.report_lost(*agent, exc.engine_message or exc.detail)
-            self._events.put(AgentDown(*agent, exc.engine_message or exc.detail))
+            if not missing:  # it answered for all; how the call ended does not matter
+                return
+            self._members.report_lost(*agent, exc.engine_message or exc.detail)  # which ends in an AgentDown
         except SabotError as exc:
             self._fail_all(agent, missing, exc)
         except Exception as exc:  # the edge of a thread: the run must end, whatever happened

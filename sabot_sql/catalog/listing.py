@@ -98,19 +98,18 @@ def list_folder(folder: str) -> Listing:
     skipped: list[str] = []
     inner: list[str] = []
     try:
-        names = sorted(os.listdir(folder))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
         return Listing(missing=(folder,))
-    for name in names:
-        path = os.path.join(folder, name)
-        if is_hidden(name):
-            skipped.append(path)
-        elif os.path.isdir(path):
-            (inner if is_partition(name) else skipped).append(path)
-        elif split_suffix(name)[1] and os.path.isfile(path):
-            files.append(path)
+    for entry in entries:
+        if is_hidden(entry.name):
+            skipped.append(entry.path)
+        elif entry.is_dir():
+            (inner if is_partition(entry.name) else skipped).append(entry.path)
+        elif split_suffix(entry.name)[1] and entry.is_file():
+            files.append(entry.path)
         else:
-            skipped.append(path)
+            skipped.append(entry.path)
     for path in inner:
         below = list_folder(path)
         files += below.files

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sabot_sql.errors import SabotError
 from sabot_sql.types import Schema
 
 SourceKind = Literal["parquet", "csv", "json", "ipc", "duckdb"]
@@ -44,7 +45,9 @@ class ScanSpec:
         files: the data files in scan order (sorted by path); for kind `duckdb` the one database file.
         options: reader options, JSON-able: for `csv` every argument of DuckDB's `read_csv` that sniffing fixed (delim,
             quote, escape, header, columns, dateformat, ...), for `json` those of `read_json`, for `duckdb`
-            {"schema": ..., "table": ...}; empty for the others.
+            {"schema": ..., "table": ...}; empty for the others. Where the files of a Parquet, CSV or JSON table differ,
+            {"variants": [options, ...], "variant_of": [variant of each file, ...]}; `catalog.sources.scan_sql` knows how
+            to read that.
         hive: names of the Hive partition columns.
     """
 
@@ -96,7 +99,11 @@ class TableStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the catalog at one moment. `version` changes whenever the files or the schema do."""
+    """A table of the catalog at one moment. `version` changes whenever the files or the schema do.
+
+    `error` is set where the table is listed but cannot be used (a corrupt file, say): `Catalog.table` raises it, only
+    `Catalog.tables` gives such a table out, without columns.
+    """
 
     name: str
     scan: ScanSpec
@@ -104,6 +111,7 @@ class Table:
     version: int
     location: str = ""
     skipped: tuple[str, ...] = ()
+    error: SabotError | None = field(default=None, compare=False)
 
     @property
     def schema(self) -> Schema:

@@ -13,7 +13,7 @@ from sabot_sql.client.connection import Connection, connect
 from sabot_sql.client.job import Job
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
-from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryStatus
+from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryStatus, State
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class AsyncConnection:
         """As `Connection.job`."""
         return AsyncJob(self, await self._run(self._db.job, query_id))
 
-    async def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    async def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         """As `Connection.list_jobs`."""
         return await self._run(self._db.list_jobs, state, user, limit)
 

@@ -119,7 +119,8 @@ class Channel:
         if isinstance(cause, SSLError):
             return ConnectionFailed(f"cannot connect to {self.url}: {cause}", hint="is it http:// rather than https://?")
         if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
-            why = "no answer" if isinstance(cause, ConnectTimeoutError) else str(cause).rpartition(": ")[2]
+            # NewConnectionError is a ConnectTimeoutError by inheritance only
+            why = str(cause).rpartition(": ")[2] if isinstance(cause, NewConnectionError) else "no answer"
             return ConnectionFailed(
                 f"cannot connect to {self.url}: {why}",
                 hint="is the server running there? start one with: sabot-sql serve --data FOLDER",

@@ -13,7 +13,7 @@ from sabot_sql.client.parameters import normalize_params
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
 from sabot_sql.client.service import Service
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryStatus, Route
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryStatus, Route, State
 from sabot_sql.errors import ConfigError, QueryError, ServiceError
 
 ParamsArgument = Mapping[str, Any] | Sequence[Any] | None
@@ -195,7 +195,7 @@ class Connection:
         """The job of that id; QUERY_NOT_FOUND when there is none."""
         return Job(self._open(), self._service.status(query_id).query_id)
 
-    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         """The last `limit` queries, newest first."""
         return self._open().list_jobs(state, user, limit)
 
@@ -208,13 +208,14 @@ class Connection:
         route: Route = "auto",
         threshold: Threshold | None = None,
         engine: LocalEngine | None = None,
+        timeout_s: float | None = None,
         dialect: str = "duckdb",
         catalog: str | None = None,
         schema: str | None = None,
         timezone: str | None = None,
     ) -> Explanation:
         """Where the statement would run, why, and its plan; with `analyze` it is run and the plan has figures."""
-        request = self.request(sql, params, route, threshold, engine, None, dialect, catalog, schema, timezone)
+        request = self.request(sql, params, route, threshold, engine, timeout_s, dialect, catalog, schema, timezone)
         return self._service.explain(request, analyze)
 
     def tables(self) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import Any
 from sabot_sql.client.asynchronous import AsyncConnection, AsyncJob, connect_async
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
-from sabot_sql.engine.request import Explanation, QueryStatus
+from sabot_sql.engine.request import Explanation, QueryStatus, State
 from sabot_sql.errors import ServiceError
 
 
@@ -63,7 +63,7 @@ class Coordinator:
         """As `Connection.job`."""
         return await self._running().job(query_id)
 
-    async def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    async def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         """As `Connection.list_jobs`."""
         return await self._running().list_jobs(state, user, limit)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sabot_sql.client.contract import agent_to_json, table_to_json
 from sabot_sql.client.record import Record
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class EmbeddedService:
     def cancel(self, query_id: str) -> QueryStatus:
         return self.manager.cancel(query_id)
 
-    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         return self.manager.list(state, user, limit)
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
@@ -91,17 +91,30 @@ def open_embedded(
         url: `embedded:`, or `embedded:///folder` which is a `state_dir`.
         state_dir, db_path: folder that keeps jobs and results beyond this process; only one of the three may be given.
     """
+    folders = [str(f) for f in (url.removeprefix("embedded:").removeprefix("//"), state_dir, db_path) if f]
+    if len(folders) > 1:
+        raise ConfigError(f"the state folder is given twice: {' and '.join(folders)}; give one of url, state_dir, db_path")
+    return start_embedded(
+        embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads), data
+    )
+
+
+def start_embedded(settings: Settings, data: Any) -> EmbeddedService:
+    """Starts an engine with `settings` in this process.
+
+    Raises:
+        ConfigError: the packages of the engine are not installed, or its data or folder cannot be had.
+    """
     try:
         from sabot_sql.jobs.manager import JobManager
-    except ImportError as exc:
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("sabot_sql"):
+            raise
         raise ConfigError(
             f"the engine cannot run in this process: {exc.name} is not installed",
             hint="pip install 'sabot-sql[server]', or connect to a server by its http:// address",
         ) from exc
-    folders = [str(f) for f in (url.removeprefix("embedded:").removeprefix("//"), state_dir, db_path) if f]
-    if len(folders) > 1:
-        raise ConfigError(f"the state folder is given twice: {' and '.join(folders)}; give one of url, state_dir, db_path")
-    manager = JobManager(embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads), data)
+    manager = JobManager(settings, data)
     try:
         manager.start()
     except BaseException:

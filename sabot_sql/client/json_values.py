@@ -170,9 +170,10 @@ def ndjson_text(table: pa.Table, int64_as_text: bool = False) -> str:
     """`table` as one JSON object a line; a name given again gets a number: `a`, `a_1`."""
     names = [dump_json(name) + ":" for name in _distinct(table.column_names)]
     if not names:
-        return "{}\n" * table.num_rows
+        return "{}\n" * len(table)
     columns = [[f"{name}{dump_json(v)}" for v in json_values(c, int64_as_text)] for name, c in zip(names, table.columns)]
-    return "".join("{" + ",".join(row) + "}\n" for row in zip(*columns))
+    lines: list[str] = ["{" + ",".join(row) + "}\n" for row in zip(*columns)]
+    return "".join(lines)
 
 
 def _distinct(names: list[str]) -> list[str]:

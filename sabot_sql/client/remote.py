@@ -22,7 +22,7 @@ from sabot_sql.client.contract import (
 )
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
 
 FIRST_WAIT_MS = 1000  # until a query has an id here that can be cancelled
@@ -103,7 +103,7 @@ class RemoteService:
         self.channel.call("POST", f"/v1/queries/{_quote(query_id)}/cancel")
         return self.status(query_id)
 
-    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         asked = {"state": state, "user": user, "limit": str(limit)}
         query = urllib.parse.urlencode({name: value for name, value in asked.items() if value is not None})
         return [status_from_json(q) for q in self.channel.call("GET", f"/v1/queries?{query}").json()["queries"]]

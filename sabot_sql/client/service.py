@@ -6,7 +6,7 @@ import threading
 from typing import Any, Protocol
 
 from sabot_sql.client.record import Record
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus
+from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 
 
 class Service(Protocol):
@@ -30,7 +30,7 @@ class Service(Protocol):
     def cancel(self, query_id: str) -> QueryStatus:
         """Asks a query to stop."""
 
-    def list_jobs(self, state: str | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
+    def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         """Queries, newest first."""
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:

@@ -146,9 +146,8 @@ class ExactSum:
 
 
 def _overflow() -> QueryError:
-    return QueryError(
-        "sum overflows: it has more than 38 digits", code="INVALID_VALUE", hint="cast the argument to DOUBLE for an approximate sum"
-    )
+    hint = "cast the argument to DOUBLE for an approximate sum"
+    return QueryError("sum overflows: it has more than 38 digits", code="INVALID_VALUE", hint=hint)
 
 
 class FloatSum:
@@ -185,16 +184,16 @@ class Extreme:
     def __init__(self, lane: Lane, function: Literal["min", "max"]) -> None:
         self.lane = lane
         self.greatest = function == "max"
-        self.flip = -1 if self.greatest else 0
+        self.flip: Any = np.int64(-1 if self.greatest else 0)
         self.fill: Any = INT64_MAX
         match lane:
             case Lane.FLOAT:
                 self.fill = -np.inf if self.greatest else np.nan
-                self.best = np.zeros(0, np.float64)
+                self.best: Array = np.zeros(0, np.float64)
             case Lane.UINT:
                 self.fill = UINT64_MAX
                 self.best = np.zeros(0, np.uint64)
-                self.flip = UINT64_MAX if self.greatest else 0
+                self.flip = np.uint64(UINT64_MAX if self.greatest else 0)
             case Lane.WIDE:
                 self.best = np.zeros(0, np.uint64)
                 self.fill = UINT64_MAX
@@ -221,7 +220,7 @@ class Extreme:
             case Lane.INT:
                 aggregates.least_int(groups, column.values, live, self.flip, self.best)
             case Lane.UINT:
-                aggregates.least_uint(groups, column.values, live, np.uint64(self.flip), self.best)
+                aggregates.least_uint(groups, column.values, live, self.flip, self.best)
             case Lane.WIDE:
                 aggregates.least_wide(groups, column.values, column.high, live, self.flip, self.best, self.high)
             case _:
@@ -238,7 +237,7 @@ class Extreme:
             high = self.high[:num_groups] ^ self.flip
             values = values ^ np.uint64(UINT64_MAX if self.greatest else 0)
         elif self.lane is not Lane.FLOAT:
-            values = values ^ values.dtype.type(self.flip)
+            values = np.bitwise_xor(values, self.flip)
         return Column(self.lane, values, high, None, None, None, num_groups)
 
 
@@ -260,7 +259,7 @@ class ExtremeBytes:
         self.starts, self.lengths = grown(self.starts, num_groups, 0), grown(self.lengths, num_groups, -1)
 
     def update(self, groups: Array | None, column: Column, live: Array) -> None:
-        assert column.offsets is not None and column.data is not None
+        assert column.offsets is not None
         groups = np.zeros(column.length, np.int64) if groups is None else groups
         row = 0
         while True:

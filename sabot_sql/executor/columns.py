@@ -139,6 +139,19 @@ def _byte_strings(arrow_type: pa.DataType, buffers: list[Any], offset: int, leng
     return offsets, data
 
 
+def wrap(column: Column, arrow_type: pa.DataType) -> pa.Array:
+    """An Arrow array of `arrow_type` from a column of any lane; the way back of `unwrap`."""
+    if column.lane is Lane.BYTES:
+        assert column.offsets is not None
+        assert column.data is not None
+        return wrap_bytes(column.offsets, column.data, column.valid, arrow_type)
+    assert column.values is not None
+    if column.lane is Lane.WIDE:
+        assert column.high is not None
+        return wrap_wide(column.values, column.high, column.valid, arrow_type)
+    return wrap_fixed(column.values, column.valid, arrow_type)
+
+
 def wrap_fixed(values: Array, valid: Array | None, arrow_type: pa.DataType) -> pa.Array:
     """An Arrow array of any fixed-width type from one word a row.
 

@@ -72,6 +72,7 @@ def take_array(array: pa.Array, positions: Array, missing: bool) -> pa.Array:
     if kind.num_fields or kind == pa.null() or pa.types.is_dictionary(kind):
         return _take_nested(array, positions)
     nulls, bitmap = _take_validity(array, positions, missing)
+    parts: tuple[Array, ...]
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         parts = _take_strings(array, positions, np.int64)
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):

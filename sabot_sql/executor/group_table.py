@@ -53,9 +53,7 @@ class GroupTable:
         hashes = self.hashes[:num_rows]
         hashing.hash_words(words, hashes)
         while True:
-            row = grouping.group_words(
-                words, hashes, live, row, self.slots, self.keys, self.key_hashes, self.counters, groups
-            )
+            row = grouping.group_words(words, hashes, live, row, self.slots, self.keys, self.key_hashes, self.counters, groups)
             if row == num_rows:
                 return groups
             self._grow()

@@ -28,12 +28,11 @@ class Dictionary:
 
     def encode(self, column: Column, out: Array) -> None:
         """out (int64[n]) = the words of the strings; new strings are added."""
-        assert column.offsets is not None and column.data is not None
+        assert column.offsets is not None
+        strings = (column.offsets, column.data, column.flags)
         row = 0
         while True:
-            row = interning.intern(
-                column.offsets, column.data, column.flags, row, self.slots, self.ends, self.hashes, self.arena, self.counters, out
-            )
+            row = interning.intern(*strings, row, self.slots, self.ends, self.hashes, self.arena, self.counters, out)
             if row == column.length:
                 return
             self._grow(int(column.offsets[row + 1] - column.offsets[row]))
@@ -202,5 +201,3 @@ def partition_hash(columns: Sequence[Column]) -> Array:
                 assert column.values is not None
                 hashing.stable_words(column.values.view(np.int64), column.flags, hashes)
     return hashes
-
-

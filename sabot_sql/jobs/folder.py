@@ -36,6 +36,7 @@ class StateFolder:
         self.path = path
         self.temporary = temporary
         self.users = 0
+        self._scratch: set[Path] = set()
         self.lock_fd = _lock(path)
         try:
             self.secret = _read_secret(path)
@@ -53,6 +54,19 @@ class StateFolder:
     def results(self) -> Path:
         """Where results are kept as Arrow files."""
         return self.path / "results"
+
+    def make_scratch(self) -> Path:
+        """A new folder for what an engine puts down while it lives."""
+        path = self.path / "scratch" / uuid.uuid4().hex[:12]
+        path.mkdir(parents=True)
+        self._scratch.add(path)
+        return path
+
+    def sweep_scratch(self) -> None:
+        """Remove the scratch of engines of earlier processes; none of their jobs may be unfinished."""
+        for path in (self.path / "scratch").iterdir():
+            if path not in self._scratch:
+                shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the folder if it is temporary, and give up the lock."""

@@ -15,12 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sabot_sql.agents.messages import decode_block, encode_block
+from sabot_sql.agents.blocks import host_name
 from sabot_sql.errors import AgentLost
-from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.executor.task import TaskResult
 
 MAX_RUNS = 3
+BLOCK_FIELDS = ("job_id", "stage_id", "task_index", "attempt", "agent_id", "host", "flight_uri", "path")
 PLAIN_BYTES = 8 << 10
 OUTPUT_BYTES = 64 << 10
 
@@ -30,12 +31,12 @@ class Ledger:
     """The stages of a job in the order in which they run.
 
     Attributes:
-        done: results of the tasks of each complete stage.
+        done: results of the tasks of each complete stage, or the output that holds them.
         runs: how often each stage was complete.
     """
 
     stages: tuple[int, ...]
-    done: dict[int, list[TaskResult]] = field(default_factory=dict)
+    done: dict[int, list[TaskResult] | dict[str, Any]] = field(default_factory=dict)
     runs: dict[int, int] = field(default_factory=dict)
 
     def next(self) -> int | None:
@@ -48,9 +49,20 @@ class Ledger:
             for stage in output["lost"]:
                 self.done.pop(stage, None)
             return
-        self.note(output["stage"], decode_results(output))
+        self.note(output["stage"], output)
 
-    def note(self, stage: int, results: list[TaskResult]) -> None:
+    def results(self, stage: int) -> list[TaskResult]:
+        """The results of the tasks of a complete stage."""
+        found = self.done[stage]
+        if isinstance(found, dict):
+            found = self.done[stage] = decode_results(found)
+        return found
+
+    def copy(self) -> Ledger:
+        """A ledger that goes on by itself."""
+        return Ledger(self.stages, dict(self.done), dict(self.runs))
+
+    def note(self, stage: int, results: list[TaskResult] | dict[str, Any]) -> None:
         """Take note of a complete stage."""
         self.done[stage] = results
         self.runs[stage] = self.runs.get(stage, 0) + 1
@@ -61,7 +73,7 @@ class Ledger:
         Raises:
             AgentLost: a stage was lost too often.
         """
-        gone = [stage for stage in stages if not all(is_there(result.block) for result in self.done[stage])]
+        gone = [stage for stage in stages if not all(is_there(result.block) for result in self.results(stage))]
         for stage in gone:
             if self.runs[stage] >= MAX_RUNS:
                 raise AgentLost(f"the output of stage {stage} was lost {self.runs[stage]} times", retryable=True)
@@ -69,8 +81,10 @@ class Ledger:
 
 
 def is_there(block: BlockFile) -> bool:
-    """Whether the block's file can be read on this machine, or lies on another that is to be asked."""
-    if not block.partitions or block.host != os.uname().nodename:
+    """Whether the block's file lies whole on this machine; of another machine that is not known, and true.
+
+    A file is at least half as long as its batches: writing leaves out only validity bits that say nothing."""
+    if not block.partitions or block.host != host_name():
         return True
     try:
         return os.stat(block.path).st_size >= block.size_bytes // 2
@@ -94,6 +108,18 @@ def decode_results(output: dict[str, Any]) -> list[TaskResult]:
     """What `encode_results` wrote."""
     tasks = output["tasks"] if "tasks" in output else json.loads(zlib.decompress(base64.b64decode(output["packed"])))
     return [TaskResult(decode_block(block), tuple(stats), peak) for block, stats, peak in tasks]
+
+
+def encode_block(block: BlockFile) -> list[Any]:
+    """A block's description as JSON."""
+    head = [getattr(block, name) for name in BLOCK_FIELDS]
+    return [*head, [[p.partition, p.rows, p.size_bytes, list(p.batches)] for p in block.partitions]]
+
+
+def decode_block(data: list[Any]) -> BlockFile:
+    """What `encode_block` wrote."""
+    *head, partitions = data
+    return BlockFile(*head, tuple(PartitionBlock(p, rows, size, tuple(at)) for p, rows, size, at in partitions))
 
 
 def _pack(text: str) -> str:

@@ -23,16 +23,20 @@ class QueryRecord:
         cancel: set to stop the query.
         ended: set when nothing more will happen to the query in this process.
         kept: somebody may ask for the result later, by the query's id.
+        closing: the engine is closed while the query runs.
         interrupted: the process gives the query up; a durable one goes on in the next process.
         deadline_s: `time.monotonic()` after which the query must stop.
     """
 
     __slots__ = (
-        "cancel", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s", "interrupted", "kept", "notify_accepted",
-        "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats", "submitted_s", "ticks_s", "timed_out",
+        "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s", "interrupted", "kept",
+        "notify_accepted", "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats", "submitted_s",
+        "ticks_s", "timed_out",
     )  # fmt: skip
 
-    def __init__(self, query_id: str, request: QueryRequest, cancel: threading.Event | None = None, fingerprint: str = "") -> None:
+    def __init__(
+        self, query_id: str, request: QueryRequest, cancel: threading.Event | None = None, fingerprint: str = ""
+    ) -> None:
         self.query_id = query_id
         self.request = request
         self.fingerprint = fingerprint
@@ -43,6 +47,7 @@ class QueryRecord:
         self.reason = ""
         self.durable = False
         self.kept = False
+        self.closing = False
         self.interrupted = False
         self.timed_out = False
         self.submitted_s = time.time()
@@ -71,6 +76,16 @@ class QueryRecord:
         """Whoever submitted the query may be answered."""
         if self.notify_accepted is not None:
             self.notify_accepted()
+
+    def become(self, other: QueryRecord) -> None:
+        """Take over what is known of the same query from the job database. What has not ended there is resumed under this
+        record."""
+        self.fingerprint, self.request = other.fingerprint, other.request
+        self.route, self.reason, self.durable, self.stats = other.route, other.reason, other.durable, other.stats
+        self.submitted_s, self.started_s, self.finished_s = other.submitted_s, other.started_s, other.finished_s
+        if other.terminal:
+            self.state, self.error = other.state, other.error
+            self.release()
 
     def finish(self, stats: dict[str, Any]) -> None:
         """The query has its answer."""

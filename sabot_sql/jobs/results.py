@@ -71,17 +71,15 @@ class ResultStore:
             self._held_bytes += size if held else 0
         return manifest_of(result, path)
 
-    def restore(self, query_id: str, manifest: dict[str, Any], finished_s: float) -> QueryResult | None:
-        """The result that an earlier process kept; None when its file is gone."""
-        if manifest["file"] is None or finished_s + self._ttl_s < time.time():
-            return None
+    def restore(self, query_id: str, manifest: dict[str, Any], finished_s: float) -> bool:
+        """Take over a result that an earlier process kept; False when it is kept no more."""
+        expires_s = finished_s + self._ttl_s
         path = self._folder / str(manifest["file"])
-        if not path.exists():
-            return None
+        if manifest["file"] is None or expires_s < time.time() or not path.exists():
+            return False
         with self._lock:
-            expires_s = finished_s + self._ttl_s
             self._kept[query_id] = _Kept(result_of(query_id, manifest), None, None, path, int(manifest["bytes"]), expires_s)
-        return self.get(query_id)
+        return True
 
     def get(self, query_id: str) -> QueryResult | None:
         """The result; None when it is not kept any more."""

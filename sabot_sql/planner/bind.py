@@ -52,11 +52,12 @@ class Binder:
         names = [row[0] for row in self._con.sql("SELECT name FROM duckdb_optimizers()").fetchall()]
         disabled = ",".join(n for n in names if n not in KEPT_OPTIMIZERS)
         self._con.execute(f"SET disabled_optimizers = '{disabled}'").fetchall()
+        self.default_timezone = str(self._con.sql("SELECT current_setting('TimeZone')").fetchall()[0][0])
         self._versions: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def bind(
-        self, sql: str, tables: Iterable[Table], lookup: Callable[[str], Table], session: Session | None = None
+        self, sql: str, tables: Iterable[Table], lookup: Callable[[str], Table], session: Session
     ) -> BoundQuery:
         """The bound plan of one SELECT without parameters.
 
@@ -73,7 +74,7 @@ class Binder:
                 self._mirror(table)
             cursor = self._con.cursor()
         try:
-            zone = (session.timezone if session else "UTC").replace("'", "''")
+            zone = session.timezone.replace("'", "''")
             cursor.execute(f"SET TimeZone = '{zone}'").fetchall()
             relation = cursor.sql(sql)
             schema = tuple(Field(n, parse_type(str(t))) for n, t in zip(relation.columns, relation.types))
@@ -88,7 +89,7 @@ class Binder:
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {text['error_message']}")
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
-        return BoundQuery(decode_plan(text["plans"][0], lookup), schema)
+        return BoundQuery(decode_plan(text["plans"][0], lookup, session), schema)
 
     def _serialize(self, cursor: Any, sql: str, optimize: bool) -> dict[str, Any]:
         query = f"SELECT json_serialize_plan($sql, skip_default := false, optimize := {str(optimize).lower()})"

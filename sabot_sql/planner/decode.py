@@ -6,15 +6,18 @@ expected shape is an `InternalError`: nothing is guessed.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import InternalError, NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.physical import Session
 from sabot_sql.types import BOOLEAN, INTEGER, Field, SqlType, parse_type
 
 Json = dict[str, Any]
@@ -58,6 +61,14 @@ CONSTRUCTS = {
     "LOGICAL_PIVOT": "PIVOT",
 }
 
+EPOCH = dt.date(1970, 1, 1).toordinal()
+
+# Functions of one value a query.
+CLOCK = frozenset(
+    """now get_current_timestamp current_timestamp transaction_timestamp current_date today current_time get_current_time
+    current_localtime current_localtimestamp localtime localtimestamp""".split()
+)
+
 # DuckDB's scan of one row has one column, which nothing reads.
 ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
 
@@ -65,17 +76,18 @@ ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
 VOLATILE = frozenset("random uuid gen_random_uuid uuidv4 uuidv7 nextval setseed".split())
 
 
-def decode_plan(plan: Json, lookup: Callable[[str], Table]) -> lg.Plan:
+def decode_plan(plan: Json, lookup: Callable[[str], Table], session: Session) -> lg.Plan:
     """The logical plan of one serialised statement.
 
     Args:
         plan: one element of `plans` in the answer of json_serialize_plan.
         lookup: the catalog's table for a name as it stands in the planning catalog.
+        session: gives now() its one value for the query.
 
     Raises:
         NotSupported: the plan holds a construct that is not distributed yet; the message names it.
     """
-    return _Decoder(lookup).operator(plan)
+    return _Decoder(lookup, session).operator(plan)
 
 
 def decode_type(t: Json) -> SqlType:
@@ -109,8 +121,9 @@ def decode_type(t: Json) -> SqlType:
 class _Decoder:
     """Walks one plan; `ctes` are the materialised CTEs in scope, by table index."""
 
-    def __init__(self, lookup: Callable[[str], Table]) -> None:
+    def __init__(self, lookup: Callable[[str], Table], session: Session) -> None:
         self.lookup = lookup
+        self.session = session
         self.ctes: dict[int, lg.Plan] = {}
 
     def operator(self, op: Json) -> lg.Plan:
@@ -334,8 +347,18 @@ class _Decoder:
         if e["type"] == "OPERATOR_CAST":
             return ex.Cast(args[0], result, bool(e["function_data"]["try_cast"]))
         if e["type"] == "BOUND_FUNCTION":
-            return ex.Call(str(e["qname"]["path"][-1]), args, result)
+            name = str(e["qname"]["path"][-1])
+            return self._clock(name, result) if name in CLOCK else ex.Call(name, args, result)
         raise NotSupported(f"expression {e['type'].lower().replace('_', ' ')} cannot run distributed yet")
+
+    def _clock(self, name: str, result: SqlType) -> Expr:
+        """The one value that a function of the query's start has for the whole query."""
+        if result.id == "TIMESTAMP WITH TIME ZONE":
+            return ex.Const(self.session.now_us, result)
+        if result.id == "DATE":
+            local = dt.datetime.fromtimestamp(self.session.now_us / 1e6, ZoneInfo(self.session.timezone))
+            return ex.Const(local.toordinal() - EPOCH, result)
+        raise NotSupported(f"{name}() cannot run distributed yet")
 
     def _special(self, e: Json) -> Expr:
         args = tuple(self.expression(c) for c in e["children"])

@@ -95,7 +95,8 @@ class _Lowering:
         groups = tuple(columns.place(_grouped(g)) for g in plan.groups)
         calls = tuple(_call(c, columns) for c in plan.calls)
         exprs = tuple(columns.exprs) or (ex.Const(True, BOOLEAN),)
-        fragment = project(fragment, exprs, tuple(f"c{i}" for i in range(len(exprs))))
+        names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
+        fragment = project(fragment, exprs, names)
         rows = self.estimator.rows(plan)
         schema = plan.schema
         here = fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(groups) and groups != ())
@@ -121,7 +122,7 @@ class _Lowering:
         kind: JoinKind = plan.kind
         equal = [c for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM")]
         width = len(plan.left.schema)
-        residual = [
+        residual: list[Expr] = [
             ex.Compare(c.op, c.left, ex.remap(c.right, {i: i + width for i in ex.references(c.right)}))
             for c in plan.conditions
             if c not in equal

@@ -288,8 +288,8 @@ Node = Scan | ExchangeRead | Values | Filter | Project | HashAggregate | HashJoi
 class Exchange:
     """How a stage hands its rows on.
 
-    hash: rows go to `partitions` partitions by the stable hash of the columns `keys` (no keys: all to 0). broadcast: every consumer task reads
-    all rows. gather: one consumer task reads all rows, ordered by (task, sequence).
+    hash: rows go to `partitions` partitions by the stable hash of the columns `keys` (no keys: all to partition 0).
+    broadcast: every consumer task reads all rows. gather: one consumer task reads all rows, ordered by (task, sequence).
     """
 
     kind: Literal["hash", "broadcast", "gather"]

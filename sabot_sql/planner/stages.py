@@ -124,9 +124,9 @@ class StageBuilder:
         return ExchangeRead(stage, fragment.schema), stage
 
     def _tasks(self, part: Part, first: int) -> list[Task]:
-        whole = dict.fromkeys(part.whole, (0,))
+        whole: dict[int, tuple[int, ...]] = dict.fromkeys(part.whole, (0,))
         if part.hashed:
-            return [Task(first + p, {}, whole | dict.fromkeys(part.hashed, (p,))) for p in range(self.cluster.slots)]
+            return [Task(first + p, {}, {**whole, **dict.fromkeys(part.hashed, (p,))}) for p in range(self.cluster.slots)]
         if not part.scans:
             return [Task(first, {}, whole)]
         if len(part.scans) > 1:

@@ -185,5 +185,3 @@ def _parquet(result: QueryResult) -> Encoded:
     sink = pa.BufferOutputStream()
     pq.write_table(result.table, sink)
     return Encoded(MEDIA_TYPES["parquet"], sink.getvalue().to_pybytes())
-
-

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -12,6 +12,8 @@ from starlette.requests import Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
+
+Body = TypeVar("Body", bound="StatementBody")
 
 MAX_WAIT_MS = 60_000
 INLINE_ROWS = 10_000
@@ -116,8 +118,8 @@ async def read_explain_body(request: Request) -> ExplainBody:
 
 
 def content_type(request: Request) -> str:
-    """The media type of the body, without parameters; JSON when the client names none."""
-    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    """The media type of the body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -132,7 +134,8 @@ def _must_be_json(kind: str) -> None:
     # a form or text/plain is what a page of another site may send without asking the browser's leave
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise QueryError(
-            f"the body is {kind}", hint="send application/json, or the bare statement as application/sql: curl -H 'Content-Type: …'"
+            f"the body is {kind or 'of no type'}",
+            hint="send application/json, or the bare statement with -H 'Content-Type: application/sql'",
         )
 
 
@@ -143,24 +146,24 @@ def _text(raw: bytes) -> str:
         raise QueryError(f"the statement is not UTF-8: byte {exc.start} is 0x{raw[exc.start]:02x}") from exc
 
 
-def _checked[Body: StatementBody](kind: type[Body], data: Mapping[str, Any]) -> Body:
+def _checked(kind: type[Body], data: Mapping[str, Any]) -> Body:
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        raise invalid_body(exc) from exc
+        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False)) from exc
 
 
-def _checked_json[Body: StatementBody](kind: type[Body], raw: bytes) -> Body:
+def _checked_json(kind: type[Body], raw: bytes) -> Body:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as exc:
-        raise invalid_body(exc) from exc
+        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False)) from exc
 
 
-def invalid_body(exc: ValidationError) -> SabotError:
-    """BAD_REQUEST naming the first field that is wrong."""
-    first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+def invalid_fields(errors: Sequence[Any]) -> SabotError:
+    """BAD_REQUEST naming the first field that is wrong; `errors` are pydantic's."""
+    first = errors[0]
+    field = ".".join(str(part) for part in first["loc"]).removeprefix("query.").removeprefix("path.")
     match first["type"]:
         case "extra_forbidden":
             return QueryError(f"unknown field {field}")

@@ -1,7 +1,7 @@
 """Update loops of the aggregates, one for each function and lane.
 
-`groups` (int64[n]) names the group of each row; `live` (uint8[n]) is 0 for rows that are left out (NULL or filtered), and may be
-empty: no such rows. State arrays are indexed by group. The `_all` forms take every row to group 0.
+`groups` (int64[n]) names the group of each row; `live` (uint8[n]) is 0 for rows that are left out (NULL or filtered), and may
+be empty: no such rows. State arrays are indexed by group. The `_all` forms take every row to group 0.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from numba import types
 F = TypeVar("F", bound=Callable[..., Any])
 
 JIT = not numba.config.DISABLE_JIT
-OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+# without reference counts: kernels allocate nothing, and counting costs more than the work of a short inner loop
+OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy", "_nrt": False}
 
 KERNELS: dict[str, Kernel] = {}
 

@@ -249,16 +249,12 @@ def slot_find_row(
     return drop_unusable(usable, first, last, out)
 
 
-@kernel(i64(I64, i64, i64, OUT_I64))
-def count_rows(groups: Any, first: Any, last: Any, counts: Any) -> Any:
-    """counts[g + 1] += the rows of group g among rows [first, last); returns the size of the largest group so far."""
-    largest = np.int64(0)
+@kernel(void(I64, i64, i64, OUT_I64))
+def count_rows(groups: Any, first: Any, last: Any, counts: Any) -> None:
+    """counts[g + 1] += the rows of group g among rows [first, last)."""
     for i in range(first, last):
-        group = groups[i]
-        if group >= 0:
-            counts[_U(group + 1)] += 1
-            largest = max(largest, counts[_U(group + 1)])
-    return largest
+        if groups[i] >= 0:
+            counts[_U(groups[i] + 1)] += 1
 
 
 @kernel(void(I64, i64, i64, OUT_I64, OUT_I64))
@@ -270,6 +266,14 @@ def place_rows(groups: Any, first: Any, last: Any, cursors: Any, rows: Any) -> N
             at = cursors[_U(group)]
             cursors[_U(group)] = at + 1
             rows[_U(at)] = i
+
+
+@kernel(void(I64, i64, i64, OUT_I64))
+def place_single_rows(groups: Any, first: Any, last: Any, rows: Any) -> None:
+    """rows[g] = the one row of group g, for rows [first, last)."""
+    for i in range(first, last):
+        if groups[i] >= 0:
+            rows[_U(groups[i])] = i
 
 
 @kernel(i64(I64, u8, OUT_I64))
@@ -395,6 +399,7 @@ def warm() -> None:
         slot_find_row,
         count_rows,
         place_rows,
+        place_single_rows,
         rows_by_match,
         pair_unique,
         pair_groups,

@@ -1,0 +1,56 @@
+# Everything runs from .venv, which `make setup` fills and every other target makes when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SF ?= 0.1
+DATA := .data
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format goldens accept bench clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("sabot-sql needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,shell,dev]'
+	@touch $@
+
+setup: $(STAMP) ## Install into .venv and compile the kernels
+	$(BIN)/python -m sabot_sql.executor.kernels.warm
+
+demo: setup ## Real TPC-H queries through the server, local and on two agents (SF=0.1)
+	$(BIN)/sabot-sql demo --scale-factor $(SF) --data $(DATA)/demo
+
+test: setup check ## Lint, types, import contracts and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+goldens: $(STAMP) ## Rewrite the golden plans after a change of the planner
+	$(BIN)/python -m pytest tests/planner/test_goldens.py --goldens
+
+accept: setup ## The acceptance programs: TPC-H and db-benchmark, every answer compared with DuckDB's
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py tpch --sf $(SF) --route distributed --agents 1,2,3 --data-root $(DATA)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py tpch --sf $(SF) --route auto --data-root $(DATA)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py h2o --rows 1000000 --route auto --data-root $(DATA)
+
+bench: setup ## Overhead of a distributed job and the fast path, beside DuckDB
+	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/fast_path.py
+
+clean: ## Remove the environment, caches and made data
+	rm -rf $(VENV) $(DATA) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Benchmarks: one script a question; every figure beside DuckDB's from the same run."""

@@ -1,0 +1,70 @@
+"""CSV: each file's dialect is found once, and written down so that nobody looks for it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sabot_sql.catalog.hive import fold
+from sabot_sql.catalog.reading import FileLook, Look, hive_columns, named, read_error, uniform_or_variants
+from sabot_sql.catalog.sources import DuckDBError, Inspector, call, literal
+from sabot_sql.catalog.table import ScanSpec, TableStatistics
+from sabot_sql.types import Schema
+
+EMPTY = "(empty)"
+
+
+def read_csv(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStatistics]:
+    """Describe the CSV files of a table.
+
+    Where all files have the same columns, types are those of `read_csv` over all of them; otherwise those of
+    `read_csv(union_by_name=true)`. Files without a byte have no say in it.
+    """
+    sniffed = [look.learn(file, lambda file: sniff(inspector, look.table, file)) for file in look.files]
+    filled = [file.path for file in look.files if file.size_bytes] or [file.path for file in look.files]
+    dialects = [found for file, found in zip(look.files, sniffed) if file.size_bytes] or sniffed
+    same_columns = len({tuple(found["columns"]) for found in dialects}) == 1
+    options: dict[str, Any] = {"files_to_sniff": -1} if same_columns else {"union_by_name": True}
+    partitions, hive = look.partitions()
+    try:
+        schema = inspector.describe(call("csv", filled, {**options, "hive_partitioning": bool(hive)}))
+    except DuckDBError as error:
+        raise read_error(look.table, look.location, "read as CSV", error) from error
+    hive = hive_columns(schema, hive)
+    options = uniform_or_variants([own_options(found, schema, hive) for found in sniffed])
+    files = tuple(file.data_file(partition=named(partition, hive)) for file, partition in zip(look.files, partitions))
+    return ScanSpec("csv", schema, files, options, hive), TableStatistics(None, look.size_bytes, "unknown")
+
+
+def sniff(inspector: Inspector, table: str, file: FileLook) -> dict[str, Any]:
+    """The arguments of `read_csv` that DuckDB would choose for one file."""
+    try:
+        row = inspector.rows(
+            "SELECT Delimiter, Quote, Escape, NewLineDelimiter, Comment, SkipRows, HasHeader, Columns, DateFormat, "
+            f"TimestampFormat FROM sniff_csv({literal(file.path)})"
+        )[0]
+    except DuckDBError as error:
+        raise read_error(table, file.path, "read as CSV", error) from error
+    delim, quote, escape, new_line, comment, skip, header, columns, date_format, timestamp_format = row
+    options: dict[str, Any] = {
+        "auto_detect": False,
+        "delim": delim,
+        "quote": "" if quote == EMPTY else quote,
+        "escape": "" if escape == EMPTY else escape,
+        "new_line": new_line,
+        "comment": "" if comment == EMPTY else comment,
+        "skip": skip,
+        "header": header,
+        "columns": {column["name"]: column["type"] for column in columns},
+    }
+    if date_format is not None:
+        options["dateformat"] = date_format
+    if timestamp_format is not None:
+        options["timestampformat"] = timestamp_format
+    return options
+
+
+def own_options(sniffed: dict[str, Any], schema: Schema, hive: tuple[str, ...]) -> dict[str, Any]:
+    """The options of one file: its own dialect and columns, with the table's types."""
+    types = {fold(field.name): str(field.type) for field in schema if field.name not in hive}
+    columns = {name: types.get(fold(name), text) for name, text in sniffed["columns"].items()}
+    return {**sniffed, "columns": columns}

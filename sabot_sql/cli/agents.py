@@ -1,0 +1,31 @@
+"""`sabot-sql agents`."""
+
+from __future__ import annotations
+
+import click
+
+from sabot_sql.cli.output import Output, format_option, listing
+from sabot_sql.cli.target import open_connection, target_options
+
+COLUMNS = ("id", "state", "pid", "host", "slots", "tasks_done", "tasks_failed", "flight_uri", "started_at")
+
+
+@click.group()
+def agents() -> None:
+    """The pool of agents."""
+
+
+@agents.command()
+@target_options
+@format_option
+def ls(
+    url: str | None,
+    data: str | None,
+    num_agents: int | None,
+    api_key_file: str | None,
+    format_name: str | None,
+    output: str | None,
+) -> None:
+    """List the agents."""
+    with open_connection(url, data, num_agents, api_key_file) as connection, Output(output, format_name) as sink:
+        sink.write_table(listing([dict(agent) for agent in connection.agents()], COLUMNS))

@@ -1,0 +1,61 @@
+"""`sabot-sql serve`: the HTTP server."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from sabot_sql.cli.target import ThresholdType
+from sabot_sql.errors import ConfigError
+
+
+@click.command()
+@click.option("--data", metavar="PATH", help="Folder of tables, or DuckDB file.")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 for a free one.  [default: 8600]")
+@click.option("--agents", "num_agents", type=click.IntRange(0), help="Agents to start.  [default: 2]")
+@click.option("--provider", type=click.Choice(["local"]), default="local", help="Where agents run.  [default: local]")
+@click.option("--state-dir", type=click.Path(file_okay=False), help="Folder that keeps jobs and results over restarts.")
+@click.option("--threshold", type=ThresholdType(), help="Rows from which a query is distributed, or auto.  [default: auto]")
+@click.option("--api-keys-file", type=click.Path(), help="File of the keys that open the server, `user:key` a line.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
+def serve(
+    data: str | None,
+    host: str | None,
+    port: int | None,
+    num_agents: int | None,
+    provider: str,
+    state_dir: str | None,
+    threshold: int | str | None,
+    api_keys_file: str | None,
+    log_level: str,
+) -> None:
+    """Answer queries over HTTP until told to stop (Ctrl-C, SIGTERM).
+
+    Without an API key ($SABOT_API_KEY or --api-keys-file) the server listens on this machine only.
+    """
+    try:
+        from sabot_sql.cli.settings import load_settings
+        from sabot_sql.server.serve import serve as run_server
+    except ModuleNotFoundError as exc:
+        raise ConfigError(f"the server needs {exc.name}", hint="pip install 'sabot-sql[server]'") from exc
+
+    flags = {
+        "data": data,
+        "state_dir": state_dir,
+        "threshold": threshold,
+        "agents.count": num_agents,
+        "server.host": host,
+        "server.port": port,
+        "server.api_keys_file": api_keys_file,
+    }
+    settings = load_settings(flags)
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    section = settings.server
+    run_server(settings.to_settings(), settings.data, section.host, section.port, settings.keys(), announce)
+
+
+def announce(address: str) -> None:
+    """Tells people, and scripts that wait for it, where the server is."""
+    click.echo(f"sabot-sql listens on {address} (docs: {address}/docs)", err=True)

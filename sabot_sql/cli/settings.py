@@ -1,0 +1,206 @@
+"""The settings of a process: flags > `SABOT_*` > configuration file > defaults. Unknown names are refused."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from sabot_sql.config import AgentSettings, LocalSettings, Settings, cores
+from sabot_sql.errors import ConfigError
+from sabot_sql.server.auth import ApiKeys, load_keys
+
+PREFIX = "SABOT_"
+NOT_SETTINGS = frozenset(("SABOT_CONFIG", "SABOT_KERNEL_CACHE"))  # read elsewhere
+PLACES = ("sabot.toml", "~/.config/sabot-sql/config.toml", "/etc/sabot-sql/config.toml")
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ServerSection(Section):
+    """`[server]`: where the server listens, and the keys that open it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8600, ge=0, le=65535)
+    api_keys_file: str | None = None
+
+
+class FastPathSection(Section):
+    """`[fast_path]`: the local route."""
+
+    engine: Literal["duckdb", "datafusion"] = "duckdb"
+    threads: int = Field(default_factory=cores, ge=1)
+    memory_bytes: int = Field(default=LocalSettings().memory_bytes, ge=64 << 20)
+    concurrency: int = Field(default=LocalSettings().concurrency, ge=1)
+    max_bytes: int = Field(default=Settings().local_max_bytes, ge=0)
+
+
+class AgentsSection(Section):
+    """`[agents]`: the pool."""
+
+    count: int = Field(default=AgentSettings().count, ge=0)
+    threads: int = Field(default=0, ge=0)
+    memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)
+    lane: Literal["file", "flight"] = "file"
+    start_timeout_s: float = Field(default=AgentSettings().start_timeout_s, gt=0)
+
+
+class ResultsSection(Section):
+    """`[results]`: how long answers of distributed queries are kept."""
+
+    ttl_s: float = Field(default=Settings().result_ttl_s, gt=0)
+
+
+class ProcessSettings(BaseSettings):
+    """All settings; `SABOT_SERVER__PORT` is `port` in `[server]`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
+
+    url: str | None = None
+    data: str | None = None
+    state_dir: str | None = None
+    threshold: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    api_key: SecretStr | None = None
+    server: ServerSection = Field(default_factory=ServerSection)
+    fast_path: FastPathSection = Field(default_factory=FastPathSection)
+    agents: AgentsSection = Field(default_factory=AgentsSection)
+    results: ResultsSection = Field(default_factory=ResultsSection)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = config_file()
+        if file is None:
+            return (init_settings, env_settings)
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
+
+    @property
+    def key(self) -> str | None:
+        """The API key, to be sent or asked for."""
+        return self.api_key.get_secret_value() if self.api_key else None
+
+    def keys(self) -> ApiKeys:
+        """The keys that open the server."""
+        return load_keys(self.key, self.server.api_keys_file)
+
+    def to_settings(self) -> Settings:
+        """What the engine needs of them."""
+        return Settings(
+            state_dir=Path(self.state_dir).expanduser() if self.state_dir else None,
+            threshold=self.threshold,
+            local_max_bytes=self.fast_path.max_bytes,
+            result_ttl_s=self.results.ttl_s,
+            local=LocalSettings(
+                engine=self.fast_path.engine,
+                threads=self.fast_path.threads,
+                memory_bytes=self.fast_path.memory_bytes,
+                concurrency=self.fast_path.concurrency,
+            ),
+            agents=AgentSettings(**self.agents.model_dump()),
+        )
+
+
+def config_file() -> Path | None:
+    """The configuration file: `$SABOT_CONFIG`, else the first of the usual places that exists."""
+    if named := os.environ.get("SABOT_CONFIG"):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"the configuration file {path} that SABOT_CONFIG names does not exist")
+        return path
+    return next((path for path in (Path(p).expanduser() for p in PLACES) if path.is_file()), None)
+
+
+def load_settings(flags: Mapping[str, Any]) -> ProcessSettings:
+    """The settings, with the `flags` that are not None (`server.port`: 8601) above all else.
+
+    Raises:
+        ConfigError: a name is unknown or a value is not possible; it says which and where it is from.
+    """
+    refuse_unknown_variables()
+    try:
+        return ProcessSettings(**_nested({name: value for name, value in flags.items() if value is not None}))
+    except ValidationError as exc:
+        raise _refused(exc) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{config_file()} is not TOML: {exc}") from exc
+
+
+def setting_names() -> Iterator[str]:
+    """All settings by their dotted names."""
+    for name, field in ProcessSettings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            yield from (f"{name}.{inner}" for inner in kind.model_fields)
+        else:
+            yield name
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting: `server.port` is SABOT_SERVER__PORT."""
+    return PREFIX + name.replace(".", "__").upper()
+
+
+def refuse_unknown_variables() -> None:
+    """A mistyped variable would otherwise be ignored in silence."""
+    known = {variable_of(name) for name in setting_names()} | NOT_SETTINGS
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(
+                f"the environment variable {name} is no setting",
+                hint=f"did you mean {near[0]}?" if near else "see: config show",
+            )
+
+
+def sources(settings: ProcessSettings) -> Iterator[tuple[str, Any, str]]:
+    """Every setting as (name, value, where it is from); secrets are masked."""
+    file = config_file()
+    written = tomllib.loads(file.read_text()) if file else {}
+    values = settings.model_dump()
+    for name in setting_names():
+        section, _, inner = name.rpartition(".")
+        value = values[section][inner] if section else values[inner]
+        in_file = written.get(section, {}) if section else written
+        if variable_of(name) in os.environ:
+            source = variable_of(name)
+        elif inner in in_file:
+            source = str(file)
+        else:
+            source = "default"
+        yield name, "********" if isinstance(value, SecretStr) else value, source
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        section, _, inner = name.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[inner] = value
+    return nested
+
+
+def _refused(exc: ValidationError) -> ConfigError:
+    first = exc.errors(include_url=False, include_input=True)[0]
+    name = ".".join(str(part) for part in first["loc"] if part not in ("constrained-int", "literal['auto']", "int"))
+    origin = variable_of(name) if variable_of(name) in os.environ else name
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, list(setting_names()), 1)
+        return ConfigError(
+            f"there is no setting {name}", hint=f"did you mean {near[0]}?" if near else "see: sabot-sql config show"
+        )
+    return ConfigError(f"{origin} is {first['input']!r}: {first['msg']}")

@@ -1,0 +1,13 @@
+"""`sabot-sql version`."""
+
+from __future__ import annotations
+
+import click
+
+from sabot_sql import __version__
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"sabot-sql {__version__}")

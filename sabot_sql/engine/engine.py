@@ -1,0 +1,282 @@
+"""The trip of one query: prepare (parse, allow, estimate, route, plan), run locally or stage by stage over the agents, collect."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sabot_sql.agents.pool import AgentPool
+from sabot_sql.catalog.catalog import Catalog
+from sabot_sql.catalog.table import Table
+from sabot_sql.config import Settings, cores
+from sabot_sql.engine.analysis import run_stats, stage_runs
+from sabot_sql.engine.prepared import Prepared
+from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
+from sabot_sql.engine.result import answer_schema, answer_table
+from sabot_sql.errors import NotSupported, ServiceError
+from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.local import LocalEngines
+from sabot_sql.executor.task import TaskResult
+from sabot_sql.planner import logical
+from sabot_sql.planner.bind import Binder
+from sabot_sql.planner.estimate import Estimate, estimate
+from sabot_sql.planner.explain import draw_stages, stage_records
+from sabot_sql.planner.lower import lower
+from sabot_sql.planner.optimize import optimize
+from sabot_sql.planner.parameters import inline_parameters
+from sabot_sql.planner.parse import Statement, parse
+from sabot_sql.planner.physical import DistributedPlan, Session, Stage
+from sabot_sql.planner.policy import check
+from sabot_sql.planner.route import Decision, decide
+from sabot_sql.planner.stages import Cluster
+
+__all__ = ["Engine", "Prepared"]
+
+
+class Engine:
+    """Everything one catalog needs to answer queries. Thread-safe.
+
+    Args:
+        data: as in `connect(data=...)`.
+        scratch_dir: a folder of this engine's own, for registered tables and the agents' log.
+    """
+
+    def __init__(self, settings: Settings, data: Any, scratch_dir: Path) -> None:
+        self.settings = settings
+        self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables")
+        self.local = LocalEngines(self.catalog, settings.local)
+        self.pool = AgentPool(settings.agents, scratch_dir)
+        self._binder: Binder | None = None
+        self._binding = threading.Lock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to start the agents; returns at once."""
+        if self.settings.agents.count:
+            self.pool.start()
+
+    def prepare(self, request: QueryRequest) -> Prepared:
+        """Parse, check, estimate and route a statement; plan it where it goes to the agents.
+
+        Raises:
+            ParseError, PlanError: the statement is not SQL, names what does not exist, or is refused.
+            NotSupported: route="distributed" is forced for what the agents do not run yet.
+        """
+        begin = time.perf_counter()
+        statement = parse(request.sql, request.dialect, self.settings)
+        tables = check(statement, self.catalog)
+        parsed = time.perf_counter()
+        subject = statement.inner or statement
+        guess = estimate(subject, self.catalog.resolve)
+        decision = self._decide(request, statement, guess)
+        prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
+        estimated = time.perf_counter()
+        if prepared.route == "distributed":
+            self._plan(prepared)
+        prepared.stats |= {
+            "parse_ms": (parsed - begin) * 1e3,
+            "estimate_ms": (estimated - parsed) * 1e3,
+            "plan_ms": (time.perf_counter() - parsed) * 1e3,
+            "estimated_rows": guess.work,
+            "rows_scanned": guess.rows_scanned,
+            "bytes_scanned": guess.bytes_scanned,
+        }
+        return prepared
+
+    def _session(self, request: QueryRequest) -> Session:
+        return Session(request.timezone or self.local.default_timezone, time.time_ns() // 1000)
+
+    def _decide(self, request: QueryRequest, statement: Statement, guess: Estimate) -> Decision:
+        threshold = request.threshold if request.threshold != "auto" else self.settings.threshold
+        if statement.kind != "SELECT":
+            return Decision("local", f"{statement.kind} is answered from the catalog", threshold)
+        decision = decide(
+            request.route,
+            threshold,
+            guess,
+            local_max_bytes=self.settings.local_max_bytes,
+            cores=cores(),
+            agents=self.settings.agents.count,
+        )
+        if decision.route == "distributed" and request.route == "auto" and not self.settings.agents.count:
+            return replace(decision, route="local", reason=f"{decision.reason}, but there are no agents")
+        return decision
+
+    def _plan(self, prepared: Prepared) -> None:
+        """Bind, optimize and lower; under route="auto" what is not distributed yet goes local, and the reason says so."""
+        if not self.settings.agents.count:
+            raise ServiceError(
+                "the query is to run on agents, but this engine has none",
+                code="NO_AGENTS",
+                hint="give num_local_agents (or --agents) of at least 1, or use route='local'",
+            )
+        begin = time.perf_counter()
+        statement = prepared.statement
+        sql = inline_parameters(statement, prepared.request.params)
+        try:
+            bound = self._bind(sql, prepared.tables, prepared.session)
+            bind_end = time.perf_counter()
+            plan = optimize(bound.plan)
+            cluster = Cluster(self.settings.agents.count * self.settings.agents.slots, self.settings.broadcast_bytes)
+            prepared.plan = lower(plan, bound.schema, cluster, prepared.session)
+            answer_schema(prepared.plan)
+        except NotSupported as error:
+            if prepared.request.route == "distributed":
+                raise
+            prepared.route, prepared.plan = "local", None
+            prepared.reason = f"{prepared.reason}, but {error.detail}, so it runs locally"
+            return
+        prepared.logical = logical.draw(plan)
+        prepared.columns = bound.schema
+        prepared.stats |= {
+            "bind_ms": (bind_end - begin) * 1e3,
+            "optimize_ms": (time.perf_counter() - bind_end) * 1e3,
+        }
+
+    def _bind(self, sql: str, tables: tuple[Table, ...], session: Session) -> Any:
+        with self._binding:
+            if self._binder is None:
+                self._binder = Binder()
+            binder = self._binder
+        return binder.bind(sql, tables, self.catalog.table, session)
+
+    def run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult:
+        """Run a query of the local route in the calling thread."""
+        begin = time.perf_counter()
+        if prepared.statement.explain:
+            return self._explained(prepared, query_id)
+        table, stats = self.local.run(prepared.statement, prepared.request, prepared.tables, prepared.session, cancel)
+        reason = prepared.reason + (f"; {stats.pop('note')}" if "note" in stats else "")
+        stats = prepared.stats | {"queue_ms": 0.0, "stages": 0, "tasks": 0, "agents": 0, "retries": 0} | stats
+        stats["elapsed_ms"] = (time.perf_counter() - begin) * 1e3 + stats["parse_ms"] + stats["plan_ms"]
+        return QueryResult(query_id, table, (), "local", reason, stats, prepared.statement_type)
+
+    def run_stage(
+        self,
+        job_id: str,
+        plan: DistributedPlan,
+        stage: Stage,
+        blocks: dict[int, list[BlockFile]],
+        deadline_s: float | None,
+        cancel: threading.Event,
+        on_task: Callable[[TaskResult], None] | None,
+    ) -> list[TaskResult]:
+        """Run one stage of a job over the pool; the results in the order of its tasks."""
+        return self.pool.run_stage(job_id, stage, blocks, plan.session, deadline_s, cancel, on_task)
+
+    def collect(self, plan: DistributedPlan, blocks: list[BlockFile]) -> pa.Table:
+        """The answer from the blocks of the last stage, in the order of its tasks."""
+        return answer_table(plan, (batch for block in blocks for batch in self.pool.read(block, 0)))
+
+    def drop_job(self, job_id: str) -> None:
+        """Remove everything a job left with the agents."""
+        self.pool.drop_job(job_id)
+
+    def cancel_job(self, job_id: str) -> None:
+        """Stop the running tasks of a job."""
+        self.pool.cancel(job_id)
+
+    def explain(self, request: QueryRequest) -> Explanation:
+        """Where a statement would go and how it would run; nothing is run."""
+        statement = parse(request.sql, request.dialect, self.settings)
+        if statement.inner is not None:
+            request = replace(request, sql=statement.inner.sql)
+        prepared = self.prepare(request)
+        return self._explanation(prepared, draw_stages(prepared.plan) if prepared.plan else "", stage_list(prepared))
+
+    def explain_analyzed(
+        self, prepared: Prepared, results: Mapping[int, list[TaskResult]], stats: dict[str, Any]
+    ) -> Explanation:
+        """The plan of a query that ran, with what every operator did."""
+        if prepared.plan is None:
+            took = f"ran in {stats.get('exec_ms', 0.0):.1f} ms on {stats.get('engine', 'duckdb')}"
+            return self._explanation(prepared, took, [])
+        runs = stage_runs(results, stats.get("stages_ms", {}))
+        totals = run_stats(results)
+        by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(totals["rows_by_engine"].items()))
+        agents = f"{totals['agents']} agent{'s' if totals['agents'] != 1 else ''}"
+        text = f"{draw_stages(prepared.plan, runs)}\n{totals['tasks']} tasks on {agents}, rows by engine: {by_engine}"
+        return self._explanation(prepared, text, stage_records(prepared.plan, runs))
+
+    def _explanation(self, prepared: Prepared, physical: str, stages: list[dict[str, Any]]) -> Explanation:
+        guess = prepared.estimate
+        head = [f"route     {prepared.route}: {prepared.reason}", f"estimate  {show_estimate(guess)}"]
+        return Explanation(
+            prepared.route,
+            prepared.reason,
+            {
+                "rows_scanned": guess.rows_scanned,
+                "bytes_scanned": guess.bytes_scanned,
+                "rows_out": guess.rows_out,
+                "work": guess.work,
+                "confidence": guess.confidence,
+                "inputs": list(guess.inputs),
+            },
+            prepared.statement_type,
+            tuple(t.name for t in prepared.tables),
+            "\n".join([*head, *([physical] if physical else [])]),
+            prepared.logical,
+            physical,
+            stages,
+        )
+
+    def _explained(self, prepared: Prepared, query_id: str) -> QueryResult:
+        """EXPLAIN as a statement: its text as one row, under DuckDB's column names."""
+        inner = prepared.statement.inner
+        assert inner is not None
+        if prepared.statement.analyze:
+            raise NotSupported(
+                "EXPLAIN ANALYZE as a statement is not built yet",
+                hint="db.explain(sql, analyze=True), or sabot-sql explain --analyze",
+            )
+        explanation = self.explain(replace(prepared.request, sql=inner.sql))
+        table = pa.table({"explain_key": ["physical_plan"], "explain_value": [explanation.text]})
+        stats = prepared.stats | {"engine": "planner", "exec_ms": 0.0, "elapsed_ms": prepared.stats["plan_ms"]}
+        return QueryResult(query_id, table, (), "local", prepared.reason, stats, "EXPLAIN")
+
+    def agents(self) -> list[AgentInfo]:
+        """The pool's agents as they are now."""
+        return self.pool.agents()
+
+    def info(self) -> dict[str, Any]:
+        """Versions of the engines."""
+        names = ("duckdb", "datafusion", "pyarrow", "numba", "sqlglot")
+        return {"engines": {n: importlib.metadata.version(n) for n in names}, "cores": cores()}
+
+    def ready(self) -> dict[str, Any]:
+        """The checks of /readyz that the engine knows."""
+        alive = sum(a.state == "alive" for a in self.pool.agents())
+        return {"engine": "ok", "agents": f"{alive}/{self.settings.agents.count} alive"}
+
+    def close(self) -> None:
+        """Stop the agents and free everything."""
+        if self._closed:
+            return
+        self._closed = True
+        self.pool.stop()
+        self.local.close()
+        if self._binder is not None:
+            self._binder.close()
+        self.catalog.close()
+
+
+def stage_list(prepared: Prepared) -> list[dict[str, Any]]:
+    """The stages of a planned query, as the contract lists them."""
+    return stage_records(prepared.plan) if prepared.plan else []
+
+
+def show_estimate(guess: Estimate) -> str:
+    """One line: the figures, the confidence and what they rest on."""
+    if guess.rows_scanned is None:
+        figures = "rows unknown"
+    else:
+        figures = f"{guess.rows_scanned:,.0f} rows scanned, {guess.rows_out or 0:,.0f} out, {guess.bytes_scanned:,} bytes"
+    because = f" ({'; '.join(guess.inputs)})" if guess.inputs else ""
+    return f"{figures}, {guess.confidence}{because}"

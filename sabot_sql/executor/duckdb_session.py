@@ -1,0 +1,237 @@
+"""The DuckDB instance of an agent: it scans files and evaluates expressions, one thread a cursor.
+
+The instance is made on first use, never before a fork. A task borrows cursors; while one is borrowed, a watching thread
+interrupts it as soon as the task is cancelled or past its deadline, so that a query which yields no rows for a long time
+ends as soon as one that does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from sabot_sql.errors import ReadError, SabotError
+from sabot_sql.executor.duckdb_errors import translate
+from sabot_sql.executor.operator import TaskContext
+
+WATCH_INTERVAL_S = 0.01
+IDLE_CURSORS = 16
+
+CONFIG: dict[str, Any] = {
+    "threads": 1,
+    "arrow_output_version": "1.5",
+    "arrow_large_buffer_size": True,
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    # a replaced file must be seen by the next query: only DuckDB's cache of file contents could hide it
+    "enable_external_file_cache": False,
+    "temp_directory": "",
+}
+
+
+class Cursor:
+    """A borrowed DuckDB cursor: runs SQL and translates what goes wrong."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, context: TaskContext) -> None:
+        self.connection = connection
+        self.context = context
+
+    def register(self, name: str, data: pa.RecordBatch | pa.Table) -> None:
+        """Let SQL on this cursor read `data` as the table `name`."""
+        self.connection.register(name, data)
+
+    def unregister(self, name: str) -> None:
+        self.connection.unregister(name)
+
+    def batches(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The result of `sql` as a stream of batches of about `batch_rows` rows."""
+        with self.translating(sql):
+            reader = self.connection.sql(sql).to_arrow_reader(batch_rows)
+        try:
+            while True:
+                with self.translating(sql):
+                    try:
+                        batch = reader.read_next_batch()
+                    except StopIteration:
+                        return
+                yield batch
+        finally:
+            reader.close()
+
+    def table(self, sql: str) -> pa.Table:
+        """The whole result of `sql`."""
+        with self.translating(sql):
+            return self.connection.sql(sql).to_arrow_table()
+
+    def scalar(self, sql: str) -> Any:
+        """The one value that `sql` gives."""
+        with self.translating(sql):
+            return self.connection.sql(sql).fetchall()[0][0]
+
+    @contextlib.contextmanager
+    def translating(self, sql: str) -> Iterator[None]:
+        """Raise what DuckDB says as an error of ours; an interrupted query as what interrupted it."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            self.context.check()
+            raise _translated(error, sql) from error
+
+
+def _translated(error: BaseException, sql: str) -> SabotError:
+    """The rendered SQL is ours, so no position in it would mean anything to the user."""
+    found = translate(error if isinstance(error, duckdb.Error) else _as_duckdb(error), sql)
+    found.position = None
+    found.sql = None
+    return found
+
+
+def _as_duckdb(error: BaseException) -> BaseException:
+    """An error that came through the Arrow stream, which keeps only its text, as the class that DuckDB raised."""
+    kind, separator, _ = str(error).partition(" Error: ")
+    cls = getattr(duckdb, kind.replace(" ", "") + "Exception", None) if separator else None
+    if kind == "INTERRUPT":
+        cls = duckdb.InterruptException
+    return cls(str(error)) if isinstance(cls, type) and issubclass(cls, duckdb.Error) else error
+
+
+class DuckSession:
+    """One DuckDB instance with its idle cursors, by time zone. Thread-safe.
+
+    Args:
+        memory_bytes: what DuckDB itself may use.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.pid = os.getpid()
+        self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": f"{max(memory_bytes, 64 << 20)}B"})
+        self._lock = threading.Condition()
+        self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
+        self._attached: dict[tuple[str, int, int], str] = {}
+        self._busy: set[Cursor] = set()
+        self._watching = False
+
+    @contextlib.contextmanager
+    def cursor(self, context: TaskContext) -> Iterator[Cursor]:
+        """Borrow a cursor for `context`'s task, set to its session."""
+        timezone = context.session.timezone
+        cursor = Cursor(self._take(timezone), context)
+        with self._lock:
+            self._busy.add(cursor)
+            self._watch()
+        returned = False
+        try:
+            yield cursor
+            returned = True
+        finally:
+            with self._lock:
+                self._busy.discard(cursor)
+                idle = self._idle[timezone]
+                returned = returned and len(idle) < IDLE_CURSORS
+                if returned:
+                    idle.append(cursor.connection)
+            if not returned:  # after an error there may be an open result on it
+                cursor.connection.close()
+
+    def attach(self, path: str, size_bytes: int, mtime_ns: int) -> str:
+        """The quoted name under which the DuckDB file at `path` is attached, read-only, in the state that is expected."""
+        key = (path, size_bytes, mtime_ns)
+        with self._lock:
+            if (name := self._attached.get(key)) is not None:
+                return name
+            for old in [k for k in self._attached if k[0] == path]:
+                self._run(f"DETACH {self._attached.pop(old)}")
+            name = f"file_{len(self._attached)}_{time.monotonic_ns()}"
+            quoted = path.replace("'", "''")
+            try:
+                self._run(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, READ_ONLY)")
+            except duckdb.Error as error:
+                raise ReadError(
+                    f"file {path} cannot be opened: {str(error).splitlines()[0]}",
+                    hint="close what has it open for writing; a DuckDB file is shared by readers only",
+                    code="EXTERNAL_SOURCE",
+                    engine_message=str(error),
+                ) from error
+            self._attached[key] = name
+            return name
+
+    def close(self) -> None:
+        """Close all cursors and the instance."""
+        with self._lock:
+            for connection in (c for idle in self._idle.values() for c in idle):
+                connection.close()
+            self._idle.clear()
+            self._root.close()
+
+    def _run(self, sql: str) -> None:
+        cursor = self._root.cursor()
+        try:
+            cursor.execute(sql).fetchall()
+        finally:
+            cursor.close()
+
+    def _take(self, timezone: str) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if idle := self._idle[timezone]:
+                return idle.pop()
+            connection = self._root.cursor()
+        quoted = timezone.replace("'", "''")
+        connection.execute(f"SET TimeZone = '{quoted}'").fetchall()
+        return connection
+
+    def _watch(self) -> None:
+        """Have the watching thread running; called with the lock held."""
+        if not self._watching:
+            self._watching = True
+            threading.Thread(target=self._interrupt_stopped, name="duckdb-watch", daemon=True).start()
+        elif len(self._busy) == 1:
+            self._lock.notify()
+
+    def _interrupt_stopped(self) -> None:
+        while True:
+            with self._lock:
+                while not self._busy:
+                    self._lock.wait()
+                for cursor in self._busy:
+                    if _must_stop(cursor.context):
+                        cursor.connection.interrupt()
+            time.sleep(WATCH_INTERVAL_S)
+
+
+def _must_stop(context: TaskContext) -> bool:
+    past = context.deadline_s is not None and time.monotonic() > context.deadline_s
+    return past or context.cancelled.is_set()
+
+
+_session: DuckSession | None = None
+_lock = threading.Lock()
+
+
+def duck_session(context: TaskContext) -> DuckSession:
+    """The instance of this process; made on the first call, for the memory of the task that makes it."""
+    global _session
+    with _lock:
+        if _session is None or _session.pid != os.getpid():
+            _session = DuckSession(context.memory.limit_bytes or 4 << 30)
+        return _session
+
+
+def _forget_after_fork() -> None:
+    """A forked process has neither the parent's watching thread nor the right to its instance, and its locks may be held."""
+    global _session, _lock
+    _session = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,435 @@
+"""Evaluates bound expressions over a batch: in kernels where there are some, in one DuckDB query for all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sabot_sql.errors import InternalError, QueryError
+from sabot_sql.executor import kernel_cache as kernel_cache
+from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap_fixed
+from sabot_sql.executor.duckdb_session import duck_session
+from sabot_sql.executor.gather import batch_of, select
+from sabot_sql.executor.kernels import expressions as kernels
+from sabot_sql.executor.operator import TaskContext
+from sabot_sql.planner.expressions import (
+    Call,
+    Case,
+    Compare,
+    Const,
+    Expr,
+    IsNull,
+    Logic,
+    Not,
+    Ref,
+    conjunction,
+    conjuncts,
+    has_kernel,
+    references,
+    remap,
+)
+from sabot_sql.planner.render import render_output
+from sabot_sql.types import BOOLEAN, Lane, Schema, SqlType, inner_arrow_type
+
+OPS = {"=": kernels.EQ, "<>": kernels.NE, "<": kernels.LT, "<=": kernels.LE, ">": kernels.GT, ">=": kernels.GE}
+FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
+
+
+class Evaluator:
+    """Evaluates `exprs`. Immutable and thread-safe.
+
+    Args:
+        input_types: the columns of the batches that come.
+        output: Arrow schema of the results, a column an expression.
+    """
+
+    def __init__(self, exprs: tuple[Expr, ...], input_types: Schema, output: pa.Schema) -> None:
+        if len(exprs) != len(output):
+            raise InternalError(f"{len(exprs)} expressions cannot fill {len(output)} columns")
+        self.exprs = exprs
+        self.input_types = input_types
+        self.output = output
+        self.in_duckdb = tuple(i for i, e in enumerate(exprs) if not has_kernel(e))
+        self.query = DuckQuery(tuple(exprs[i] for i in self.in_duckdb)) if self.in_duckdb else None
+
+    @property
+    def engine(self) -> str:
+        """Who evaluates: `duckdb` as soon as it has to do part of it."""
+        return "duckdb" if self.in_duckdb else "numba"
+
+    def evaluate(self, batch: pa.RecordBatch, context: TaskContext) -> list[pa.Array]:
+        """The value of each expression for each row of `batch`.
+
+        Raises:
+            QueryError: a value has no result, such as a decimal sum that is too large.
+        """
+        results: dict[int, pa.Array] = {}
+        if self.query is not None:
+            results = dict(zip(self.in_duckdb, self.query.run(batch, context)))
+        morsel = MorselView(batch, self.input_types)
+        for i, expr in enumerate(self.exprs):
+            if isinstance(expr, Ref) and i not in results:
+                results[i] = batch.column(expr.index)
+            elif i not in results:
+                results[i] = morsel.array(expr, self.output.field(i).type)
+        return [conform(results[i], self.output.field(i)) for i in range(len(self.exprs))]
+
+
+class Predicate:
+    """Evaluates a condition to a mask. Immutable and thread-safe.
+
+    Conditions that kernels evaluate come first; DuckDB then sees only the rows that are left.
+    """
+
+    def __init__(self, expr: Expr, input_types: Schema) -> None:
+        parts = conjuncts(expr)
+        fast = tuple(p for p in parts if has_kernel(p))
+        slow = tuple(p for p in parts if not has_kernel(p))
+        self.input_types = input_types
+        self.fast = conjunction(fast) if fast else None
+        self.query = DuckQuery((conjunction(slow),)) if slow else None
+
+    @property
+    def engine(self) -> str:
+        """Who evaluates: `duckdb` as soon as it has to do part of it."""
+        return "duckdb" if self.query is not None else "numba"
+
+    def mask(self, batch: pa.RecordBatch, context: TaskContext) -> Array:
+        """uint8[n], 1 where the condition is true."""
+        mask = np.ones(batch.num_rows, np.uint8)
+        if self.fast is not None:
+            mask = MorselView(batch, self.input_types).condition(self.fast, None).true
+        if self.query is None or not mask.any():
+            return mask
+        left = select(batch, mask)
+        (found,) = self.query.run(left, context)
+        column = unwrap(found, BOOLEAN)
+        assert column.values is not None
+        true = column.values.astype(np.uint8)
+        if column.valid is not None:
+            true &= column.valid
+        if left.num_rows == batch.num_rows:
+            return true
+        out = mask.copy()
+        out[np.flatnonzero(mask)] = true
+        return out
+
+
+class DuckQuery:
+    """Expressions that DuckDB evaluates over a batch, in one query."""
+
+    def __init__(self, exprs: tuple[Expr, ...]) -> None:
+        self.columns = tuple(sorted({i for e in exprs for i in references(e)}))
+        names = [f"c{i}" for i in range(len(self.columns))]
+        moved = {old: new for new, old in enumerate(self.columns)}
+        texts = [f"{render_output(remap(e, moved), names)} AS r{i}" for i, e in enumerate(exprs)]
+        self.select = f"SELECT {', '.join(texts)} FROM "
+
+    def run(self, batch: pa.RecordBatch, context: TaskContext) -> list[pa.Array]:
+        """The value of each expression, for each row."""
+        with duck_session(context).cursor(context) as cursor:
+            if self.columns:
+                names = [f"c{i}" for i in range(len(self.columns))]
+                cursor.register("morsel", pa.RecordBatch.from_arrays([batch.column(i) for i in self.columns], names))
+                try:
+                    table = cursor.table(self.select + "morsel")
+                finally:
+                    cursor.unregister("morsel")
+            else:
+                table = cursor.table(f"{self.select}range({batch.num_rows})")
+        if table.num_rows != batch.num_rows:
+            raise InternalError(f"DuckDB gave {table.num_rows} values for {batch.num_rows} rows")
+        return [_one_array(column) for column in table.columns]
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def conform(array: pa.Array, field: pa.Field) -> pa.Array:
+    """`array` under the type of `field`: as it is, or from another layout of the same values.
+
+    Raises:
+        InternalError: the types differ in more than layout.
+    """
+    if array.type == field.type:
+        return array
+    if not _same_values(array.type, field.type):
+        raise InternalError(f"column {field.name} came as {array.type}, not as {field.type}")
+    return array.cast(field.type)
+
+
+def _same_values(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether two types hold the same values in different layouts."""
+    kinds = (
+        (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),
+        (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+        (pa.types.is_struct,),
+        (pa.types.is_map,),
+    )
+    if found == wanted or (pa.types.is_null(found) and pa.types.is_int32(wanted)):
+        return True
+    if not any(any(k(found) for k in same) and any(k(wanted) for k in same) for same in kinds):
+        return False
+    children = [(found.field(i), wanted.field(i)) for i in range(min(found.num_fields, wanted.num_fields))]
+    return found.num_fields == wanted.num_fields and all(_same_values(a.type, b.type) for a, b in children)
+
+
+@dataclass(slots=True)
+class Words:
+    """Values of a one-word lane: int64[n] or float64[n], or one constant (a Python number) for all rows.
+
+    valid: uint8[n], None for no NULL. A NULL constant has valid all zero.
+    """
+
+    values: Array | int | float
+    valid: Array | None
+
+
+@dataclass(slots=True)
+class Condition:
+    """A three-valued condition: true and false, uint8[n] of 0 and 1; NULL where neither."""
+
+    true: Array
+    false: Array
+
+
+class MorselView:
+    """One batch as kernels evaluate expressions over it; columns are unwrapped once."""
+
+    def __init__(self, batch: pa.RecordBatch, types: Schema) -> None:
+        self.batch = batch
+        self.types = types
+        self.length: int = batch.num_rows
+        self._columns: dict[int, Column] = {}
+
+    def array(self, expr: Expr, arrow_type: pa.DataType) -> pa.Array:
+        """`expr` as an Arrow array."""
+        if expr.type.id == "BOOLEAN":
+            condition = self.condition(expr, None)
+            known = condition.true | condition.false
+            return wrap_fixed(condition.true, known, arrow_type)
+        words = self.words(expr, None)
+        return wrap_fixed(self._full(words.values, expr.type), words.valid, arrow_type)
+
+    def words(self, expr: Expr, wanted: Array | None) -> Words:
+        """`expr`, not a condition, for all rows; errors count only in rows where `wanted` (uint8[n]; None: all) is 1."""
+        match expr:
+            case Ref(index=index):
+                column = self._column(index)
+                assert column.values is not None
+                return Words(column.values, column.valid)
+            case Const(value=value, type=t):
+                if value is None:
+                    return Words(0.0 if t.lane is Lane.FLOAT else 0, np.zeros(self.length, np.uint8))
+                assert not isinstance(value, str)
+                return Words(_float(value, t) if t.lane is Lane.FLOAT else int(value), None)
+            case Call(args=(left, right)):
+                return self._arithmetic(expr, self.words(left, wanted), self.words(right, wanted), wanted)
+            case Case():
+                return self._case(expr, wanted)
+        raise InternalError(f"kernels do not evaluate {type(expr).__name__} of type {expr.type}")
+
+    def condition(self, expr: Expr, wanted: Array | None) -> Condition:
+        """`expr`, of type BOOLEAN, for all rows."""
+        match expr:
+            case Compare():
+                return self._compare(expr, wanted)
+            case Logic(op=op, args=args):
+                return self._logic(op, args, wanted)
+            case Not(arg=arg):
+                inner = self.condition(arg, wanted)
+                return Condition(inner.false, inner.true)
+            case IsNull(arg=arg, negated=negated):
+                known = self._known(arg, wanted)
+                return Condition(known, known ^ 1) if negated else Condition(known ^ 1, known)
+            case Const(value=value):
+                ones, zeros = np.ones(self.length, np.uint8), np.zeros(self.length, np.uint8)
+                return Condition(ones if value is True else zeros, ones if value is False else zeros)
+            case Case():
+                return self._case_condition(expr, wanted)
+            case Ref(index=index):
+                column = self._column(index)
+                assert column.values is not None
+                true = column.values.astype(np.uint8)
+                return _masked(true, column.valid)
+        raise InternalError(f"kernels do not evaluate the condition {type(expr).__name__}")
+
+    def _column(self, index: int) -> Column:
+        if index not in self._columns:
+            self._columns[index] = unwrap(self.batch.column(index), self.types[index].type)
+        return self._columns[index]
+
+    def _known(self, expr: Expr, wanted: Array | None) -> Array:
+        """uint8[n], 1 where `expr` is not NULL."""
+        if expr.type.id == "BOOLEAN":
+            condition = self.condition(expr, wanted)
+            return condition.true | condition.false
+        valid = self.words(expr, wanted).valid
+        return np.ones(self.length, np.uint8) if valid is None else valid
+
+    def _full(self, values: Array | int | float, t: SqlType) -> Array:
+        if isinstance(values, np.ndarray):
+            return values
+        return np.full(self.length, values, np.float64 if t.lane is Lane.FLOAT else np.int64)
+
+    def _compare(self, expr: Compare, wanted: Array | None) -> Condition:
+        if expr.left.type.id == "BOOLEAN":
+            left, right = (self._as_words(self.condition(e, wanted)) for e in (expr.left, expr.right))
+        else:
+            left, right = self.words(expr.left, wanted), self.words(expr.right, wanted)
+        op: str = expr.op
+        distinct = op in ("IS DISTINCT FROM", "IS NOT DISTINCT FROM")
+        out = self._compared("=" if distinct else op, left, right, expr.left.type)
+        if not distinct:
+            return _masked(out, _both(left.valid, right.valid))
+        lefts, rights = (np.ones(self.length, np.uint8) if v is None else v for v in (left.valid, right.valid))
+        same = (out & lefts & rights) | ((lefts | rights) ^ 1)
+        return Condition(same ^ 1, same) if op == "IS DISTINCT FROM" else Condition(same, same ^ 1)
+
+    def _compared(self, op: str, left: Words, right: Words, t: SqlType) -> Array:
+        if not isinstance(left.values, np.ndarray) and isinstance(right.values, np.ndarray):
+            left, right, op = right, left, FLIPPED[op]
+        values = self._full(left.values, t)
+        out = np.empty(self.length, np.uint8)
+        is_float = t.lane is Lane.FLOAT
+        if isinstance(right.values, np.ndarray):
+            (kernels.compare_floats if is_float else kernels.compare_ints)(OPS[op], values, right.values, out)
+        else:
+            (kernels.compare_floats_to if is_float else kernels.compare_ints_to)(OPS[op], values, right.values, out)
+        return out
+
+    def _as_words(self, condition: Condition) -> Words:
+        known = condition.true | condition.false
+        return Words(condition.true.astype(np.int64), known)
+
+    def _logic(self, op: str, args: tuple[Expr, ...], wanted: Array | None) -> Condition:
+        """AND keeps the rows where all are true, OR is its mirror; a row that is decided needs no further condition."""
+        first, *rest = args
+        found = self.condition(first, wanted)
+        true, false = found.true, found.false
+        for arg in rest:
+            undecided = (false if op == "AND" else true) ^ 1
+            found = self.condition(arg, undecided if wanted is None else undecided & wanted)
+            if op == "AND":
+                true, false = true & found.true, false | found.false
+            else:
+                true, false = true | found.true, false & found.false
+        return Condition(true, false)
+
+    def _arithmetic(self, call: Call, left: Words, right: Words, wanted: Array | None) -> Words:
+        valid = _both(left.valid, right.valid)
+        if call.type.id == "DOUBLE":
+            function = {"+": np.add, "-": np.subtract, "*": np.multiply}[call.name]
+            with np.errstate(all="ignore"):
+                values = function(self._full(left.values, call.type), right.values)
+            return Words(values, valid)
+        limit = 10**call.type.width
+        out = np.empty(self.length, np.int64)
+        if self._integer_arithmetic(call, left, right, limit, out):
+            flags = [f for f in (valid, wanted) if f is not None]
+            counted = NO_FLAGS if not flags else flags[0] if len(flags) == 1 else flags[0] & flags[1]
+            self._raise_beyond(call, left, right, limit, counted)
+        return Words(out, valid)
+
+    def _integer_arithmetic(self, call: Call, left: Words, right: Words, limit: int, out: Array) -> bool:
+        """Fill `out`; whether any row, counted or not, is beyond `limit`."""
+        a, b, name = left.values, right.values, call.name
+        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+            if name == "*":
+                return bool(kernels.multiply_ints(a, b, limit, out))
+            return bool(kernels.add_ints(a, b, 1 if name == "+" else -1, limit, out))
+        if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+            a = self._full(a, call.type)
+        if isinstance(a, np.ndarray):
+            factor, offset = (b, 0) if name == "*" else (1, b if name == "+" else -b)
+            return bool(kernels.affine_ints(a, factor, offset, limit, out))
+        assert isinstance(b, np.ndarray)
+        factor, offset = (a, 0) if name == "*" else (1 if name == "+" else -1, a)
+        return bool(kernels.affine_ints(b, factor, offset, limit, out))
+
+    def _raise_beyond(self, call: Call, left: Words, right: Words, limit: int, counted: Array) -> None:
+        a, b = self._full(left.values, call.type), self._full(right.values, call.type)
+        if call.name == "*":
+            row = int(kernels.first_beyond_product(a, b, limit, counted))
+        else:
+            row = int(kernels.first_beyond_sum(a, b if call.name == "+" else -b, limit, counted))
+        if row >= 0:
+            raise QueryError(
+                f"Overflow in {NAMES[call.name]} of DECIMAL({call.type.width}) ({a[row]} {call.name} {b[row]}). "
+                "You might want to add an explicit cast to a bigger decimal.",
+                code="INVALID_VALUE",
+            )
+
+    def _case(self, case: Case, wanted: Array | None) -> Words:
+        out = np.zeros(self.length, np.float64 if case.type.lane is Lane.FLOAT else np.int64)
+        known = np.zeros(self.length, np.uint8)
+
+        def put(value: Expr, taken: Array) -> None:
+            words = self.words(value, taken)
+            bits = out.view(np.int64)
+            if isinstance(words.values, np.ndarray):
+                kernels.put_words(taken, words.values.view(np.int64), bits)
+            else:
+                kernels.put_word(taken, int(np.asarray(words.values, out.dtype).view(np.int64)), bits)
+            kernels.put_flags(taken, taken if words.valid is None else words.valid, known)
+
+        self._branches(case, wanted, put)
+        return Words(out, None if known.all() else known)
+
+    def _case_condition(self, case: Case, wanted: Array | None) -> Condition:
+        found = Condition(np.zeros(self.length, np.uint8), np.zeros(self.length, np.uint8))
+
+        def put(value: Expr, taken: Array) -> None:
+            condition = self.condition(value, taken)
+            kernels.put_flags(taken, condition.true, found.true)
+            kernels.put_flags(taken, condition.false, found.false)
+
+        self._branches(case, wanted, put)
+        return found
+
+    def _branches(self, case: Case, wanted: Array | None, put: Callable[[Expr, Array], None]) -> None:
+        """Call `put` for each value that some row takes, with the mask of those rows; each row takes exactly one. Rows
+        that are not wanted take the last."""
+        left = np.ones(self.length, np.uint8) if wanted is None else wanted.copy()
+        unwanted = left ^ 1
+        for when, value in case.whens:
+            taken = self.condition(when, left).true & left
+            left ^= taken
+            if taken.any():
+                put(value, taken)
+        if wanted is None or left.any():
+            put(case.otherwise, left)
+        del unwanted
+
+
+def _float(value: bool | int | float, t: SqlType) -> float:
+    return float(np.float32(value)) if t.id == "FLOAT" else float(value)
+
+
+def _both(left: Array | None, right: Array | None) -> Array | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left & right
+
+
+def _masked(true: Array, valid: Array | None) -> Condition:
+    if valid is None:
+        return Condition(true, true ^ 1)
+    return Condition(true & valid, (true ^ 1) & valid)
+
+
+def evaluator_over(exprs: tuple[Expr, ...], input_types: Schema, timezone: str) -> Evaluator:
+    """An evaluator whose results have the inner Arrow types of `exprs`."""
+    fields = [pa.field(f"c{i}", inner_arrow_type(e.type, timezone)) for i, e in enumerate(exprs)]
+    return Evaluator(exprs, input_types, pa.schema(fields))
+
+
+def output_batch(arrays: list[pa.Array], num_rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of results, also when there are none."""
+    return batch_of(arrays, num_rows, schema)

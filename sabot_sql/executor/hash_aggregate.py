@@ -1,0 +1,224 @@
+"""GROUP BY: a sink that keeps one state for each group and then gives the groups out in order of first appearance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sabot_sql.errors import InternalError
+from sabot_sql.executor.accumulators import FloatSum, RowCount
+from sabot_sql.executor.aggregate_feed import BatchView, FeedState, feeds_of
+from sabot_sql.executor.columns import Array, Column, wrap
+from sabot_sql.executor.group_table import GroupTable
+from sabot_sql.executor.kernels import grouping, wide
+from sabot_sql.executor.keys import KeyEncoder
+from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
+from sabot_sql.planner.physical import AggregateCall, HashAggregate
+from sabot_sql.types import Lane, Schema
+
+
+@dataclass(slots=True)
+class AggregateState:
+    """One worker's groups."""
+
+    context: TaskContext
+    encoder: KeyEncoder
+    table: GroupTable
+    rows: RowCount
+    feeds: list[FeedState]
+    floats: dict[int, Array] = field(default_factory=dict)  # first value of each group, by position of a FLOAT key
+    reserved_bytes: int = 0
+    rows_in: int = 0
+    elapsed_ns: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        tables = self.encoder.size_bytes + self.table.size_bytes
+        return (
+            tables + self.rows.size_bytes + sum(f.size_bytes for f in self.feeds) + sum(a.nbytes for a in self.floats.values())
+        )
+
+    def account(self) -> None:
+        """Tell the task what this state holds now."""
+        change = self.size_bytes - self.reserved_bytes
+        if change > 0:
+            self.context.memory.reserve(change, "aggregation")
+        elif change < 0:
+            self.context.memory.release(-change)
+        self.reserved_bytes += change
+
+    def release(self) -> None:
+        self.context.memory.release(self.reserved_bytes)
+        self.reserved_bytes = 0
+
+    def resize(self, num_groups: int) -> None:
+        self.rows.resize(num_groups)
+        for feed in self.feeds:
+            for accumulator in feed.accumulators:
+                accumulator.resize(num_groups)
+
+    def group(self, keys: Sequence[Column]) -> Array:
+        """The group of each row, int64[n]; new groups are added."""
+        known = self.table.count
+        groups = self.table.group(self.encoder.encode(keys))
+        count = self.table.count
+        if count > known:
+            self.resize(count)
+            self._keep_floats(keys, groups, known, count)
+        return groups
+
+    def keys(self) -> list[Column]:
+        """The key columns of the groups."""
+        columns = self.encoder.decode(self.table.words)
+        for position, values in self.floats.items():
+            columns[position].values = values[: self.table.count]
+        return columns
+
+    def _keep_floats(self, keys: Sequence[Column], groups: Array, known: int, count: int) -> None:
+        # zeros of either sign are one group, which is shown as the first of them
+        rows = None
+        for position, values in self.floats.items():
+            if rows is None:
+                rows = np.empty(count - known, np.int64)
+                grouping.first_rows(groups, known, count, rows)
+            if len(values) < count:
+                larger = np.empty(max(count, 2 * len(values)), np.float64)
+                larger[:known] = values[:known]
+                self.floats[position] = values = larger
+            key = keys[position].values
+            assert key is not None
+            values[known:count] = key[rows]
+
+    def absorb(self, other: AggregateState) -> None:
+        """Take over the groups of another worker."""
+        if self.table.num_words and other.encoder.types:
+            mapping = self.group(other.keys())
+        else:
+            mapping = np.zeros(1, np.int64)
+        self.rows.absorb(mapping, other.rows)
+        for mine, theirs in zip(self.feeds, other.feeds):
+            mine.absorb(mapping, theirs)
+
+
+class HashAggregateSink:
+    """The sink of a `HashAggregate` node; `batches` gives its output once `combine` was called.
+
+    Args:
+        input_types: schema of the incoming batches.
+        output: Arrow schema of the batches to give out.
+    """
+
+    def __init__(self, node: HashAggregate, input_types: Schema, output: pa.Schema, stats: OperatorStats) -> None:
+        self.node = node
+        self.schema = output
+        self.stats = stats
+        self.key_types = tuple(input_types[i].type for i in node.groups)
+        self.feeds, self.feed_of_call = feeds_of(node)
+        self._merged: AggregateState | None = None
+
+    def new_state(self, context: TaskContext) -> AggregateState:
+        encoder = KeyEncoder(self.key_types, growable=True)
+        rows = RowCount()
+        grouped = bool(self.key_types)
+        feeds = [FeedState(f, rows, grouped) for f in self.feeds]
+        state = AggregateState(context, encoder, GroupTable(max(1, encoder.num_words)), rows, feeds)
+        state.floats = {i: np.empty(0, np.float64) for i, t in enumerate(self.key_types) if t.lane is Lane.FLOAT}
+        if not grouped:
+            state.resize(1)
+        return state
+
+    def sink(self, morsel: Morsel, state: AggregateState) -> None:
+        began = time.perf_counter_ns()
+        state.context.check()
+        batch = morsel.batch
+        if batch.num_rows:
+            view = BatchView(batch)
+            groups = None
+            if self.key_types:
+                groups = state.group([view.column(i, t) for i, t in zip(self.node.groups, self.key_types)])
+            if state.feeds:
+                state.rows.update(groups, batch.num_rows)
+            for feed in state.feeds:
+                feed.update(groups, view)
+            state.account()
+        state.rows_in += batch.num_rows
+        state.elapsed_ns += time.perf_counter_ns() - began
+
+    def combine(self, states: list[Any], context: TaskContext) -> None:
+        merged, *others = states or [self.new_state(context)]
+        for state in states:
+            self.stats.rows_in += state.rows_in
+            self.stats.elapsed_ns += state.elapsed_ns
+        began = time.perf_counter_ns()
+        for other in others:
+            context.check()
+            merged.absorb(other)
+            other.release()
+            merged.account()
+        for feed in merged.feeds:
+            feed.finish()
+        merged.account()
+        self._merged = merged
+        self.stats.elapsed_ns += time.perf_counter_ns() - began
+
+    def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The groups, in batches of about `context.morsel_bytes`; once."""
+        state, self._merged = self._merged, None
+        if state is None:
+            raise InternalError("an aggregation was read before its states were combined, or twice")
+        began = time.perf_counter_ns()
+        try:
+            table = self._output(state)
+            self.stats.elapsed_ns += time.perf_counter_ns() - began
+            self.stats.rows_out += table.num_rows
+            step = max(1, table.num_rows * context.morsel_bytes // max(1, table.nbytes))
+            for start in range(0, table.num_rows, step):
+                context.check()
+                yield table.slice(start, step)
+        finally:
+            state.release()
+
+    def _output(self, state: AggregateState) -> pa.RecordBatch:
+        num_groups = state.table.count if self.key_types else 1
+        columns = state.keys() if self.key_types else []
+        for call, feed in zip(self.node.calls, self.feed_of_call):
+            columns += self._results(call, state.feeds[feed], num_groups)
+        return pa.RecordBatch.from_arrays([wrap(c, f.type) for c, f in zip(columns, self.schema)], schema=self.schema)
+
+    def _results(self, call: AggregateCall, feed: FeedState, num_groups: int) -> list[Column]:
+        """The result of a call, or in mode `partial` its state."""
+        counts = feed.count.values(num_groups)
+        counted = Column(Lane.INT, counts, None, None, None, None, num_groups)
+        some: Array | None = (counts > 0).view(np.uint8)
+        some = None if some is not None and some.all() else some
+        match call.function:
+            case "count" | "count_star":
+                return [counted]
+            case "min" | "max":
+                return [replace(feed.extremes[call.function].column(num_groups), valid=some)]
+            case "avg" if self.node.mode != "partial":
+                return [_average(call, feed, counts, some)]
+        if isinstance(feed.sum, FloatSum):
+            total = Column(Lane.FLOAT, feed.sum.values(num_groups), None, None, None, some, num_groups)
+        else:
+            assert feed.sum is not None
+            low, high = feed.sum.values(num_groups)
+            total = Column(Lane.WIDE, low, high, None, None, some, num_groups)
+        return [total] if call.function == "sum" else [total, counted]
+
+
+def _average(call: AggregateCall, feed: FeedState, counts: Array, some: Array | None) -> Column:
+    assert call.arg_type is not None
+    assert feed.sum is not None
+    out = np.empty(len(counts), np.float64)
+    if isinstance(feed.sum, FloatSum):
+        np.divide(feed.sum.values(len(counts)), np.maximum(counts, 1), out=out)
+    else:
+        low, high = feed.sum.values(len(counts))
+        wide.averages(low, high, counts, 10.0**call.arg_type.scale, out)
+    return Column(Lane.FLOAT, out, None, None, None, some, len(counts))

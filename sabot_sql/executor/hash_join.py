@@ -1,0 +1,361 @@
+"""Hash join: a sink that builds a table over one input, and an operator that probes it with the other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from sabot_sql.errors import InternalError
+from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap
+from sabot_sql.executor.gather import batch_of, concatenate, take_array
+from sabot_sql.executor.join_table import NO_ROWS, JoinTable
+from sabot_sql.executor.kernels import gathering, joining
+from sabot_sql.executor.keys import KeyEncoder
+from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
+from sabot_sql.planner.expressions import references
+from sabot_sql.planner.physical import HashJoin
+from sabot_sql.types import Schema
+
+Residual = Callable[[pa.RecordBatch], Array]
+
+_stats_lock = threading.Lock()
+
+
+def _keys(
+    batch: pa.RecordBatch, keys: Sequence[int], types: Schema, null_equal: tuple[bool, ...]
+) -> tuple[list[Column], Array]:
+    """The key columns, and which rows can match (uint8[n], empty for all): those with a NULL where it equals nothing cannot."""
+    columns, usable = [], NO_FLAGS
+    for position, equal in zip(keys, null_equal):
+        column = unwrap(batch.column(position), types[position].type)
+        if column.valid is not None and not equal:
+            usable = column.valid if not len(usable) else usable & column.valid
+            column.valid = None
+        columns.append(column)
+    return columns, usable
+
+
+@dataclass(slots=True)
+class _BuildState:
+    context: TaskContext
+    batches: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
+    rows: int = 0
+    reserved: int = 0
+
+
+class JoinBuildSink:
+    """Collects the build side and makes the table over it.
+
+    Args:
+        build_types: the build side's columns.
+        schema: their Arrow schema.
+
+    Attributes:
+        batch: after `combine`, the build rows in order, with the columns that are needed (see `column`).
+        table: after `combine`, the table; None when no row can match.
+    """
+
+    def __init__(self, node: HashJoin, build_types: Schema, schema: pa.Schema, stats: OperatorStats) -> None:
+        self.node = node
+        self.types = build_types
+        self.stats = stats
+        width = len(node.probe.schema)
+        behind = {p - width for p in node.output if p >= width}
+        if node.residual is not None:
+            behind |= {p - width for p in references(node.residual) if p >= width}
+        self.kept = sorted(behind | set(node.build_keys))
+        self.all_columns = schema
+        self.schema = pa.schema([schema.field(p) for p in self.kept])
+        self.encoder = KeyEncoder([build_types[k].type for k in node.build_keys], growable=True)
+        self.batch: pa.RecordBatch | None = None
+        self.table: JoinTable | None = None
+        self.reserved = 0
+
+    def new_state(self, context: TaskContext) -> _BuildState:
+        return _BuildState(context)
+
+    def sink(self, morsel: Morsel, state: _BuildState) -> None:
+        state.context.check()
+        batch = morsel.batch
+        if batch.num_rows == 0:
+            return
+        kept = batch_of([batch.column(p) for p in self.kept], batch.num_rows, self.schema)
+        state.context.memory.reserve(kept.nbytes, "the build side of a join")
+        state.reserved += kept.nbytes
+        state.rows += batch.num_rows
+        state.batches.append((morsel.sequence, kept))
+
+    def combine(self, states: list[_BuildState], context: TaskContext) -> None:
+        began = time.perf_counter_ns()
+        self.reserved = sum(s.reserved for s in states)
+        batches = [b for _, b in sorted((p for s in states for p in s.batches), key=lambda pair: pair[0])]
+        self.stats.rows_in += sum(s.rows for s in states)
+        for state in states:
+            state.batches.clear()
+            state.reserved = 0
+        if len(batches) > 1:
+            self._reserve(self.reserved, context)
+        self.batch = concatenate(batches, self.schema)
+        batches.clear()
+        if self.batch.num_rows:
+            self._reserve(JoinTable.needed_bytes(self.encoder.num_words + 1, self.batch.num_rows), context)
+            self._build(context)
+        held = self.batch.nbytes + self.encoder.size_bytes + (self.table.size_bytes if self.table else 0)
+        self._reserve(held - self.reserved, context)
+        self.stats.rows_out += self.batch.num_rows
+        self.stats.elapsed_ns += time.perf_counter_ns() - began
+
+    def close(self, context: TaskContext) -> None:
+        """Let go of the table and its memory; may be called twice."""
+        self.batch = self.table = None
+        self._reserve(-self.reserved, context)
+
+    def column(self, position: int) -> pa.Array:
+        """The build rows' column at `position` of the build side."""
+        assert self.batch is not None
+        return self.batch.column(self.kept.index(position))
+
+    def _build(self, context: TaskContext) -> None:
+        assert self.batch is not None
+        types = tuple(self.types[p] for p in self.kept)
+        keys = [self.kept.index(k) for k in self.node.build_keys]
+        columns, usable = _keys(self.batch, keys, types, self.node.null_equal)
+        words = self.encoder.encode(columns) if columns else np.zeros((1, self.batch.num_rows), np.int64)
+        pairs = self.node.kind in ("inner", "left") or self.node.residual is not None
+        table = JoinTable(words, usable, pairs, context)
+        self.table = table if table.num_rows else None
+
+    def _reserve(self, num_bytes: int, context: TaskContext) -> None:
+        if num_bytes > 0:
+            context.memory.reserve(num_bytes, "the table of a join")
+        else:
+            context.memory.release(-num_bytes)
+        self.reserved += num_bytes
+
+
+@dataclass(slots=True)
+class _ProbeState:
+    context: TaskContext
+    blanks: dict[int, pa.Array] = field(default_factory=dict)
+    rows_in: int = 0
+    rows_out: int = 0
+    elapsed_ns: int = 0
+
+
+class HashJoinProbe:
+    """Pairs each batch of the probe side with the build rows of its keys, in the probe's order, then the build's.
+
+    Args:
+        build: the sink of the build side, combined before the first batch comes.
+        residual: computes `node.residual` over probe columns then build columns (columns it does not refer to are NULL):
+            uint8[n], 1 where it is true.
+        schema: of the output.
+    """
+
+    def __init__(
+        self,
+        node: HashJoin,
+        build: JoinBuildSink,
+        probe_types: Schema,
+        build_types: Schema,
+        residual: Residual | None,
+        schema: pa.Schema,
+        stats: OperatorStats,
+    ) -> None:
+        if (node.residual is None) != (residual is None):
+            raise InternalError("a join's residual condition and its evaluation must come together")
+        self.node = node
+        self.build = build
+        self.probe_types = probe_types
+        self.build_types = build_types
+        self.residual = residual
+        self.residual_columns = frozenset() if node.residual is None else references(node.residual)
+        self.schema = schema
+        self.stats = stats
+
+    def new_state(self, context: TaskContext) -> _ProbeState:
+        return _ProbeState(context)
+
+    def process(self, batch: pa.RecordBatch, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        state.rows_in += batch.num_rows
+        outputs = self._join(batch, state) if batch.num_rows else iter(())
+        while True:
+            state.context.check()
+            began = time.perf_counter_ns()
+            out = next(outputs, None)
+            state.elapsed_ns += time.perf_counter_ns() - began
+            if out is None:
+                return
+            state.rows_out += out.num_rows
+            yield out
+
+    def close(self, state: _ProbeState) -> None:
+        with _stats_lock:
+            self.stats.rows_in += state.rows_in
+            self.stats.rows_out += state.rows_out
+            self.stats.elapsed_ns += state.elapsed_ns
+        state.rows_in = state.rows_out = state.elapsed_ns = 0
+        state.blanks.clear()
+
+    def _join(self, batch: pa.RecordBatch, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        groups, found = self._find(batch, state.context)
+        if found == 0:
+            if self.node.kind == "left":
+                yield self._output(batch, None, np.full(batch.num_rows, -1, np.int64))
+            elif self.node.kind == "anti":
+                yield self._output(batch, None, None)
+        elif self.node.kind in ("semi", "anti"):
+            yield from self._by_match(batch, groups, found, state)
+        elif self.residual is not None:
+            yield from self._checked_pairs(batch, groups, state)
+        else:
+            yield from self._pairs(batch, groups, found, state)
+
+    def _find(self, batch: pa.RecordBatch, context: TaskContext) -> tuple[Array, int]:
+        table = self.build.table
+        if table is None:
+            return NO_ROWS, 0
+        columns, usable = _keys(batch, self.node.probe_keys, self.probe_types, self.node.null_equal)
+        if not columns:
+            return table.find(np.zeros((1, batch.num_rows), np.int64), usable, context)
+        words, known = self.build.encoder.lookup(columns)
+        if not known.all():
+            usable = known if not len(usable) else usable & known
+        return table.find(words, usable, context)
+
+    def _pairs(self, batch: pa.RecordBatch, groups: Array, found: int, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Inner and left join without further condition."""
+        table = self.build.table
+        assert table is not None
+        room = self._room(batch, state.context)
+        left = self.node.kind == "left"
+        if not table.unique:
+            for each_probe, each_build, _ in self._candidates(groups, left, room):
+                yield self._output(batch, each_probe, each_build)
+            return
+        if left:
+            build = groups
+            if len(table.rows):
+                build = np.empty(len(groups), np.int64)
+                gathering.take_fixed(table.rows.view(np.uint64), groups, build.view(np.uint64))
+                build[groups < 0] = -1
+            probe: Array | None = None
+        else:
+            pair_probe, build = np.empty(len(groups), np.int64), np.empty(len(groups), np.int64)
+            joining.pair_unique(groups, table.rows, pair_probe, build)
+            probe, build = (None if found == len(groups) else pair_probe[:found]), build[:found]
+        if len(build) <= 2 * room:
+            yield self._output(batch, probe, build)
+            return
+        for at in range(0, len(build), room):
+            if probe is None:
+                yield self._output(batch.slice(at, room), None, build[at : at + room])
+            else:
+                yield self._output(batch, probe[at : at + room], build[at : at + room])
+
+    def _by_match(self, batch: pa.RecordBatch, groups: Array, found: int, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Semi and anti join: probe rows by whether they have a match."""
+        wanted = 1 if self.node.kind == "semi" else 0
+        if self.residual is not None:
+            matched = np.zeros(len(groups), np.uint8)
+            for probe, build, _ in self._candidates(groups, False, self._room(batch, state.context)):
+                state.context.check()
+                joining.mark_probe(probe, self._check(batch, probe, build, state), matched)
+            groups = matched.astype(np.int64) - 1
+            found = int(np.count_nonzero(matched))
+        count = found if wanted else len(groups) - found
+        if count == len(groups):
+            yield self._output(batch, None, None)
+        elif count:
+            probe = np.empty(len(groups), np.int64)
+            joining.rows_by_match(groups, wanted, probe)
+            yield self._output(batch, probe[:count], None)
+
+    def _checked_pairs(self, batch: pa.RecordBatch, groups: Array, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Inner and left join with a residual condition."""
+        left = self.node.kind == "left"
+        carried = np.zeros(1, np.int64)
+        for probe, build, unfinished in self._candidates(groups, left, self._room(batch, state.context)):
+            state.context.check()
+            passed = self._check(batch, probe, build, state)
+            if left:
+                out_probe, out_build = np.empty(len(probe), np.int64), np.empty(len(probe), np.int64)
+                count = int(joining.keep_left(probe, build, passed, unfinished, carried, out_probe, out_build))
+                probe, build = out_probe[:count], out_build[:count]
+            else:
+                kept = np.empty(len(probe), np.int64)
+                kept = kept[: gathering.mask_positions(passed, kept)]
+                probe, build = probe[kept], build[kept]
+            if len(probe):
+                yield self._output(batch, probe, build)
+
+    def _candidates(self, groups: Array, keep: bool, room: int) -> Iterator[tuple[Array, Array, int]]:
+        """Pairs of equal keys, up to `room` at a time, as (probe rows, build rows, the probe row that is not finished or -1).
+
+        Args:
+            keep: pair probe rows without group with -1.
+        """
+        table = self.build.table
+        assert table is not None
+        starts, rows = table.starts, table.rows
+        if table.unique:
+            starts = np.arange(table.num_rows + 1)
+            rows = rows if len(rows) else starts
+        state = np.zeros(2, np.int64)
+        while state[0] < len(groups):
+            probe, build = np.empty(room, np.int64), np.empty(room, np.int64)
+            count = joining.pair_groups(groups, starts, rows, int(keep), state, probe, build)
+            if count:
+                yield probe[:count], build[:count], int(state[0]) if state[1] else -1
+
+    def _check(self, batch: pa.RecordBatch, probe: Array, build: Array, state: _ProbeState) -> Array:
+        """The residual condition over pairs: uint8[n]."""
+        assert self.residual is not None
+        columns, width = [], len(self.probe_types)
+        for position in range(width + len(self.build_types)):
+            if position not in self.residual_columns:
+                columns.append(self._blank(batch, position, len(probe), state))
+            elif position < width:
+                columns.append(take_array(batch.column(position), probe, False))
+            else:
+                columns.append(take_array(self.build.column(position - width), build, True))
+        schema = pa.schema([pa.field(f"c{i}", column.type) for i, column in enumerate(columns)])
+        return np.ascontiguousarray(self.residual(batch_of(columns, len(probe), schema)), np.uint8)
+
+    def _blank(self, batch: pa.RecordBatch, position: int, num_rows: int, state: _ProbeState) -> pa.Array:
+        """NULLs in place of a column that the residual condition does not read."""
+        blank = state.blanks.get(position)
+        if blank is None or len(blank) < num_rows:
+            width = len(self.probe_types)
+            schema = batch.schema if position < width else self.build.all_columns
+            blank = state.blanks[position] = pa.nulls(
+                num_rows, schema.field(position if position < width else position - width).type
+            )
+        return blank.slice(0, num_rows)
+
+    def _output(self, batch: pa.RecordBatch, probe: Array | None, build: Array | None) -> pa.RecordBatch:
+        """The output columns of pairs; probe None: all rows of the batch as they are."""
+        columns, width = [], len(self.probe_types)
+        num_rows = batch.num_rows if probe is None else len(probe)
+        missing = build is not None and self.node.kind == "left" and bool(gathering.has_missing(build))
+        for position in self.node.output:
+            if position >= width:
+                assert build is not None
+                columns.append(take_array(self.build.column(position - width), build, missing))
+            elif probe is None:
+                columns.append(batch.column(position))
+            else:
+                columns.append(take_array(batch.column(position), probe, False))
+        return batch_of(columns, num_rows, self.schema)
+
+    def _room(self, batch: pa.RecordBatch, context: TaskContext) -> int:
+        """Rows of an output batch of about `morsel_bytes`."""
+        width = 16 + batch.nbytes // batch.num_rows
+        if self.build.batch is not None and self.build.batch.num_rows:
+            width += self.build.batch.nbytes // self.build.batch.num_rows
+        return max(1024, int(context.morsel_bytes // width))

@@ -1,0 +1,218 @@
+"""Kernels that evaluate one node of an expression over a morsel: comparisons, decimal arithmetic, and the pieces of CASE.
+
+Conditions are two arrays of flags, `true` and `false`; a row where neither is set is NULL. Floats compare as in DuckDB: NaN
+equals NaN and is greater than anything else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sabot_sql.executor.kernels.compile import F64, I64, OUT_I64, OUT_U8, U8, f64, i64, inline, kernel, void
+
+EQ, NE, LT, LE, GT, GE = range(6)
+
+# A product of two words whose magnitude in float64 is below this did not wrap.
+_NO_WRAP = 9.0e18
+
+
+@kernel(void(i64, I64, I64, OUT_U8))
+def compare_ints(op: Any, left: Any, right: Any, out: Any) -> None:
+    """out (uint8[n]) = left op right, both int64[n]; op is EQ..GE."""
+    if op == EQ:
+        for i in range(len(out)):
+            out[i] = left[i] == right[i]
+    elif op == NE:
+        for i in range(len(out)):
+            out[i] = left[i] != right[i]
+    elif op == LT:
+        for i in range(len(out)):
+            out[i] = left[i] < right[i]
+    elif op == LE:
+        for i in range(len(out)):
+            out[i] = left[i] <= right[i]
+    elif op == GT:
+        for i in range(len(out)):
+            out[i] = left[i] > right[i]
+    else:
+        for i in range(len(out)):
+            out[i] = left[i] >= right[i]
+
+
+@kernel(void(i64, I64, i64, OUT_U8))
+def compare_ints_to(op: Any, left: Any, right: Any, out: Any) -> None:
+    """out (uint8[n]) = left (int64[n]) op the constant right."""
+    if op == EQ:
+        for i in range(len(out)):
+            out[i] = left[i] == right
+    elif op == NE:
+        for i in range(len(out)):
+            out[i] = left[i] != right
+    elif op == LT:
+        for i in range(len(out)):
+            out[i] = left[i] < right
+    elif op == LE:
+        for i in range(len(out)):
+            out[i] = left[i] <= right
+    elif op == GT:
+        for i in range(len(out)):
+            out[i] = left[i] > right
+    else:
+        for i in range(len(out)):
+            out[i] = left[i] >= right
+
+
+@inline
+def _same(a: Any, b: Any) -> Any:
+    return (a == b) | ((a != a) & (b != b))
+
+
+@inline
+def _less(a: Any, b: Any) -> Any:
+    return (a < b) | ((a == a) & (b != b))
+
+
+@kernel(void(i64, F64, F64, OUT_U8))
+def compare_floats(op: Any, left: Any, right: Any, out: Any) -> None:
+    """out (uint8[n]) = left op right, both float64[n], in DuckDB's order of floats."""
+    if op == EQ:
+        for i in range(len(out)):
+            out[i] = _same(left[i], right[i])
+    elif op == NE:
+        for i in range(len(out)):
+            out[i] = not _same(left[i], right[i])
+    elif op == LT:
+        for i in range(len(out)):
+            out[i] = _less(left[i], right[i])
+    elif op == LE:
+        for i in range(len(out)):
+            out[i] = not _less(right[i], left[i])
+    elif op == GT:
+        for i in range(len(out)):
+            out[i] = _less(right[i], left[i])
+    else:
+        for i in range(len(out)):
+            out[i] = not _less(left[i], right[i])
+
+
+@kernel(void(i64, F64, f64, OUT_U8))
+def compare_floats_to(op: Any, left: Any, right: Any, out: Any) -> None:
+    """out (uint8[n]) = left (float64[n]) op the constant right, in DuckDB's order of floats."""
+    if op == EQ:
+        for i in range(len(out)):
+            out[i] = _same(left[i], right)
+    elif op == NE:
+        for i in range(len(out)):
+            out[i] = not _same(left[i], right)
+    elif op == LT:
+        for i in range(len(out)):
+            out[i] = _less(left[i], right)
+    elif op == LE:
+        for i in range(len(out)):
+            out[i] = not _less(right, left[i])
+    elif op == GT:
+        for i in range(len(out)):
+            out[i] = _less(right, left[i])
+    else:
+        for i in range(len(out)):
+            out[i] = not _less(left[i], right)
+
+
+@kernel(i64(I64, I64, i64, i64, OUT_I64))
+def add_ints(left: Any, right: Any, sign: Any, limit: Any, out: Any) -> Any:
+    """out (int64[n]) = left + sign * right for sign 1 or -1.
+
+    Returns:
+        1 when the magnitude of a sum reaches `limit`, else 0. All rows count, wanted or not: see `first_beyond_sum`.
+    """
+    beyond = False
+    for i in range(len(out)):
+        total = left[i] + sign * right[i]
+        out[i] = total
+        beyond |= (total >= limit) | (total <= -limit)
+    return 1 if beyond else 0
+
+
+@kernel(i64(I64, I64, i64, OUT_I64))
+def multiply_ints(left: Any, right: Any, limit: Any, out: Any) -> Any:
+    """out (int64[n]) = left * right; returns 1 when the magnitude of a product reaches `limit`, else 0 (all rows count)."""
+    beyond = False
+    for i in range(len(out)):
+        product = left[i] * right[i]
+        out[i] = product
+        beyond |= (abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP) | (product >= limit) | (product <= -limit)
+    return 1 if beyond else 0
+
+
+@kernel(i64(I64, i64, i64, i64, OUT_I64))
+def affine_ints(values: Any, factor: Any, offset: Any, limit: Any, out: Any) -> Any:
+    """out (int64[n]) = offset + factor * values (int64[n]); returns 1 when a magnitude reaches `limit`, else 0."""
+    beyond = False
+    for i in range(len(out)):
+        result = offset + factor * values[i]
+        out[i] = result
+        beyond |= (abs(np.float64(factor) * np.float64(values[i])) >= _NO_WRAP) | (result >= limit) | (result <= -limit)
+    return 1 if beyond else 0
+
+
+@kernel(i64(I64, I64, i64, U8))
+def first_beyond_sum(left: Any, right: Any, limit: Any, wanted: Any) -> Any:
+    """The first row with wanted (uint8[n]; empty: all) where |left + right| (int64[n]) reaches `limit`; -1 for none."""
+    for i in range(len(left)):
+        total = left[i] + right[i]
+        if ((total >= limit) | (total <= -limit)) and (len(wanted) == 0 or wanted[i] != 0):
+            return i
+    return -1
+
+
+@kernel(i64(I64, I64, i64, U8))
+def first_beyond_product(left: Any, right: Any, limit: Any, wanted: Any) -> Any:
+    """The first row with wanted (uint8[n]; empty: all) where |left * right| (int64[n]) reaches `limit`; -1 for none."""
+    for i in range(len(left)):
+        product = left[i] * right[i]
+        wrapped = abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP
+        if (wrapped | (product >= limit) | (product <= -limit)) and (len(wanted) == 0 or wanted[i] != 0):
+            return i
+    return -1
+
+
+@kernel(void(U8, I64, OUT_I64))
+def put_words(mask: Any, values: Any, out: Any) -> None:
+    """out (int64[n]) = values (int64[n]) where mask (uint8[n]) is 1."""
+    for i in range(len(out)):
+        out[i] = values[i] if mask[i] != 0 else out[i]
+
+
+@kernel(void(U8, i64, OUT_I64))
+def put_word(mask: Any, value: Any, out: Any) -> None:
+    """out (int64[n]) = the constant value where mask (uint8[n]) is 1."""
+    for i in range(len(out)):
+        out[i] = value if mask[i] != 0 else out[i]
+
+
+@kernel(void(U8, U8, OUT_U8))
+def put_flags(mask: Any, flags: Any, out: Any) -> None:
+    """out (uint8[n]) = flags (uint8[n]) where mask (uint8[n], 0 or 1) is 1."""
+    for i in range(len(out)):
+        out[i] = flags[i] if mask[i] != 0 else out[i]
+
+
+def warm() -> None:
+    """Have every kernel of this file compiled."""
+    for each in (
+        compare_ints,
+        compare_ints_to,
+        compare_floats,
+        compare_floats_to,
+        add_ints,
+        multiply_ints,
+        affine_ints,
+        first_beyond_sum,
+        first_beyond_product,
+        put_words,
+        put_word,
+        put_flags,
+    ):
+        each.load()

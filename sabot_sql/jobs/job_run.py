@@ -1,0 +1,161 @@
+"""One job's stages, run one after the other on the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sabot_sql.engine.request import Progress, ProgressCallback
+from sabot_sql.errors import AgentLost, ReadError
+from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.task import TaskResult
+from sabot_sql.jobs.ledger import Ledger, encode_results
+from sabot_sql.jobs.record import QueryRecord
+from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task
+
+if TYPE_CHECKING:
+    from sabot_sql.engine.engine import Engine
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class JobRun:
+    """Runs the stages that a ledger says are missing, until there is a result.
+
+    Args:
+        ledger: what is done already; empty for a new job.
+        emit: told of each step's output, before the next step starts.
+        on_progress: called in the thread that runs, for each task that is done.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        record: QueryRecord,
+        plan: DistributedPlan,
+        ledger: Ledger | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        self.engine = engine
+        self.record = record
+        self.plan = plan
+        self.ledger = ledger or Ledger(tuple(s.stage_id for s in plan.stages))
+        self.warnings: list[str] = []
+        self.stages_ms: dict[int, float] = {}
+        self.collect_ms = 0.0
+        self._stages = {s.stage_id: s for s in plan.stages}
+        self._tasks = {(s.stage_id, t.index): t for s in plan.stages for t in s.tasks}
+        self._on_progress = on_progress
+        done = [s for s in plan.stages if s.stage_id in self.ledger.done]
+        self.progress = record.progress = Progress(
+            stages=len(plan.stages),
+            stages_done=len(done),
+            tasks=sum(len(s.tasks) for s in plan.stages),
+            tasks_done=sum(len(s.tasks) for s in done),
+        )
+
+    @property
+    def results(self) -> dict[int, list[TaskResult]]:
+        """The results of the tasks of each complete stage."""
+        return {stage: self.ledger.results(stage) for stage in self.ledger.done}
+
+    def to_end(self, emit: Emit) -> pa.Table:
+        """Run what is missing and collect the answer."""
+        while True:
+            while self.ledger.next() is not None:
+                emit(self.step())
+            lost_or_table = self.collect()
+            if isinstance(lost_or_table, pa.Table):
+                return lost_or_table
+            emit(lost_or_table)
+
+    def step(self) -> dict[str, Any]:
+        """Run the next stage; returns the step's output: the stage's results, or the stages that turned out to be lost."""
+        number = self.ledger.next()
+        assert number is not None
+        stage = self._stages[number]
+        if lost := self._lost(stage):
+            return lost
+        begin = time.perf_counter()
+        try:
+            record, inputs = self.record, self._inputs(stage)
+            results = self.engine.run_stage(
+                record.query_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task
+            )
+        except (ReadError, AgentLost):
+            if lost := self._lost(stage):
+                return lost
+            raise
+        self.stages_ms[number] = (time.perf_counter() - begin) * 1e3
+        self.ledger.note(number, results)
+        self.progress.stages_done += 1
+        self.progress.bytes_shuffled += sum(r.block.size_bytes for r in results)
+        self._tell()
+        return encode_results(number, results)
+
+    def collect(self) -> pa.Table | dict[str, Any]:
+        """The answer from the last stage's blocks, or an output that says they are lost."""
+        begin = time.perf_counter()
+        last = self.plan.stages[-1]
+        try:
+            table = self.engine.collect(self.plan, [r.block for r in self.ledger.results(last.stage_id)])
+        except (ReadError, AgentLost):
+            lost = self.ledger.lost((last.stage_id,))
+            if lost is None:
+                raise
+            self._forget(lost)
+            return lost
+        self.collect_ms = (time.perf_counter() - begin) * 1e3
+        return table
+
+    def _inputs(self, stage: Stage) -> dict[int, list[BlockFile]]:
+        return {number: [r.block for r in self.ledger.results(number)] for number in stage.inputs}
+
+    def _lost(self, stage: Stage) -> dict[str, Any] | None:
+        """The output that says which inputs of `stage` are gone."""
+        lost = self.ledger.lost(stage.inputs)
+        if lost is not None:
+            self._forget(lost)
+        return lost
+
+    def _forget(self, lost: dict[str, Any]) -> None:
+        for number in lost["lost"]:
+            self.progress.stages_done -= 1
+            self.progress.tasks_done -= len(self._stages[number].tasks)
+        self.ledger.fold(lost)
+
+    def _on_task(self, result: TaskResult) -> None:
+        self.progress.tasks_done += 1
+        block = result.block
+        self.progress.rows_read += scanned(self._stages[block.stage_id], self._tasks[block.stage_id, block.task_index])[0]
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_progress is None:
+            return
+        try:
+            self._on_progress(self.progress)
+        except Exception as exc:  # the edge to the caller's code: what it shows must not end the query
+            self._on_progress = None
+            self.warnings.append(f"the progress callback raised {type(exc).__name__}: {exc}; it was not called again")
+
+
+def scanned(stage: Stage, task: Task) -> tuple[int, int]:
+    """Rows and bytes of the splits that a task reads, as the catalog knows them."""
+    rows = size = 0
+    if not task.splits:
+        return rows, size
+    nodes: list[Any] = [stage.root]
+    while nodes:
+        node = nodes.pop()
+        nodes.extend(node.inputs)
+        if isinstance(node, Scan):
+            for split in task.splits.get(node.scan_id, ()):
+                whole = node.spec.files[split.file].rows if split.file < len(node.spec.files) else None
+                left = max(0, whole - split.first_row) if whole is not None else 0
+                rows += left if split.num_rows is None else min(split.num_rows, left or split.num_rows)
+                size += split.size_bytes
+    return rows, size

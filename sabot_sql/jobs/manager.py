@@ -1,0 +1,449 @@
+"""One facade over the engine for everybody above: run, submit, watch, cancel and explain queries.
+
+A local query runs in the caller's thread and leaves a record in memory, nothing more. A distributed query is a job: its stages
+run in the caller's thread (or, submitted, in one of ours) while a second thread records them, and whoever asks again by its
+id, idempotency key or after a restart gets the recorded answer.
+
+Results are kept for `Settings.result_ttl_s`: of submitted jobs on disk, all else in memory up to a budget, beyond it in files.
+A large result of `execute` without an idempotency key can be fetched by its id only as long as the caller holds it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import functools
+import os
+import shutil
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from sabot_sql.config import Settings
+from sabot_sql.engine.request import (
+    AgentInfo,
+    Explanation,
+    ProgressCallback,
+    QueryRequest,
+    QueryResult,
+    QueryStatus,
+    State,
+)
+from sabot_sql.errors import Cancelled, ConfigError, ExecutionError, Overloaded, QueryError, SabotError, ServiceError
+from sabot_sql.jobs.folder import close_folder, open_folder
+from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
+from sabot_sql.jobs.record import QueryLog, QueryRecord
+from sabot_sql.jobs.recording import Output, Steps
+from sabot_sql.jobs.recovery import unfinished
+from sabot_sql.jobs.results import ResultStore
+from sabot_sql.jobs.runner import QueryRunner
+from sabot_sql.jobs.spec import record_of_row, record_of_spec
+from sabot_sql.jobs.store import STORE
+from sabot_sql.jobs.workers import Workers
+
+if TYPE_CHECKING:
+    from sabot_sql.catalog.table import Table
+    from sabot_sql.engine.engine import Engine
+
+QUEUE_LENGTH = 1000
+ACCEPT_S = 5.0
+CLOSE_S = 10.0
+HOUSEKEEPING_S = 30.0
+PREWARM_DELAY_S = 0.5
+RETENTION_S = 24 * 3600.0
+
+
+# `JobManager.list` hides the built-in in the class's annotations
+Statuses = list[QueryStatus]
+Agents = list[AgentInfo]
+Tables = list["Table"]
+Managers = list["JobManager"]
+
+_managers: weakref.WeakSet[JobManager] = weakref.WeakSet()
+
+
+class JobManager:
+    """Runs queries on an engine in this process. Thread-safe.
+
+    Args:
+        settings: all settings; `state_dir` decides whether jobs outlive the process.
+        data: the tables, as `connect(data=…)` takes them.
+
+    Raises:
+        ConfigError: the state folder belongs to another process, or this process keeps its jobs elsewhere.
+
+    Example:
+        manager = JobManager(Settings(), {"t": table})
+        manager.start()
+        manager.execute(QueryRequest("select count(*) from t")).table
+        manager.close()
+    """
+
+    def __init__(self, settings: Settings, data: Any = None) -> None:
+        self.settings = settings
+        self.log = QueryLog()
+        self._folder = open_folder(settings.state_dir)
+        try:
+            STORE.register(self._folder, self)
+            self._results = ResultStore(self._folder.results, settings.result_ttl_s)
+            self._scratch = self._folder.make_scratch()
+            self._engine = self._make_engine(settings, data)
+        except BaseException:
+            STORE.unregister(self._folder, self)
+            close_folder(self._folder)
+            raise
+        self._workers = Workers("sabot-job")
+        self._runner = QueryRunner(settings, self._engine, self._folder, self._results, self._workers)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._recovered = threading.Event()
+        self._recovery_error: SabotError | None = None
+        self._housekeeper: threading.Thread | None = None
+        self._closed = False
+        _managers.add(self)
+
+    def _make_engine(self, settings: Settings, data: Any) -> Engine:
+        from sabot_sql.engine.engine import Engine
+
+        return Engine(settings, data, self._scratch)
+
+    def start(self) -> None:
+        """Start the agents, and what an earlier process left unfinished, in the background."""
+        self._check_open()
+        self._engine.start()
+        with self._lock:
+            if self._housekeeper is None:
+                self._housekeeper = threading.Thread(target=self._keep_house, name="sabot-housekeeper", daemon=True)
+                self._housekeeper.start()
+
+    # running queries
+
+    def execute(
+        self, request: QueryRequest, progress: ProgressCallback | None = None, cancel: threading.Event | None = None
+    ) -> QueryResult:
+        """Run a query to its end in this thread.
+
+        Args:
+            progress: called for each task of a distributed query that is done.
+            cancel: ends the query when set; an event for this query alone.
+
+        Raises:
+            SabotError: what the query failed with; its `query_id` is set.
+        """
+        record, fresh = self._open(request, cancel)
+        if not fresh:
+            return self._replay(record, cancel)
+        return self._runner.run(record, progress).result
+
+    def submit(self, request: QueryRequest) -> QueryStatus:
+        """Start a query in the background. A distributed one is in the job database when this returns.
+
+        Raises:
+            Overloaded: QUEUE_FULL.
+            QueryError: IDEMPOTENCY_KEY_REUSED. Other errors of the query are told by its status.
+        """
+        if self._runner.waiting >= QUEUE_LENGTH:
+            raise Overloaded(f"{QUEUE_LENGTH:,} queries wait already; try again later", code="QUEUE_FULL", retryable=True)
+        record, fresh = self._open(request, None)
+        if fresh:
+            accepted = threading.Event()
+            record.kept = True
+            record.notify_accepted = accepted.set
+            self._workers.run(functools.partial(self._run_quietly, record))
+            accepted.wait(ACCEPT_S)
+        return record.status()
+
+    def status(self, query_id: str, wait_s: float = 0) -> QueryStatus:
+        """Where a query is; waits up to `wait_s` for its end.
+
+        Raises:
+            QueryError: QUERY_NOT_FOUND.
+        """
+        _, record = self._find(query_id)
+        if wait_s > 0 and not record.terminal:
+            record.ended.wait(wait_s)
+        return record.status()
+
+    def result(self, query_id: str) -> QueryResult:
+        """The answer of a finished query.
+
+        Raises:
+            SabotError: the error of a failed query; QUERY_NOT_FINISHED, QUERY_NOT_FOUND, RESULT_EXPIRED.
+        """
+        owner, record = self._find(query_id)
+        if owner is not self:
+            return owner.result(query_id)
+        if not record.terminal:
+            raise QueryError(
+                f"query {query_id} is still {record.state}", code="QUERY_NOT_FINISHED", query_id=query_id, retryable=True
+            )
+        if record.error is not None:
+            raise again(record.error)
+        result = self._results.get(query_id) if record.state == "finished" else None
+        if result is None:
+            record.state = "expired"
+            raise QueryError(f"the result of query {query_id} is not kept any more", code="RESULT_EXPIRED", query_id=query_id)
+        return result
+
+    def cancel(self, query_id: str) -> QueryStatus:
+        """Ask a query to stop; one that has ended stays as it is.
+
+        Raises:
+            QueryError: QUERY_NOT_FOUND.
+        """
+        owner, record = self._find(query_id)
+        if not record.terminal:
+            owner._runner.stop(record)
+        return record.status()
+
+    def list(self, state: State | None = None, user: str | None = None, limit: int = 50) -> Statuses:
+        """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes."""
+        records: dict[str, QueryRecord] = {}
+        for owner in self._owners():
+            records.update((record.query_id, record) for record in owner.log.newest_first())
+        if not self._folder.temporary and self._recover_waited():
+            for row in STORE.rows(self._folder, limit=limit + len(records)):
+                if row.workflow_id not in records and not row.input["args"][0]["temporary"]:
+                    records[row.workflow_id] = self._restore(row)
+        found = (r for r in sorted(records.values(), key=lambda r: -r.submitted_s))
+        wanted = (r for r in found if state in (None, r.state) and user in (None, r.request.user))
+        return [r.status() for r, _ in zip(wanted, range(limit))]
+
+    # the engine's own
+
+    def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
+        """Where a query would run, why, and its plan; with `analyze` it runs and the plan shows what happened."""
+        self._check_open()
+        if not analyze:
+            return self._engine.explain(request)
+        record, _ = self._open(dataclasses.replace(request, idempotency_key=None), None)
+        ran = self._runner.run(record)
+        if ran.run is None:
+            return self._engine.explain_analyzed(ran.prepared, {}, ran.result.stats)
+        stats = {**ran.result.stats, "stages_ms": ran.run.stages_ms}
+        return self._engine.explain_analyzed(ran.prepared, ran.run.results, stats)
+
+    def tables(self) -> Tables:
+        """The tables of the catalog."""
+        return list(self._engine.catalog.tables())
+
+    def table(self, name: str) -> Table:
+        """One table."""
+        return self._engine.catalog.table(name)
+
+    def register(self, name: str, source: Any, replace: bool = False) -> None:
+        """Make `source` a table."""
+        self._engine.catalog.register(name, source, replace)
+
+    def unregister(self, name: str) -> None:
+        """Take a table out of the catalog."""
+        self._engine.catalog.unregister(name)
+
+    def agents(self) -> Agents:
+        """The agents as they are now."""
+        return self._engine.agents()
+
+    def info(self) -> dict[str, Any]:
+        """Versions, formats and limits."""
+        return {
+            **self._engine.info(),
+            "durable": "sqlite",
+            "state_dir": None if self._folder.temporary else str(self._folder.path),
+            "result_ttl_s": self.settings.result_ttl_s,
+        }
+
+    def ready(self) -> dict[str, Any]:
+        """Whether queries can be taken, part by part."""
+        jobs = "ok" if STORE.launched else "starting"
+        if self._recovery_error is not None:
+            jobs = self._recovery_error.detail
+        disk = "ok" if os.access(self._folder.path, os.W_OK) else f"{self._folder.path} cannot be written"
+        checks = {"dbos": jobs, "disk": disk, **self._engine.ready()}
+        bad = self._closed or self._recovery_error is not None or disk != "ok" or checks["engine"] != "ok"
+        return {"ready": not bad, "checks": checks}
+
+    def close(self) -> None:
+        """Stop the queries, the agents and what runs in the background. Durable jobs that somebody may ask for go on when the
+        state folder is opened again; all others are cancelled."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._wake.set()
+        running = self.log.running()
+        for record in running:
+            record.closing = True
+            record.interrupted = record.durable and record.kept
+            self._runner.stop(record)
+        deadline = time.monotonic() + CLOSE_S
+        for record in running:
+            record.ended.wait(max(0.0, deadline - time.monotonic()))
+        self._runner.close(deadline)
+        if self._housekeeper is not None:
+            self._housekeeper.join(CLOSE_S)
+        self._workers.close()
+        self._results.close()
+        try:
+            self._engine.close()
+            if not any(record.interrupted for record in running):
+                shutil.rmtree(self._scratch, ignore_errors=True)
+        finally:
+            STORE.unregister(self._folder, self)
+            close_folder(self._folder)
+            _managers.discard(self)
+
+    # the trip of a query
+
+    def _open(self, request: QueryRequest, cancel: threading.Event | None) -> tuple[QueryRecord, bool]:
+        """The record of a query, and whether it is a new one."""
+        self._check_open()
+        key = request.idempotency_key
+        if key is None:
+            record = QueryRecord(new_query_id(), request, cancel)
+            self.log.add(record)
+            return record, True
+        query_id = keyed_query_id(self._folder.secret, request.user, key)
+        print_ = fingerprint(request)
+        record, fresh = self.log.get_or_add(query_id, lambda: QueryRecord(query_id, request, cancel, print_))
+        if fresh:
+            record.kept = True
+            fresh = not self._adopt(record)
+        if record.fingerprint != print_:
+            raise QueryError(
+                f"the idempotency key {key!r} was used for another query", code="IDEMPOTENCY_KEY_REUSED", query_id=query_id,
+                hint="take a new key for each query",
+            )  # fmt: skip
+        return record, fresh
+
+    def _adopt(self, record: QueryRecord) -> bool:
+        """Fill a new record with what an earlier process recorded of the query; False when there is nothing."""
+        try:
+            if self._folder.temporary or not self._recover_waited():
+                return False
+            rows = STORE.rows(self._folder, [record.query_id])
+            if not rows:
+                return False
+            record.become(self._restore(rows[0]))
+        except BaseException as exc:
+            record.fail(self._runner.translate(record, exc))
+            raise
+        return True
+
+    def _replay(self, record: QueryRecord, cancel: threading.Event | None) -> QueryResult:
+        """The answer of a query that was asked before under the same key."""
+        while not record.ended.wait(0.05 if cancel is not None else None):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("waiting for the query was cancelled", query_id=record.query_id)
+        result = self.result(record.query_id)
+        result.stats = {**result.stats, "replayed": True}
+        return result
+
+    def _run_quietly(self, record: QueryRecord) -> None:
+        with contextlib.suppress(SabotError):  # the status tells it
+            self._runner.run(record)
+
+    # finding queries, also those of others
+
+    def _owners(self) -> Managers:
+        """This manager and the others of the process that share its folder."""
+        return [self, *(u for u in STORE.users(self._folder) if isinstance(u, JobManager) and u is not self)]
+
+    def _find(self, query_id: str) -> tuple[JobManager, QueryRecord]:
+        self._check_open()
+        for owner in self._owners():
+            if (record := owner.log.get(query_id)) is not None:
+                return owner, record
+        if not self._folder.temporary and self._recover_waited():
+            if (record := self.log.get(query_id)) is not None:
+                return self, record
+            rows = STORE.rows(self._folder, [query_id])
+            if rows and not rows[0].input["args"][0]["temporary"]:
+                return self, self._restore(rows[0])
+        raise QueryError(f"there is no query {query_id}", code="QUERY_NOT_FOUND", query_id=query_id)
+
+    def _restore(self, row: Any) -> QueryRecord:
+        """The record of a job of an earlier process, its result with it as far as it is kept."""
+        record = record_of_row(row)
+        if record.state == "finished" and not self._results.restore(record.query_id, row.output, record.finished_s or 0.0):
+            record.state = "expired"
+        return record
+
+    def resume(self, query_id: str, spec: Output) -> Steps:
+        """Go on with a job of an earlier process; called in the thread of its workflow."""
+        record, _ = self.log.get_or_add(query_id, lambda: record_of_spec(query_id, spec))
+        return self._runner.resume(record, spec)
+
+    # what is done at the start, and now and then
+
+    def _recover_waited(self) -> bool:
+        """Wait until the jobs of earlier processes are known.
+
+        Raises:
+            ConfigError: the job database cannot be opened.
+        """
+        if self._housekeeper is None:
+            return (self._folder.database).exists()
+        self._recovered.wait()
+        if self._recovery_error is not None:
+            raise again(self._recovery_error)
+        return True
+
+    def _keep_house(self) -> None:
+        """Launch the job database, then sweep results and old jobs until the end."""
+        if self._folder.temporary:
+            self._wake.wait(PREWARM_DELAY_S)  # the agents' start goes first
+        try:
+            if not self._closed:
+                STORE.launch(self._folder)
+                if not self._folder.temporary:
+                    records = unfinished(self._folder)
+                    for record in records:
+                        self.log.get_or_add(record.query_id, functools.partial(lambda r: r, record))
+                    if not records:
+                        self._folder.sweep_scratch()
+        except SabotError as exc:
+            self._recovery_error = exc
+        except Exception as exc:  # the edge of a thread
+            self._recovery_error = ConfigError(f"the job database in {self._folder.path} cannot be read: {exc}")
+        finally:
+            self._recovered.set()
+        next_sweep_s = next_retention_s = 0.0
+        while not self._closed:
+            now = time.monotonic()
+            with contextlib.suppress(ExecutionError):  # a full disk: the tables stay in memory
+                self._results.spill()
+            if now >= next_sweep_s:
+                next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
+                self._expire()
+            if now >= next_retention_s and not self._folder.temporary and self._recovery_error is None:
+                next_retention_s = now + 3600.0
+                before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=max(RETENTION_S, self.settings.result_ttl_s))
+                STORE.delete_before(self._folder, before.isoformat())
+            self._wake.wait(max(0.01, next_sweep_s - time.monotonic()))
+            self._wake.clear()
+
+    def _expire(self) -> None:
+        for query_id in self._results.sweep():
+            record = self.log.get(query_id)
+            if record is not None and record.state == "finished":
+                record.state = "expired"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ServiceError("the engine is closed", code="SHUTTING_DOWN")
+
+
+def again(error: SabotError) -> SabotError:
+    """A copy of an error that was raised before, with a traceback of its own."""
+    return SabotError.from_problem(error.to_problem(), error.sql)
+
+
+def _close_all() -> None:
+    for manager in list(_managers):
+        manager.close()
+
+
+# before the interpreter waits for DBOS's threads, which `atexit` would be too late for
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+"""How a job gets into the job database while it runs.
+
+The job and its record advance side by side: the thread that runs the stages hands each output over and goes on, a second
+thread writes them. Only the end is waited for, so a job costs the time of its last writes, not of all.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sabot_sql.errors import SabotError, ServiceError
+from sabot_sql.jobs.ledger import Ledger
+
+Output = dict[str, Any]
+
+
+class JobFailed(Exception):
+    """How a job's error is recorded: `data` is the problem object."""
+
+    def __init__(self, error: SabotError) -> None:
+        super().__init__(error.detail)
+        self.code = error.problem.code
+        self.data = error.to_problem()
+
+
+class JobInterrupted(BaseException):
+    """The process gives the job up. Not an `Exception`, so that nothing is recorded and the next process resumes the job."""
+
+
+class Steps(Protocol):
+    """Where the outputs of a job's steps come from."""
+
+    def take(self, ledger: Ledger) -> Output:
+        """The output of the step that comes next."""
+        ...
+
+    def end(self, ledger: Ledger) -> Output:
+        """The manifest of the result, or an output with `lost` stages."""
+        ...
+
+
+class Recording:
+    """The steps of a job that runs in another thread.
+
+    Args:
+        on_committed: called when the job is in the database.
+    """
+
+    def __init__(self, query_id: str, spec: Output, on_committed: Callable[[], None]) -> None:
+        self.query_id = query_id
+        self.spec = spec
+        self._on_committed = on_committed
+        self._outputs: queue.SimpleQueue[Output | BaseException] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        self._error: Exception | None = None
+
+    # the side of the job
+
+    def put(self, output: Output) -> None:
+        """Hand over the output of a step, the manifest at last.
+
+        Raises:
+            ServiceError: the database could not be written.
+        """
+        self._check()
+        self._outputs.put(output)
+
+    def fail(self, error: SabotError) -> None:
+        """Hand over the error that ends the job."""
+        self._outputs.put(JobFailed(error))
+
+    def interrupt(self) -> None:
+        """Leave the job as it is recorded."""
+        self._outputs.put(JobInterrupted())
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the end is recorded.
+
+        Raises:
+            ServiceError: the database could not be written.
+        """
+        self._closed.wait(timeout_s)
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            if isinstance(self._error, SabotError):
+                raise self._error
+            raise ServiceError(
+                f"the job database cannot be written: {type(self._error).__name__}: {self._error}", query_id=self.query_id
+            ) from self._error
+
+    # the side of the database
+
+    def committed(self) -> None:
+        """The job is in the database."""
+        self._on_committed()
+
+    def take(self, ledger: Ledger) -> Output:
+        """The output of the next step, when it is there."""
+        output = self._outputs.get()
+        if isinstance(output, BaseException):
+            raise output
+        return output
+
+    def end(self, ledger: Ledger) -> Output:
+        """The manifest, when it is there."""
+        return self.take(ledger)
+
+    def close(self, error: Exception | None) -> None:
+        """Nothing more is recorded."""
+        self._error = error
+        self._on_committed()
+        self._closed.set()

@@ -1,0 +1,242 @@
+"""How one query runs: planned, admitted, local or as a recorded job, with an end whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sabot_sql.config import Settings
+from sabot_sql.engine.request import ProgressCallback, QueryResult
+from sabot_sql.errors import Cancelled, InternalError, QueryTimeout, SabotError, ServiceError
+from sabot_sql.jobs.accounting import EMPTY_STATS, distributed_stats
+from sabot_sql.jobs.admission import Gate
+from sabot_sql.jobs.folder import StateFolder
+from sabot_sql.jobs.job_run import JobRun
+from sabot_sql.jobs.ledger import Ledger
+from sabot_sql.jobs.record import QueryRecord
+from sabot_sql.jobs.recording import JobFailed, Output, Recording, Steps
+from sabot_sql.jobs.recovery import ResumedSteps
+from sabot_sql.jobs.results import ResultStore
+from sabot_sql.jobs.spec import columns_of, plan_of, spec_of
+from sabot_sql.jobs.store import STORE
+from sabot_sql.jobs.workers import Alarms, Workers
+from sabot_sql.types import Schema
+
+if TYPE_CHECKING:
+    from sabot_sql.engine.engine import Engine, Prepared
+
+DISTRIBUTED_AT_ONCE = 4
+INTERRUPT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A query that was run: its plan, its answer, and for a job the run with the results of its tasks."""
+
+    prepared: Prepared
+    result: QueryResult
+    run: JobRun | None
+
+
+class QueryRunner:
+    """Runs queries in the threads of those who ask, jobs recorded by threads of its own."""
+
+    def __init__(self, settings: Settings, engine: Engine, folder: StateFolder, results: ResultStore, workers: Workers) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._results = results
+        self._workers = workers
+        self._alarms = Alarms()
+        self._local = Gate(settings.local.concurrency)
+        self._distributed = Gate(DISTRIBUTED_AT_ONCE)
+        self._recordings: dict[Recording, threading.Event] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for their turn."""
+        return self._local.waiting + self._distributed.waiting
+
+    def run(self, record: QueryRecord, progress: ProgressCallback | None = None) -> Ran:
+        """Plan and run a query in this thread.
+
+        Raises:
+            SabotError: what it failed with, which its record says too.
+        """
+        try:
+            prepared = self._prepare(record)
+            if prepared.route == "local":
+                ran = Ran(prepared, self._run_local(record, prepared), None)
+            else:
+                ran = self._run_distributed(record, prepared, progress)
+        except BaseException as exc:
+            error = self.translate(record, exc)
+            if record.interrupted:
+                record.release()
+            else:
+                record.fail(error)
+            if error is exc or not isinstance(exc, Exception):
+                raise
+            raise error from exc
+        record.finish(ran.result.stats)
+        return ran
+
+    def stop(self, record: QueryRecord) -> None:
+        """Ask a running query to end."""
+        record.cancel.set()
+        if record.route == "distributed":
+            self._engine.cancel_job(record.query_id)
+
+    def close(self, deadline_s: float) -> None:
+        """Wait until all jobs are written down and their blocks removed, at most until `deadline_s`; no query runs any more."""
+        self._alarms.close()
+        for gone in list(self._recordings.values()):
+            gone.wait(max(0.0, deadline_s - time.monotonic()))
+
+    def translate(self, record: QueryRecord, exc: BaseException) -> SabotError:
+        """Any exception as the error that the query ends with."""
+        query_id = record.query_id
+        if record.interrupted or (record.closing and isinstance(exc, Cancelled)):
+            more = "; it goes on when the state folder is opened again" if record.interrupted else ""
+            detail = f"the engine was closed while the query ran{more}"
+            return ServiceError(detail, code="SHUTTING_DOWN", query_id=query_id, retryable=True)
+        if isinstance(exc, Cancelled) and record.timed_out:
+            detail = f"the query ran into its time limit of {record.request.timeout_s:g} s"
+            return QueryTimeout(detail, query_id=query_id)
+        if isinstance(exc, SabotError):
+            exc.query_id = exc.query_id or query_id
+            return exc
+        if not isinstance(exc, Exception):  # Ctrl-C
+            self.stop(record)
+            return Cancelled("the query was interrupted", query_id=query_id)
+        return InternalError(f"{type(exc).__name__}: {exc}", query_id=query_id)
+
+    # the two routes
+
+    def _prepare(self, record: QueryRecord) -> Prepared:
+        record.advance("planning")
+        self._watch(record)
+        prepared = self._engine.prepare(record.request)
+        record.route, record.reason = prepared.route, prepared.reason
+        return prepared
+
+    def _watch(self, record: QueryRecord) -> None:
+        """Stop the query when its time is up."""
+        if record.deadline_s is not None:
+            self._alarms.at(record.deadline_s, functools.partial(self._time_out, record))
+
+    def _time_out(self, record: QueryRecord) -> None:
+        if not record.ended.is_set():
+            record.timed_out = True
+            self.stop(record)
+
+    def _run_local(self, record: QueryRecord, prepared: Prepared) -> QueryResult:
+        record.accept()
+        queue_s = self._local.enter(record.cancel, record.deadline_s)
+        try:
+            record.advance("running")
+            result = self._engine.run_local(prepared, record.query_id, record.cancel)
+        finally:
+            self._local.leave()
+        record.advance("finishing")
+        result.stats = {**EMPTY_STATS, **result.stats, "queue_ms": queue_s * 1e3}
+        result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
+        self._results.keep(result, record.kept)
+        return result
+
+    def _run_distributed(self, record: QueryRecord, prepared: Prepared, progress: ProgressCallback | None) -> Ran:
+        assert prepared.plan is not None
+        record.durable = not self._folder.temporary
+        spec = spec_of(record, prepared, self._folder.temporary)
+        recording = Recording(record.query_id, spec, record.accept)
+        self._recordings[recording] = threading.Event()
+        self._workers.run(functools.partial(self._record, recording, record))
+        try:
+            with self._admitted(record) as queue_s:
+                run = JobRun(self._engine, record, prepared.plan, on_progress=progress)
+                table = run.to_end(recording.put)
+                record.advance("finishing")
+                result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
+                recording.put(self._results.keep(result, record.kept, save=record.kept and record.durable))
+            begin = time.monotonic()
+            recording.wait()
+        except BaseException as exc:
+            if record.interrupted:
+                recording.interrupt()
+            else:
+                recording.fail(self.translate(record, exc))
+            with contextlib.suppress(SabotError):
+                recording.wait(INTERRUPT_S)
+            raise
+        result.stats["record_ms"] = (time.monotonic() - begin) * 1e3
+        result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
+        return Ran(prepared, result, run)
+
+    @contextlib.contextmanager
+    def _admitted(self, record: QueryRecord) -> Iterator[float]:
+        queue_s = self._distributed.enter(record.cancel, record.deadline_s)
+        try:
+            record.advance("running")
+            yield queue_s
+        finally:
+            self._distributed.leave()
+
+    def _record(self, recording: Recording, record: QueryRecord) -> None:
+        """Write a job down and remove its blocks; runs in a thread of its own."""
+        try:
+            recording.close(STORE.record(self._folder, recording))
+            if not record.interrupted:
+                self._engine.drop_job(recording.query_id)
+        finally:
+            self._recordings.pop(recording).set()
+
+    # jobs of an earlier process
+
+    def resume(self, record: QueryRecord, spec: Output) -> Steps:
+        """The steps of a job of an earlier process, which go on where its record ends."""
+        if spec["temporary"]:
+            raise JobFailed(ServiceError("the process that ran the query for itself has ended", query_id=record.query_id))
+        return ResumedSteps(
+            record,
+            functools.partial(self._resumed, record, spec),
+            functools.partial(self._admitted, record),
+            functools.partial(self._finish_resumed, record, spec),
+            functools.partial(self.translate, record),
+        )
+
+    def _resumed(self, record: QueryRecord, spec: Output, ledger: Ledger) -> JobRun:
+        self._watch(record)
+        return JobRun(self._engine, record, plan_of(spec), ledger)
+
+    def _finish_resumed(self, record: QueryRecord, spec: Output, run: JobRun, table: pa.Table, queue_s: float) -> Output:
+        stats = {**spec["stats"], "resumed": True}
+        result = job_result(record, run, table, columns_of(spec), spec["statement_type"], stats, queue_s)
+        return self._results.keep(result, fetched_later=True, save=True)
+
+
+def job_result(
+    record: QueryRecord,
+    run: JobRun,
+    table: pa.Table,
+    columns: Schema,
+    statement_type: str,
+    prepared_stats: dict[str, Any],
+    queue_s: float,
+) -> QueryResult:
+    """The answer of a job with all its stats."""
+    stats = distributed_stats(prepared_stats, run.plan, run.results)
+    stage_ms = [run.stages_ms.get(stage.stage_id, 0.0) for stage in run.plan.stages]
+    stats.update(
+        queue_ms=queue_s * 1e3,
+        stage_ms=stage_ms,
+        collect_ms=run.collect_ms,
+        exec_ms=sum(stage_ms) + run.collect_ms,
+        elapsed_ms=(time.monotonic() - record.ticks_s) * 1e3,
+    )
+    return QueryResult(record.query_id, table, columns, "distributed", record.reason, stats, statement_type, list(run.warnings))

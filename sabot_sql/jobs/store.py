@@ -1,0 +1,343 @@
+"""The job database and the process's one DBOS on it.
+
+A job is a workflow whose id is the query id; a stage is a step. There is one DBOS in a process, so all managers share it: it
+runs on the durable state folder if one is open, else on the temporary one, and is launched by whoever needs it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from sabot_sql.errors import ConfigError, ServiceError
+from sabot_sql.jobs.folder import StateFolder
+from sabot_sql.jobs.ledger import Ledger
+from sabot_sql.jobs.record import QueryLog
+from sabot_sql.jobs.recording import JobFailed, JobInterrupted, Output, Recording, Steps
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+T = TypeVar("T")
+
+WORKFLOW = "sabot-sql-job"
+EXECUTOR = "sabot-sql"
+VERSION = "plan-v1"
+MAX_RECOVERIES = 10
+SWITCH_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 10.0
+
+
+class JobOwner(Protocol):
+    """Whose jobs are recorded (the manager)."""
+
+    log: QueryLog
+
+    def resume(self, query_id: str, spec: Output) -> Steps:
+        """Go on with a job of an earlier process."""
+        ...
+
+
+class JobStore:
+    """The job database of this process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, as a forked child must: DBOS's threads stayed in the parent."""
+        self._changed = threading.Condition()
+        self._users: dict[StateFolder, list[JobOwner]] = {}
+        self._current: StateFolder | None = None
+        self._engine: sa.Engine | None = None
+        self._active = 0
+        self._recordings: dict[str, Recording] = {}
+        self._workflow: Callable[[Output], Output] | None = None
+
+    def register(self, folder: StateFolder, user: JobOwner) -> None:
+        """Use the database in `folder`.
+
+        Raises:
+            ConfigError: the process has another durable one.
+        """
+        with self._changed:
+            other = next((f for f in self._users if not f.temporary and f is not folder), None)
+            if other is not None and not folder.temporary:
+                raise ConfigError(
+                    f"this process keeps its jobs in {other.path} and cannot keep others in {folder.path}",
+                    hint="close the first connection, or use one state_dir for both",
+                )
+            self._users.setdefault(folder, []).append(user)
+
+    def unregister(self, folder: StateFolder, user: JobOwner) -> None:
+        """End the use; the last user of a folder shuts its database down."""
+        with self._changed:
+            users = self._users.get(folder, [])
+            if user in users:
+                users.remove(user)
+            if users or folder not in self._users:
+                return
+            del self._users[folder]
+            if self._current is folder:
+                self._changed.wait_for(lambda: self._active == 0, CLOSE_TIMEOUT_S)
+            if self._current is folder:  # nobody else switched meanwhile
+                self._shut_down()
+
+    def users(self, folder: StateFolder) -> tuple[JobOwner, ...]:
+        """Who uses the database in `folder`."""
+        return tuple(self._users.get(folder, ()))
+
+    @property
+    def launched(self) -> bool:
+        """Whether there is a running DBOS of ours."""
+        return self._current is not None
+
+    def launch(self, folder: StateFolder) -> None:
+        """Launch now what the first job would launch.
+
+        Raises:
+            ConfigError: the database cannot be opened, or the process has a DBOS of its own.
+        """
+        with self._lease(folder):
+            return
+
+    def record(self, folder: StateFolder, recording: Recording) -> Exception | None:
+        """Run the workflow that writes `recording` down, until its end; returns what went wrong with the writing."""
+        try:
+            with self._lease(folder):
+                self._recordings[recording.query_id] = recording
+                self._run(recording)
+        except (JobFailed, JobInterrupted):
+            return None
+        except Exception as exc:  # the edge of a thread; whoever waits for the recording gets the error
+            return exc
+        finally:
+            self._recordings.pop(recording.query_id, None)
+        return None
+
+    def rows(
+        self,
+        folder: StateFolder,
+        query_ids: Sequence[str] | None = None,
+        status: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> list[Any]:
+        """Recorded jobs, newest first, as DBOS describes them."""
+        from dbos import DBOS
+
+        ids, states = None if query_ids is None else list(query_ids), None if status is None else list(status)
+        return self._call(
+            folder,
+            lambda: DBOS.list_workflows(workflow_ids=ids, status=states, name=WORKFLOW, limit=limit, sort_desc=True),
+        )
+
+    def cancel(self, folder: StateFolder, query_ids: Sequence[str]) -> None:
+        """Mark jobs that nobody runs as cancelled."""
+        from dbos import DBOS
+
+        self._call(folder, lambda: DBOS.cancel_workflows(list(query_ids)))
+
+    def delete_before(self, folder: StateFolder, completed_before: str) -> None:
+        """Forget jobs that ended before an ISO 8601 time."""
+        from dbos import DBOS
+
+        def delete() -> None:
+            old = DBOS.list_workflows(completed_before=completed_before, name=WORKFLOW, load_input=False, load_output=False)
+            if old:
+                DBOS.delete_workflows([row.workflow_id for row in old])
+
+        self._call(folder, delete)
+
+    def _call(self, folder: StateFolder, call: Callable[[], T]) -> T:
+        def leased() -> T:
+            with self._lease(folder):
+                return call()
+
+        return off_loop(leased)
+
+    @contextlib.contextmanager
+    def _lease(self, folder: StateFolder) -> Iterator[None]:
+        """Keeps DBOS running on the right database while inside."""
+        with self._changed:
+            while self._current is None or self._current is not self._target(folder):
+                if self._active == 0:
+                    self._shut_down()
+                    self._launch(self._target(folder))
+                elif not self._changed.wait(SWITCH_TIMEOUT_S):
+                    raise ServiceError("the job database is in use by jobs of another state folder; try again later")
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    def _target(self, folder: StateFolder) -> StateFolder:
+        return next((f for f in self._users if not f.temporary), folder)
+
+    def _launch(self, folder: StateFolder) -> None:
+        import sqlalchemy as sa
+        from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
+
+        quiet = logging.getLogger("dbos")
+        if not quiet.handlers:
+            quiet.addHandler(logging.NullHandler())  # else DBOS writes to stderr; what it logs goes to the user's handlers
+        self._register_workflow()
+        url = sa.URL.create("sqlite", database=str(folder.database))
+        engine = tuned_engine(url)
+        config = DBOSConfig(
+            name="sabot-sql",
+            system_database_url=url.render_as_string(),
+            system_database_engine=engine,
+            executor_id=EXECUTOR,
+            application_version=VERSION,
+            serializer=DBOSPortableJSONSerializer(),
+            enable_otlp=False,
+            log_level="WARNING",
+            notification_listener_polling_interval_sec=0.1,
+        )
+        launcher = OwnThread(lambda: self._start_dbos(config))  # a loop of the caller's would become DBOS's
+        try:
+            launcher.result()
+        except ConfigError:
+            engine.dispose()
+            raise
+        except Exception as exc:  # whatever DBOS or the database has to say
+            DBOS.destroy()
+            engine.dispose()
+            raise ConfigError(f"the job database {folder.database} cannot be opened: {exc}") from exc
+        self._current, self._engine = folder, engine
+
+    @staticmethod
+    def _start_dbos(config: Any) -> None:
+        from dbos import DBOS
+
+        DBOS(config=config)
+        if DBOS.executor_id != EXECUTOR:  # there was one already: DBOS() returned that
+            raise ConfigError(
+                "this process has a DBOS of its own, and there can be one only",
+                hint="run sabot-sql as a server and connect to it by http://",
+            )
+        DBOS.launch()
+
+    def _shut_down(self) -> None:
+        if self._current is None:
+            return
+        from dbos import DBOS
+
+        OwnThread(DBOS.destroy).result()
+        assert self._engine is not None
+        self._engine.dispose()
+        self._current = self._engine = None
+
+    def _register_workflow(self) -> None:
+        if self._workflow is not None:
+            return
+        from dbos import DBOS
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RECOVERIES)  # type: ignore[untyped-decorator]
+        def job(spec: Output) -> Output:
+            return self._body(DBOS.workflow_id, spec)
+
+        self._workflow = job
+
+    def _run(self, recording: Recording) -> None:
+        from dbos import SetWorkflowID
+
+        assert self._workflow is not None
+        with SetWorkflowID(recording.query_id):
+            self._workflow(recording.spec)
+
+    def _body(self, query_id: str, spec: Output) -> Output:
+        """The workflow: one step a stage; what it returns is the manifest of the result."""
+        recording = self._recordings.get(query_id)
+        if recording is not None:
+            recording.committed()
+            return walk(recording, spec)
+        with self._changed:
+            users = self._users.get(self._current) if self._current else None
+            if not users:
+                raise JobInterrupted
+            self._active += 1
+        try:
+            return walk(users[0].resume(query_id, spec), spec)
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+
+def walk(steps: Steps, spec: Output) -> Output:
+    """The steps of a job in their order, each recorded or replayed."""
+    from dbos import DBOS
+
+    ledger = Ledger(tuple(spec["stages"]))
+    while True:
+        stage = ledger.next()
+        if stage is not None:
+            ledger.fold(DBOS.run_step({"name": f"stage-{stage}"}, steps.take, ledger))
+            continue
+        end = steps.end(ledger)
+        if "lost" not in end:
+            return end
+        ledger.fold(DBOS.run_step({"name": "lost"}, lambda lost=end: lost))
+
+
+def tuned_engine(url: sa.URL) -> sa.Engine:
+    """SQLite as DBOS needs it to be fast: a write-ahead log, flushed at its checkpoints only (a power cut may lose the last
+    jobs, a killed process loses none)."""
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url, pool_size=16, max_overflow=64)
+
+    @sa.event.listens_for(engine, "connect")
+    def tune(connection: Any, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        for setting in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {setting}")
+
+    return engine
+
+
+class OwnThread:
+    """Runs one call in a thread of its own and hands its answer over."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="sabot-dbos", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as exc:
+            self._error = exc
+
+    def result(self) -> Any:
+        """The call's answer, or its error."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def off_loop(call: Callable[[], T]) -> T:
+    """`call()`, in another thread if this one runs an event loop: DBOS's synchronous calls refuse that."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    found: T = OwnThread(call).result()
+    return found
+
+
+STORE = JobStore()
+os.register_at_fork(after_in_child=STORE.reset)

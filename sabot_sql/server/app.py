@@ -1,0 +1,74 @@
+"""The HTTP API: contract v1 over one engine."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from sabot_sql import __version__
+from sabot_sql.errors import QueryError, SabotError
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.auth import ApiKeys
+from sabot_sql.server.catalog_routes import add_catalog_routes
+from sabot_sql.server.edge import Door, Edge
+from sabot_sql.server.problems import problem_response
+from sabot_sql.server.query_routes import add_query_routes
+from sabot_sql.server.service_routes import add_service_routes
+from sabot_sql.server.sql_request import invalid_fields
+from sabot_sql.server.statement_routes import add_statement_routes
+from sabot_sql.server.threads import Threads
+
+BODY_BYTES = 64 << 20
+
+
+def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
+    """The application over `manager`, which its caller starts and closes.
+
+    Args:
+        keys: who may ask; without keys everybody who reaches the server may read.
+    """
+    door, threads = Door(keys or ApiKeys()), Threads()
+    app = FastAPI(
+        title="sabot-sql",
+        version=__version__,
+        summary="One SQL endpoint for the 1 ms query and the 1 h query.",
+        max_body_size=BODY_BYTES,
+    )
+    app.state.door, app.state.threads = door, threads
+    app.add_middleware(Edge, door=door)
+    add_problem_handlers(app)
+    add_statement_routes(app, manager, threads)
+    add_query_routes(app, manager, threads)
+    add_catalog_routes(app, manager, threads)
+    add_service_routes(app, manager, threads, door)
+    return app
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Every error of the framework leaves as a problem object."""
+
+    @app.exception_handler(SabotError)
+    async def on_sabot_error(request: Request, error: SabotError) -> Response:
+        return problem_response(error, request.state.request_id)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_fields(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(invalid_fields(error.errors()), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        method, path = request.method, request.url.path[:200]
+        match error.status_code:
+            case 404:
+                found: SabotError = QueryError(f"there is nothing at {path}", code="NOT_FOUND", hint="see /docs")
+            case 405:
+                found = QueryError(f"{method} is not possible at {path}")
+            case 413:
+                found = QueryError(f"the body is larger than {BODY_BYTES >> 20} MiB", code="BODY_TOO_LARGE")
+            case _:
+                found = QueryError(str(error.detail))
+        response = problem_response(found, request.state.request_id, error.status_code)
+        for name, value in (error.headers or {}).items():
+            response.headers[name] = value
+        return response

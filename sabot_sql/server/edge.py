@@ -1,0 +1,74 @@
+"""The outermost layer of the server: request ids, who is asking, and errors that nobody else has caught."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sabot_sql.errors import InternalError, SabotError, ServiceError
+from sabot_sql.server.auth import ApiKeys, authenticate
+from sabot_sql.server.problems import problem_response
+
+log = logging.getLogger("sabot_sql.server")
+
+OPEN_PATHS = frozenset(("/livez", "/readyz", "/healthz"))
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class Door:
+    """What all requests of one server share.
+
+    Attributes:
+        closing: set when the server is told to stop; new requests are refused from then on.
+    """
+
+    def __init__(self, keys: ApiKeys) -> None:
+        self.keys = keys
+        self.closing = False
+
+
+class Edge:
+    """ASGI middleware around the application."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self.app = app
+        self.door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else f"r_{uuid.uuid4().hex}"
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            if scope["path"] not in OPEN_PATHS:
+                if self.door.closing:
+                    raise ServiceError("the server is stopping", code="SHUTTING_DOWN", retryable=True)
+                state["user"] = authenticate(self.door.keys, headers)
+            await self.app(scope, receive, send_named)
+        except SabotError as error:
+            if started:
+                raise
+            await problem_response(error, request_id)(scope, receive, send_named)
+        except Exception:
+            log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            if not started:
+                found = InternalError("an error of the server; its log has more under the request id")
+                await problem_response(found, request_id)(scope, receive, send_named)

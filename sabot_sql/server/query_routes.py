@@ -1,0 +1,104 @@
+"""Routes of queries that have an id: status, list, result, cancel."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+
+from sabot_sql.client.contract import is_terminal, status_to_json
+from sabot_sql.engine.request import QueryResult, QueryStatus
+from sabot_sql.errors import NotSupported, QueryError
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
+from sabot_sql.server.responses import json_response, status_response
+from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
+from sabot_sql.server.statements import answer
+from sabot_sql.server.threads import Threads
+
+RESULT_FORMATS = ("json", "ndjson", "csv", "arrow", "parquet")
+
+WaitMs = Annotated[int, Query(ge=0, le=MAX_WAIT_MS, description="how long to wait for the query's end")]
+StateName = Literal["queued", "planning", "running", "finishing", "finished", "failed", "cancelled", "expired"]
+
+
+def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> None:
+    """Adds the routes under `/v1/queries`. A caller sees only queries of their own."""
+
+    def own_status(query_id: str, user: str, wait_s: float = 0.0) -> QueryStatus:
+        status = manager.status(query_id)
+        if status.user != user:
+            # the same words as for an id that does not exist
+            raise QueryError(f"there is no query {query_id[:64]}", code="QUERY_NOT_FOUND")
+        if wait_s and not is_terminal(status):
+            status = threads.wait_for_end(manager, query_id, wait_s)
+        return status
+
+    def cancel(query_id: str, user: str) -> QueryStatus:
+        status = own_status(query_id, user)
+        return status if is_terminal(status) else manager.cancel(query_id)
+
+    def read_result(query_id: str, user: str, how: Encoding, offset: int, limit: int | None) -> tuple[QueryResult, Encoded]:
+        own_status(query_id, user)
+        result = manager.result(query_id)
+        if offset or limit is not None:
+            result.table = result.table.slice(offset, limit)
+        return result, encode(result, how)
+
+    @app.get("/v1/queries/{query_id}", tags=["queries"])
+    async def get_query(request: Request, query_id: str, wait_ms: WaitMs = 0) -> Response:
+        """The status of a query; waits up to `wait_ms` for its end."""
+        return status_response(await threads.start(own_status, query_id, request.state.user, wait_ms / 1000))
+
+    @app.get("/v1/queries", tags=["queries"])
+    async def list_queries(
+        request: Request,
+        state: StateName | None = None,
+        user: str | None = None,
+        q: Annotated[str | None, Query(description="text within the statement")] = None,
+        since: Annotated[dt.datetime | None, Query(description="submitted at or after")] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> Response:
+        """The caller's queries, newest first."""
+        if user is not None and user != request.state.user:
+            return json_response({"queries": [], "next_cursor": None})
+        found = await threads.start(manager.list, state, request.state.user, limit)
+        if q is not None:
+            found = [status for status in found if q.lower() in status.sql.lower()]
+        if since is not None:
+            aware = since if since.tzinfo else since.replace(tzinfo=dt.UTC)
+            found = [status for status in found if status.submitted_at is not None and status.submitted_at >= aware]
+        return json_response({"queries": [status_to_json(status) for status in found], "next_cursor": None})
+
+    @app.get("/v1/queries/{query_id}/result", tags=["queries"], response_class=Response)
+    async def get_result(
+        request: Request,
+        query_id: str,
+        format: FormatName | None = None,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int | None, Query(ge=0)] = None,
+    ) -> Response:
+        """The whole answer of a finished query, or `limit` rows from `offset`."""
+        how = Encoding(choose_format(request.headers.get("accept"), format, RESULT_FORMATS))
+        return answer(*await threads.start(read_result, query_id, request.state.user, how, offset, limit))
+
+    @app.post("/v1/queries/{query_id}/cancel", tags=["queries"])
+    async def cancel_query(request: Request, query_id: str) -> Response:
+        """Asks a query to stop: 202, or 200 with the last status when it has already ended."""
+        return cancelling(await threads.start(cancel, query_id, request.state.user))
+
+    @app.delete("/v1/queries/{query_id}", tags=["queries"])
+    async def delete_query(request: Request, query_id: str) -> Response:
+        """Cancels a query that runs."""
+        status = await threads.start(own_status, query_id, request.state.user)
+        if is_terminal(status):
+            raise NotSupported(f"query {query_id} has ended; its result is kept until its time is over", query_id=query_id)
+        return cancelling(await threads.start(cancel, query_id, request.state.user))
+
+
+def cancelling(status: QueryStatus) -> Response:
+    """The answer to a request to cancel."""
+    if is_terminal(status):
+        return status_response(status)
+    return json_response({"query_id": status.query_id, "state": status.state, "cancel_requested": True}, 202)

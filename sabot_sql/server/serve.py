@@ -1,0 +1,162 @@
+"""Runs the server until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from sabot_sql.client.channel import is_loopback
+from sabot_sql.config import Settings
+from sabot_sql.errors import ConfigError
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.app import create_app
+from sabot_sql.server.auth import ApiKeys
+
+GRACE_S = 5  # for answers that are on their way when the server is told to stop
+STOP_S = 18.0  # after which it stops in any case
+KEEP_ALIVE_S = 75
+
+
+def serve(
+    settings: Settings,
+    data: Any,
+    host: str = "127.0.0.1",
+    port: int = 8600,
+    keys: ApiKeys | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then stops the engine and its agents, all within 20 seconds.
+
+    Args:
+        data: tables, as in `connect(data=...)`.
+        port: 0 for a free one.
+        on_ready: called with the server's address once it takes requests.
+
+    Raises:
+        ConfigError: the address cannot be had, or would be open to others without a key.
+    """
+    keys = keys or ApiKeys()
+    if not keys and not is_loopback(host):
+        raise ConfigError(
+            f"listening on {host} would open the data to others without authentication",
+            hint="set SABOT_API_KEY or --api-keys-file, or listen on 127.0.0.1",
+        )
+    listener = bind(host, port)
+    try:
+        manager = JobManager(settings, data)
+        try:
+            manager.start()
+            app = create_app(manager, keys)
+            _run(app, listener, on_ready)
+        finally:
+            _stop_in_any_case_after(STOP_S - GRACE_S)
+            manager.close()
+    finally:
+        listener.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the port is in use, not ours to use, or the host is not an address of this machine.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind)
+    except (OSError, OverflowError) as exc:
+        raise ConfigError(f"cannot listen on {host} port {port}: {exc}") from exc
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(2048)
+    except (OSError, OverflowError) as exc:
+        listener.close()
+        number = exc.errno if isinstance(exc, OSError) else None
+        if number == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} on {host} is in use by another program", hint="stop it, or choose another port with --port"
+            ) from exc
+        if number == errno.EACCES:
+            raise ConfigError(f"port {port} needs more rights than this user has", hint="choose one above 1023") from exc
+        raise ConfigError(f"cannot listen on {host} port {port}: {exc}") from exc
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The http address of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is ready, and tells the application at once when it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.app = app
+        self.announce = announce
+        self.interrupted = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own raises the signals again at its end, before the engine could be closed
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.app.state.door.closing = True
+        self.app.state.threads.closing.set()
+        self.interrupted = sig == signal.SIGINT
+        super().handle_exit(sig, frame)
+
+
+def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] | None) -> None:
+    config = uvicorn.Config(
+        app,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config, app, lambda: on_ready(address_of(listener)) if on_ready else None)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        app.state.threads.close()
+    if server.interrupted:
+        raise KeyboardInterrupt
+
+
+def _stop_in_any_case_after(seconds: float) -> None:
+    """An engine that does not close (a query deaf to its interrupt) does not keep the process."""
+    timer = threading.Timer(seconds, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

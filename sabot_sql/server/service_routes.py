@@ -1,0 +1,66 @@
+"""Routes of the service itself: agents, versions, health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Response
+
+from sabot_sql import __version__
+from sabot_sql.client.contract import agent_to_json
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.edge import Door
+from sabot_sql.server.query_routes import RESULT_FORMATS
+from sabot_sql.server.responses import json_response
+from sabot_sql.server.sql_request import INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
+from sabot_sql.server.threads import MAX_REQUESTS, Threads
+
+
+def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door) -> None:
+    """Adds agents, info and health. Health needs no key."""
+
+    @app.get("/v1/agents", tags=["service"])
+    async def list_agents() -> Response:
+        """The agents of the pool."""
+        agents = await threads.start(manager.agents)
+        return json_response({"agents": [agent_to_json(agent) for agent in agents]})
+
+    @app.get("/v1/info", tags=["service"])
+    async def info() -> Response:
+        """Versions, formats and limits."""
+        return json_response(service_info(await threads.start(manager.info), bool(door.keys)))
+
+    @app.get("/livez", tags=["health"])
+    async def livez() -> Response:
+        """200 as long as the server answers at all."""
+        return json_response({"live": True})
+
+    @app.get("/readyz", tags=["health"])
+    @app.get("/healthz", tags=["health"])
+    async def readyz() -> Response:
+        """200 when queries are taken, 503 otherwise."""
+        found = await threads.start(manager.ready)
+        if door.closing:
+            found = {**found, "ready": False, "checks": {**found.get("checks", {}), "server": "stopping"}}
+        return json_response(found, 200 if found.get("ready") else 503)
+
+
+def service_info(engine: dict[str, Any], has_keys: bool) -> dict[str, Any]:
+    """The object of `GET /v1/info`: what the engine says of itself, and what the server adds."""
+    limits = {
+        "wait_ms": MAX_WAIT_MS,
+        "inline_rows": INLINE_ROWS,
+        "inline_bytes": INLINE_BYTES,
+        "body_bytes": 64 << 20,
+        "requests": MAX_REQUESTS,
+        **engine.get("limits", {}),
+    }
+    return {
+        "name": "sabot-sql",
+        "version": __version__,
+        "api": "1",
+        "formats": list(RESULT_FORMATS),
+        "auth": ["api_key"] if has_keys else [],
+        **engine,
+        "limits": limits,
+    }

@@ -1,0 +1,45 @@
+"""Routes that take a statement: run it, explain it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+
+from sabot_sql.client.contract import explanation_to_json
+from sabot_sql.errors import QueryError
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.formats import MEDIA_TYPES
+from sabot_sql.server.responses import json_response
+from sabot_sql.server.sql_request import ExplainBody, SqlBody, StatementBody, read_explain_body
+from sabot_sql.server.statements import INLINE_FORMATS, post_sql
+from sabot_sql.server.threads import Threads
+
+
+def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads) -> None:
+    """Adds `POST /v1/sql` and `POST /v1/explain`. Both read their bodies themselves: two media types, one path."""
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"description": "finished within wait_ms", "content": {MEDIA_TYPES[name]: {} for name in INLINE_FORMATS}},
+        202: {"description": "not finished yet: the status object, and Location"},
+    }
+
+    @app.post("/v1/sql", tags=["statements"], openapi_extra=takes(SqlBody), responses=answers, response_class=Response)
+    async def run_sql(request: Request) -> Response:
+        """Runs one statement."""
+        return await post_sql(request, manager, threads)
+
+    @app.post("/v1/explain", tags=["statements"], openapi_extra=takes(ExplainBody))
+    async def explain_sql(request: Request) -> Response:
+        """Says where a statement would run, why, and by which plan. Runs it only with `analyze`."""
+        body = await read_explain_body(request)
+        if body.format == "graph":
+            raise QueryError("format graph is not available here; there are text, json", code="NOT_ACCEPTABLE")
+        found = await threads.start(manager.explain, body.to_request(request.state.user), body.analyze)
+        return json_response(explanation_to_json(found))
+
+
+def takes(body: type[StatementBody]) -> dict[str, Any]:
+    """The OpenAPI description of a body that is `body` as JSON, or the bare statement."""
+    schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+    content = {"application/json": {"schema": schema}, "application/sql": {"schema": {"type": "string"}}}
+    return {"requestBody": {"required": True, "content": content}}

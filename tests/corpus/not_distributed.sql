@@ -1,0 +1,21 @@
+-- What the distributed route does not run yet: it must say so, naming the construct after the colon, and never answer wrongly.
+-- names: window
+select id, row_number() over (partition by region order by id) from sales order by id limit 20;
+-- names: GROUPING SETS
+select region, flag, count(*) from sales group by rollup (region, flag) order by all;
+-- names: FULL OUTER
+select s.id, p.product from sales s full join products p on s.product = p.product order by all limit 50;
+-- names: DISTINCT ON
+select distinct on (region) region, id from sales order by region, id;
+-- names: EXCEPT
+select region from sales except select region from regions order by 1;
+-- names: INTERSECT
+select region from sales intersect select region from regions order by 1;
+-- names: stddev
+select region, stddev(qty) from sales group by region order by region;
+-- names: string_agg
+select string_agg(region, ',' order by id) from sales where id < 10;
+-- names: recursive
+with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select n from t order by n;
+-- names: median
+select median(qty) from sales;

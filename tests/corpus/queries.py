@@ -1,0 +1,58 @@
+"""The corpus: SELECTs in .sql files beside this one, each run on DuckDB alone, locally, and on 1, 2 and 3 agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Query:
+    """`not_distributed` is the construct that the distributed route must name in its NotSupported, or empty."""
+
+    name: str
+    sql: str
+    not_distributed: str = ""
+
+    def ordered_by(self, columns: list[str]) -> list[int]:
+        """Positions of the output columns that the outer ORDER BY names, as far as they are output columns."""
+        try:
+            tree = sqlglot.parse_one(self.sql, dialect="duckdb")
+        except sqlglot.ParseError:
+            return []
+        order = tree.args.get("order")
+        found: list[int] = []
+        for item in order.expressions if order else []:
+            key = item.this
+            if isinstance(key, exp.Literal) and key.is_int:
+                found.append(int(key.name) - 1)
+            elif isinstance(key, exp.Column) and not key.table and columns.count(key.name) == 1:
+                found.append(columns.index(key.name))
+            elif key.name.lower() == "all":
+                return list(range(len(columns)))
+            else:
+                break
+        return found
+
+
+def load() -> list[Query]:
+    """Every statement of every file; a line `-- names: x` before one says that it is not distributed yet."""
+    found = []
+    for path in sorted(HERE.glob("*.sql")):
+        construct = ""
+        lines: list[str] = []
+        for line in path.read_text().splitlines():
+            if line.startswith("-- names:"):
+                construct = line.removeprefix("-- names:").strip()
+            elif not line.startswith("--"):
+                lines.append(line)
+                if line.rstrip().endswith(";"):
+                    sql = "\n".join(lines).strip().removesuffix(";")
+                    found.append(Query(f"{path.stem}-{len(found):03d}", sql, construct))
+                    lines, construct = [], ""
+    return found
