@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import queue
@@ -10,7 +9,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,11 +74,9 @@ class Agent:
         self._lock = threading.Lock()
         self._runs: set[_Run] = set()
         self._cancelled_runs: dict[str, None] = {}  # a cancel may overtake its deployment
+        self._queue: queue.SimpleQueue[tuple[_Run, Task, int]] = queue.SimpleQueue()
+        self._num_slots = 0  # threads that were started
         self._used = self._queued = self._done = self._failed = 0
-
-    @functools.cached_property
-    def _slots(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.config.slots, thread_name_prefix="slot")
 
     def deploy(self, message: Deploy, is_gone: Callable[[], bool]) -> Iterator[TaskOutcome]:
         """Run the tasks and give their outcomes as they end. When the run is cancelled the outcomes that are still missing
@@ -92,11 +88,12 @@ class Agent:
         with self._lock:
             self._runs.add(run)
             self._queued += len(message.tasks)
+            self._start_slots()
             if plan.run in self._cancelled_runs:
                 run.cancel()
         try:
             for task, attempt in zip(message.tasks, message.attempts):
-                self._slots.submit(self._run_slot, run, task, attempt)
+                self._queue.put((run, task, attempt))
             while missing and not run.cancelled.is_set():
                 try:
                     outcome = run.outcomes.get(timeout=GONE_CHECK_S)
@@ -146,8 +143,17 @@ class Agent:
                 rss_bytes=rss_bytes(),
             )
 
-    def _run_slot(self, run: _Run, task: Task, attempt: int) -> None:
-        """Run one task attempt in a slot; a task's error, whatever it is, ends here as its outcome."""
+    def _start_slots(self) -> None:
+        while self._num_slots < min(self.config.slots, self._used + self._queued):
+            self._num_slots += 1
+            threading.Thread(target=self._work, name=f"slot-{self._num_slots}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._run_in_slot(*self._queue.get())
+
+    def _run_in_slot(self, run: _Run, task: Task, attempt: int) -> None:
+        """Run one task attempt; its error, whatever it is, ends here as its outcome."""
         with self._lock:
             self._queued -= 1
             self._used += 1
@@ -193,7 +199,7 @@ class Agent:
         except BaseException:
             writer.abort()
             raise
-        return TaskDone(task.index, attempt, result.block, result.stats, result.peak_memory_bytes)
+        return TaskDone(task.index, attempt, result)
 
 
 def rss_bytes() -> int:

@@ -36,7 +36,8 @@ class BlockRoot:
 
     def __init__(self, state_dir: Path | None = None) -> None:
         parent = choose_parent(state_dir)
-        sweep(parent)
+        for place in {SHARED_MEMORY, parent}:
+            sweep(place)
         self.path, self._lock = _claim(parent)
 
     def open_job(self, job_id: str) -> None:

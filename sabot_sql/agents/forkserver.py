@@ -145,7 +145,13 @@ class ForkServer:
         start meanwhile and compile what they need themselves, and those that start later inherit."""
         complete = kernel_cache.FOLDER / KERNELS_COMPLETE
         if complete.exists():
-            warm.warm()
+            try:
+                warm.warm()
+            except (
+                Exception
+            ):  # whatever a damaged cache may cause: who needs the kernel will tell; the next start fills it anew
+                log.exception("cannot load the kernels from %s", complete.parent)
+                complete.unlink(missing_ok=True)
             return
 
         parent = os.getpid()
@@ -154,7 +160,7 @@ class ForkServer:
             die_with_parent(parent)
             os.close(self._pipes.messages)  # or its end would not be seen while kernels compile
             watch_lifeline(self._pipes.lifeline)
-            os.nice(5)
+            os.nice(10)
             warm.warm()
             complete.touch()
 

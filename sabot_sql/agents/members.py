@@ -59,8 +59,15 @@ class AgentInfo:
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    """What is known of one agent. `failures` counts deaths in a row, each soon after its start; `missed` the pings since the
-    last answer; `silent` says that it was given up for silence."""
+    """What is known of one agent.
+
+    Attributes:
+        failures: deaths in a row, each soon after its start and before it did a task.
+        how: how it ended, or why it is thought lost.
+        answered: whether it has answered since the last tick.
+        missed: ticks without an answer.
+        silent: whether it was given up for silence, and this told.
+    """
 
     id: str
     state: AgentState = "starting"
@@ -77,6 +84,8 @@ class _Member:
     pinging: bool = False
     missed: int = 0
     silent: bool = False
+    tasks_done: int = 0
+    tasks_failed: int = 0
     report: AgentReport | None = None
 
 
@@ -149,8 +158,8 @@ class Members:
                     host=host_name(),
                     incarnation=m.incarnation,
                     slots=self._config.slots,
-                    tasks_done=m.report.tasks_done if m.report else 0,
-                    tasks_failed=m.report.tasks_failed if m.report else 0,
+                    tasks_done=m.tasks_done,
+                    tasks_failed=m.tasks_failed,
                     started_at=m.started_at,
                 )
                 for m in self._members.values()
@@ -206,6 +215,14 @@ class Members:
                     raise self._no_agents(waited)
                 check()
                 self._changed.wait(0.02)
+
+    def count_task(self, agent_id: str, done: bool) -> None:
+        """Count a task that an agent has answered for."""
+        with self._changed:
+            if (member := self._members.get(agent_id)) is not None:
+                member.tasks_done += done
+                member.failures = 0 if done else member.failures  # it works
+                member.tasks_failed += not done
 
     def report_lost(self, agent_id: str, incarnation: str, reason: str) -> None:
         """A call to an agent found it gone: kill what is left of it. Its exit is then told to the listeners."""

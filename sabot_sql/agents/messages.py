@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sabot_sql.errors import SabotError
-from sabot_sql.executor.exchange import BlockFile, PartitionBlock
+from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner.physical import Session, Stage, Task
 from sabot_sql.planner.wire import register
 
@@ -51,13 +52,11 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True)
 class TaskDone:
-    """A task attempt ended well: its block, the counters of its operators and the most memory it held."""
+    """A task attempt ended well."""
 
     index: int
     attempt: int
-    block: BlockFile
-    stats: tuple[dict[str, Any], ...]
-    peak_memory_bytes: int
+    result: TaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +118,4 @@ class BlockTicket:
 
 AgentState = Literal["starting", "alive", "draining", "suspect", "lost", "stopped"]
 
-register(StagePlan, Deploy, TaskDone, TaskFailed, Cancel, DropJob, AgentReport, BlockTicket, BlockFile, PartitionBlock)
+register(StagePlan, Deploy, TaskDone, TaskFailed, Cancel, DropJob, AgentReport, BlockTicket)

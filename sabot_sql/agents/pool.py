@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ class AgentPool:
         self._state_dir = state_dir
         self._heartbeat = heartbeat or Heartbeat()
         self._fork = fork
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._stopped = False
         self._running: _Running | None = None
@@ -152,6 +154,8 @@ class AgentPool:
 
     def stop(self) -> None:
         """End all runs, stop the agents and remove their blocks; returns when all are gone. A stopped pool stays so."""
+        if os.getpid() != self._pid:
+            return  # a forked copy of the coordinator owns nothing of this
         with self._lock:
             self._stopped = True
             running, self._running = self._running, None

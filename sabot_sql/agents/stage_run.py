@@ -120,7 +120,7 @@ class StageRun:
                     case DeployTasks():
                         self._deploy(instruction)
                     case Finish(results=results):
-                        return [as_result(r) for r in results]
+                        return [done.result for done in results]
                     case Fail(error=error):
                         raise error
             event = self._next_event()
@@ -129,7 +129,7 @@ class StageRun:
     def _handle(self, scheduler: StageScheduler, event: Event) -> list[Instruction]:
         if isinstance(event, TaskEnded):
             if isinstance(event.outcome, TaskDone) and self._on_task is not None:
-                self._on_task(as_result(event.outcome))
+                self._on_task(event.outcome.result)
             if isinstance(event.outcome, TaskFailed) and isinstance(event.outcome.error, AgentLost):
                 time.sleep(REREAD_PAUSE_S)
         if isinstance(event, AgentDown):
@@ -183,6 +183,7 @@ class StageRun:
                 return
             for outcome in connection.deploy(message):
                 missing.pop(outcome.index, None)
+                self._members.count_task(agent[0], isinstance(outcome, TaskDone))
                 self._events.put(TaskEnded(*agent, outcome))
             if missing:
                 self._members.report_lost(*agent, "it ended its answer too early")
@@ -221,8 +222,3 @@ def readdress(block: BlockFile, uris: dict[str, str]) -> BlockFile:
     if block.host != host_name() or block.flight_uri in uris.values() or not uris:
         return block
     return replace(block, flight_uri=uris.get(block.agent_id) or next(iter(uris.values())))
-
-
-def as_result(done: TaskDone) -> TaskResult:
-    """The task's result as the executor gave it."""
-    return TaskResult(done.block, done.stats, done.peak_memory_bytes)

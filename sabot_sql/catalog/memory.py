@@ -121,7 +121,9 @@ def joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Reco
 def decoded(array: pa.Array) -> pa.Array:
     """`array` without dictionary or runs."""
     if pa.types.is_dictionary(array.type):
-        return decoded(array.dictionary_decode())
+        values = decoded(array.dictionary)
+        # the values first: string views have no kernel that takes by index
+        return values.cast(plain_type(values.type)).take(array.indices)
     if pa.types.is_run_end_encoded(array.type):
         return decoded(pc.run_end_decode(array))
     return array

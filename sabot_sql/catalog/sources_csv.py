@@ -8,6 +8,7 @@ from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.reading import FileLook, Look, hive_columns, named, read_error, uniform_or_variants
 from sabot_sql.catalog.sources import DuckDBError, Inspector, call, literal
 from sabot_sql.catalog.table import ScanSpec, TableStatistics
+from sabot_sql.errors import ReadError
 from sabot_sql.types import Schema
 
 EMPTY = "(empty)"
@@ -19,7 +20,7 @@ def read_csv(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStatistic
     Where all files have the same columns, types are those of `read_csv` over all of them; otherwise those of
     `read_csv(union_by_name=true)`. Files without a byte have no say in it.
     """
-    sniffed = [look.learn(file, lambda file: sniff(inspector, look.table, file)) for file in look.files]
+    sniffed = sniff_all(inspector, look)
     filled = [file.path for file in look.files if file.size_bytes] or [file.path for file in look.files]
     dialects = [found for file, found in zip(look.files, sniffed) if file.size_bytes] or sniffed
     same_columns = len({tuple(found["columns"]) for found in dialects}) == 1
@@ -35,12 +36,32 @@ def read_csv(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStatistic
     return ScanSpec("csv", schema, files, options, hive), TableStatistics(None, look.size_bytes, "unknown")
 
 
-def sniff(inspector: Inspector, table: str, file: FileLook) -> dict[str, Any]:
-    """The arguments of `read_csv` that DuckDB would choose for one file."""
+def sniff_all(inspector: Inspector, look: Look) -> list[dict[str, Any]]:
+    """The arguments of `read_csv` for each file.
+
+    A file of a few lines can be taken apart in several ways, so the way of the first file that is not empty is tried on the
+    others, and taken where it gives the same columns.
+    """
+    first = next((file for file in look.files if file.size_bytes), look.files[0])
+    model = look.learn(first, lambda file: sniff(inspector, look.table, file))
+
+    def like_the_model(file: FileLook) -> dict[str, Any]:
+        try:
+            found = sniff(inspector, look.table, file, {name: model[name] for name in ("delim", "header")})
+        except ReadError:
+            return sniff(inspector, look.table, file)
+        return found if list(found["columns"]) == list(model["columns"]) else sniff(inspector, look.table, file)
+
+    return [model if file is first else look.learn(file, like_the_model) for file in look.files]
+
+
+def sniff(inspector: Inspector, table: str, file: FileLook, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The arguments of `read_csv` that DuckDB would choose for one file, those `given` apart."""
+    arguments = ", ".join([literal(file.path), *(f"{name}={literal(value)}" for name, value in (given or {}).items())])
     try:
         row = inspector.rows(
             "SELECT Delimiter, Quote, Escape, NewLineDelimiter, Comment, SkipRows, HasHeader, Columns, DateFormat, "
-            f"TimestampFormat FROM sniff_csv({literal(file.path)})"
+            f"TimestampFormat FROM sniff_csv({arguments})"
         )[0]
     except DuckDBError as error:
         raise read_error(table, file.path, "read as CSV", error) from error

@@ -109,7 +109,7 @@ def _from_json(value: Any, sql_type: str | None, name: str) -> Any:
     try:
         return cast(value)
     except (ValueError, TypeError, InvalidOperation) as exc:
-        raise QueryError(f"parameter {name}: {value!r} is not a {sql_type}", code="INVALID_PARAMETER") from exc
+        raise QueryError(f"parameter {name}: {value!r} is not of type {sql_type}", code="INVALID_PARAMETER") from exc
 
 
 def _boolean(value: Any) -> bool:

@@ -7,6 +7,7 @@ ends as soon as one that does.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
@@ -113,13 +114,13 @@ class DuckSession:
     """
 
     def __init__(self, memory_bytes: int) -> None:
-        self.pid = os.getpid()
         self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": f"{max(memory_bytes, 64 << 20)}B"})
         self._lock = threading.Condition()
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
         self._attached: dict[tuple[str, int, int], str] = {}
         self._busy: set[Cursor] = set()
-        self._watching = False
+        self._watcher: threading.Thread | None = None
+        self._closed = False
 
     @contextlib.contextmanager
     def cursor(self, context: TaskContext) -> Iterator[Cursor]:
@@ -166,12 +167,16 @@ class DuckSession:
             return name
 
     def close(self) -> None:
-        """Close all cursors and the instance."""
+        """Stop watching and close all idle cursors and the instance."""
         with self._lock:
+            self._closed = True
+            self._lock.notify()
             for connection in (c for idle in self._idle.values() for c in idle):
                 connection.close()
             self._idle.clear()
             self._root.close()
+        if self._watcher is not None:
+            self._watcher.join()
 
     def _run(self, sql: str) -> None:
         cursor = self._root.cursor()
@@ -190,18 +195,20 @@ class DuckSession:
         return connection
 
     def _watch(self) -> None:
-        """Have the watching thread running; called with the lock held."""
-        if not self._watching:
-            self._watching = True
-            threading.Thread(target=self._interrupt_stopped, name="duckdb-watch", daemon=True).start()
+        """Have the watching thread awake; called with the lock held."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._interrupt_stopped, name="duckdb-watch", daemon=True)
+            self._watcher.start()
         elif len(self._busy) == 1:
             self._lock.notify()
 
     def _interrupt_stopped(self) -> None:
         while True:
             with self._lock:
-                while not self._busy:
+                while not self._busy and not self._closed:
                     self._lock.wait()
+                if self._closed:
+                    return
                 for cursor in self._busy:
                     if _must_stop(cursor.context):
                         cursor.connection.interrupt()
@@ -221,17 +228,28 @@ def duck_session(context: TaskContext) -> DuckSession:
     """The instance of this process; made on the first call, for the memory of the task that makes it."""
     global _session
     with _lock:
-        if _session is None or _session.pid != os.getpid():
+        if _session is None:
             _session = DuckSession(context.memory.limit_bytes or 4 << 30)
         return _session
 
 
+def close_session() -> None:
+    """Close the instance of this process; the next use makes another."""
+    global _session
+    with _lock:
+        if _session is not None:
+            _session.close()
+            _session = None
+
+
 def _forget_after_fork() -> None:
-    """A forked process has neither the parent's watching thread nor the right to its instance, and its locks may be held."""
-    global _session, _lock
-    _session = None
-    _lock = threading.Lock()
+    """A forked process has neither the parent's watching thread nor a right to its instance, and its locks may be held."""
+    global _session, _lock, _inherited
+    _inherited, _session, _lock = _session, None, threading.Lock()
 
 
+_inherited: DuckSession | None = None  # kept, so that the child does not run the destructors of the parent's instance
+
+atexit.register(close_session)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

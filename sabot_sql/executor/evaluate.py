@@ -12,7 +12,7 @@ from sabot_sql.errors import InternalError, QueryError
 from sabot_sql.executor import kernel_cache as kernel_cache
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap_fixed
 from sabot_sql.executor.duckdb_session import duck_session
-from sabot_sql.executor.gather import batch_of, select
+from sabot_sql.executor.gather import select
 from sabot_sql.executor.kernels import expressions as kernels
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.expressions import (
@@ -32,7 +32,7 @@ from sabot_sql.planner.expressions import (
     remap,
 )
 from sabot_sql.planner.render import render_output
-from sabot_sql.types import BOOLEAN, Lane, Schema, SqlType, inner_arrow_type
+from sabot_sql.types import BOOLEAN, Lane, Schema, SqlType
 
 OPS = {"=": kernels.EQ, "<>": kernels.NE, "<": kernels.LT, "<=": kernels.LE, ">": kernels.GT, ">=": kernels.GE}
 FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -394,18 +394,15 @@ class MorselView:
         return found
 
     def _branches(self, case: Case, wanted: Array | None, put: Callable[[Expr, Array], None]) -> None:
-        """Call `put` for each value that some row takes, with the mask of those rows; each row takes exactly one. Rows
-        that are not wanted take the last."""
+        """Call `put` for each value that some wanted row takes, with the mask of those rows; each takes exactly one."""
         left = np.ones(self.length, np.uint8) if wanted is None else wanted.copy()
-        unwanted = left ^ 1
         for when, value in case.whens:
             taken = self.condition(when, left).true & left
             left ^= taken
             if taken.any():
                 put(value, taken)
-        if wanted is None or left.any():
+        if left.any():
             put(case.otherwise, left)
-        del unwanted
 
 
 def _float(value: bool | int | float, t: SqlType) -> float:
@@ -422,14 +419,3 @@ def _masked(true: Array, valid: Array | None) -> Condition:
     if valid is None:
         return Condition(true, true ^ 1)
     return Condition(true & valid, (true ^ 1) & valid)
-
-
-def evaluator_over(exprs: tuple[Expr, ...], input_types: Schema, timezone: str) -> Evaluator:
-    """An evaluator whose results have the inner Arrow types of `exprs`."""
-    fields = [pa.field(f"c{i}", inner_arrow_type(e.type, timezone)) for i, e in enumerate(exprs)]
-    return Evaluator(exprs, input_types, pa.schema(fields))
-
-
-def output_batch(arrays: list[pa.Array], num_rows: int, schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of results, also when there are none."""
-    return batch_of(arrays, num_rows, schema)

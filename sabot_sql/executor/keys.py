@@ -16,53 +16,61 @@ class Dictionary:
 
     def __init__(self) -> None:
         self.slots = np.full(64, -1, np.int64)
-        self.ends = np.zeros(33, np.int64)
-        self.hashes = np.zeros(32, np.uint64)
         self.arena = np.zeros(1024, np.uint8)
-        self.counters = np.zeros(1, np.int64)
+        self.counters = np.zeros(2, np.int64)
 
     @property
     def size_bytes(self) -> int:
         """Memory held."""
-        return self.slots.nbytes + self.ends.nbytes + self.hashes.nbytes + self.arena.nbytes
+        return int(self.slots.nbytes + self.arena.nbytes)
 
     def encode(self, column: Column, out: Array) -> None:
-        """out (int64[n]) = the words of the strings; new strings are added."""
+        """out (int64[n]) = the words of the strings; new strings are added. The words of NULLs are anything."""
         assert column.offsets is not None
-        strings = (column.offsets, column.data, column.flags)
+        hashes = _hashes_of_long(column, out)
+        if hashes is None:
+            return
         row = 0
         while True:
-            row = interning.intern(*strings, row, self.slots, self.ends, self.hashes, self.arena, self.counters, out)
+            row = interning.intern(column.offsets, column.data, hashes, row, self.slots, self.arena, self.counters, out)
             if row == column.length:
                 return
             self._grow(int(column.offsets[row + 1] - column.offsets[row]))
 
     def lookup(self, column: Column, out: Array, found: Array) -> None:
         """out (int64[n]) = the words of the strings; found (uint8[n]) becomes 0 where a string is not in the dictionary."""
-        interning.look_up(column.offsets, column.data, column.flags, self.slots, self.ends, self.arena, out, found)
+        hashes = _hashes_of_long(column, out)
+        if hashes is not None:
+            interning.look_up(column.offsets, column.data, hashes, self.slots, self.arena, out, found)
 
     def decode(self, words: Array) -> tuple[Array, Array]:
         """Offsets (int64[n + 1]) and bytes (uint8[...]) of the strings that `words` (int64[n]) stand for."""
         offsets = np.empty(len(words) + 1, np.int64)
-        interning.word_offsets(words, self.ends, offsets)
+        interning.word_offsets(words, self.arena, offsets)
         data = np.empty(int(offsets[-1]), np.uint8)
-        interning.word_bytes(words, self.ends, self.arena, offsets, data)
+        interning.word_bytes(words, self.arena, offsets, data)
         return offsets, data
 
     def _grow(self, length: int) -> None:
-        """Make room for a string of `length` bytes and as many codes again."""
-        count = int(self.counters[0])
-        used = int(self.ends[count])
-        if used + length > len(self.arena):
-            arena = np.empty(max(2 * len(self.arena), used + length), np.uint8)
+        """Make room for a string of `length` bytes, and for as much again as there is."""
+        count, used = int(self.counters[0]), 8 * int(self.counters[1])
+        needed = used + interning.HEADER_BYTES + length + 8
+        if needed > len(self.arena):
+            arena = np.empty(max(2 * len(self.arena), needed), np.uint8)
             arena[:used] = self.arena[:used]
             self.arena = arena
-        if count == len(self.hashes):
-            hashes, ends = np.empty(2 * count, np.uint64), np.empty(2 * count + 1, np.int64)
-            hashes[:count], ends[: count + 1] = self.hashes, self.ends
-            self.hashes, self.ends = hashes, ends
-            self.slots = np.full(4 * count, -1, np.int64)
-            interning.fill_slots(hashes, count, self.slots)
+        if 2 * count >= len(self.slots):
+            self.slots = np.full(4 * len(self.slots), -1, np.int64)
+            interning.fill_slots(self.arena, count, self.slots)
+
+
+def _hashes_of_long(column: Column, out: Array) -> Array | None:
+    """Fill in the words of short strings; hashes (uint64[n]) of the long ones, or None when there are none."""
+    if not interning.short_words(column.offsets, column.data, out):
+        return None
+    hashes = np.empty(column.length, np.uint64)
+    interning.hash_strings(column.offsets, column.data, column.flags, hashes)
+    return hashes
 
 
 class KeyEncoder:

@@ -21,7 +21,8 @@ from sabot_sql.planner.physical import SortKey
 from sabot_sql.types import Lane, Schema
 
 STEP = 1 << 20  # rows a kernel takes between two looks at the cancel flag
-PIECE = 1 << 18  # rows of ties that go into one piece of work; more only where they are one run
+PIECE = 1 << 17  # rows of ties that go into one piece of work; more only where they are one run
+SHORT = 24  # rows of a run up to which strings are compared as a whole
 NO_ROWS: Array = np.empty(0, np.int64)
 
 
@@ -150,7 +151,7 @@ def _sort(piece: Piece, steps: Sequence[Step], order: Array, stop: int, context:
         _pack_strings(step, rows, depth, width, index_bits, keys, context)
         mask = 15 << index_bits
         value = (13 - width if step.descending else width + 2) << index_bits
-        longer, after = (piece.step, depth + width), (piece.step + 1, 0)
+        after = (piece.step + 1, 0)
     else:
         bits, after, pieces = _fit(steps, piece, min(room, max(8, (index_bits + 13) // 8 * 8)), room)
         _start(piece, index_bits + bits, keys)
@@ -159,14 +160,27 @@ def _sort(piece: Piece, steps: Sequence[Step], order: Array, stop: int, context:
             shift -= taken
             _pack_words(each, rows, drop, taken, shift, keys, context)
     keys = radix_sort(keys, index_bits, index_bits + bits + run_bits, context)
-    ordered = np.empty(size, np.int64)
-    sorting.sorted_rows(keys, (1 << index_bits) - 1, rows, ordered)
-    sorting.place_rows(ordered, piece.positions, order)
+    for first in range(0, size, STEP):
+        context.check()
+        part = slice(first, first + STEP)
+        sorting.place_rows(keys[part], (1 << index_bits) - 1, rows, piece.positions[part], order)
     last = int(np.searchsorted(piece.positions, stop))
     if after[0] < len(steps):
-        yield from _ties(piece, keys, index_bits, (mask, value, 0 if mask else 1), last, after)
-    if mask:
-        yield from _ties(piece, keys, index_bits, (mask, value, 1), last, longer)
+        for positions, runs in _ties(piece, keys, index_bits, (mask, value, -1 if mask else 0, size), last):
+            yield Piece(positions, runs, *after)
+    if not isinstance(step, Strings):
+        return
+    for positions, runs in _ties(piece, keys, index_bits, (mask, value, SHORT + 1, size), last):
+        yield Piece(positions, runs, piece.step, depth + width)
+    for positions, runs in _ties(piece, keys, index_bits, (mask, value, 0, SHORT), last):
+        context.check()
+        tied, tied_runs = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
+        column = step.column
+        count = sorting.sort_short_runs(
+            column.offsets, column.data, positions, runs, depth + width, int(step.descending), order, tied, tied_runs
+        )
+        if count and after[0] < len(steps):
+            yield Piece(tied[:count], tied_runs[:count], *after)
 
 
 def _start(piece: Piece, shift: int, keys: Array) -> None:
@@ -219,9 +233,9 @@ def _pack_strings(step: Strings, rows: Array, depth: int, width: int, shift: int
 
 
 def _ties(
-    piece: Piece, keys: Array, index_bits: int, chosen: tuple[int, int, int], last: int, after: tuple[int, int]
-) -> Iterator[Piece]:
-    """The runs of equal keys that are chosen by (mask, value, wanted), in pieces that go on at `after`."""
+    piece: Piece, keys: Array, index_bits: int, chosen: tuple[int, int, int, int], last: int
+) -> Iterator[tuple[Array, Array]]:
+    """Positions and runs of equal keys, some at a time; `chosen` is (mask, value, shortest, longest) of `find_ties`."""
     at, runs = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     count = sorting.find_ties(keys, index_bits, *chosen, last, at, runs)
     first = 0
@@ -229,7 +243,7 @@ def _ties(
         end = min(first + PIECE, count)
         if end < count:
             end = first + int(np.searchsorted(runs[first:count], runs[end - 1], side="right"))
-        yield Piece(piece.positions[at[first:end]], runs[first:end] - runs[first], *after)
+        yield piece.positions[at[first:end]], runs[first:end] - runs[first]
         first = end
 
 

@@ -72,6 +72,7 @@ class StateFolder:
         """Remove the folder if it is temporary, and give up the lock."""
         if self.temporary:
             shutil.rmtree(self.path, ignore_errors=True)
+        fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # a child being forked may hold a copy for a moment
         os.close(self.lock_fd)
 
 

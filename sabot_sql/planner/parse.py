@@ -246,7 +246,7 @@ def _sqlglot_tree(sql: str, names: Names) -> exp.Expression | None:
         trees: list[Any] = sqlglot.parse(sql, dialect="duckdb")
     except (SqlglotError, RecursionError):
         return None
-    if len(trees) != 1 or not isinstance(trees[0], exp.Query):
+    if len(trees) != 1 or not isinstance(trees[0], (exp.Query, exp.Values)):
         return None
     ours = {tuple(p.lower() for p in table.parts) for table in names.tables}
     theirs = {parts for parts in _sqlglot_tables(trees[0]) if len(parts) > 1 or parts[0] not in names.ctes}

@@ -16,9 +16,12 @@ from sqlglot import exp
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import NotSupported, PlanError, QueryError
+from sabot_sql.planner.memory_functions import multiplies_memory, oversized
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, TableRef, walk
 from sabot_sql.planner.sql_position import find_name, position_at_byte
+
+__all__ = ["check", "is_system_table", "multiplies_memory", "oversized", "refusal"]
 
 Resolve = Callable[[tuple[str, ...]], Table]
 

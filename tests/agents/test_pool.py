@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,17 +38,20 @@ def pool_of(count: int = 2, **kwargs: object) -> Iterator[AgentPool]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[AgentPool]:
+def shared_pool() -> Iterator[AgentPool]:
     with pool_of(2) as pool:
         yield pool
 
 
+@pytest.fixture
+def pool(shared_pool: AgentPool) -> AgentPool:
+    """Two agents, whatever the tests before have done to theirs."""
+    until(lambda: len(alive(shared_pool)) == 2, 20.0)
+    return shared_pool
+
+
 def alive(pool: AgentPool) -> list[AgentInfo]:
     return [a for a in pool.agents() if a.state == "alive"]
-
-
-def block_roots() -> set[str]:
-    return {p.name for p in Path("/dev/shm").glob("sabot-sql-*")}
 
 
 class Background:
@@ -71,11 +76,16 @@ class Background:
         return time.monotonic() - begin
 
 
-def in_progress(pool: AgentPool) -> bool:
-    """Whether both agents have a task in a slot."""
+def busy(pool: AgentPool) -> list[AgentInfo]:
+    """The agents that have a task in a slot."""
     members = pool._running.members  # type: ignore[union-attr]
-    reports = [members.connection(*agent).ping() for agent in members.alive().items()]  # type: ignore[union-attr]
-    return len(reports) == 2 and all(r.slots_used for r in reports)
+    found = []
+    for agent in alive(pool):
+        connection = members.connection(agent.id, agent.incarnation)
+        with contextlib.suppress(AgentLost):
+            if connection is not None and connection.ping().slots_used:
+                found.append(agent)
+    return found
 
 
 def test_two_stages_run_on_all_agents_and_hand_over_their_rows(pool: AgentPool) -> None:
@@ -95,13 +105,6 @@ def test_agents_tell_who_they_are(pool: AgentPool) -> None:
         assert (agent.state, exists(agent.pid)) == ("alive", True)
         assert agent.flight_uri.startswith("grpc://127.0.0.1:")
         assert agent.started_at is not None
-
-
-def test_the_flight_lane_gives_the_same_rows() -> None:
-    with pool_of(2, lane="flight") as pool:
-        first = pool.run_stage("job", constant_stage(4), {}, SESSION)
-        second = pool.run_stage("job", gather_stage(2), {0: [r.block for r in first]}, SESSION)
-        assert values_of(pool, second) == [42] * 8
 
 
 def test_a_task_error_fails_the_stage_with_its_real_message_and_harms_no_agent(pool: AgentPool, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_nonsense_on_the_wire_is_an_error_and_harms_no_agent(pool: AgentPool) ->
 def test_cancel_ends_a_stage_at_once_and_frees_the_slots(pool: AgentPool, tmp_path: Path) -> None:
     cancel, stage = threading.Event(), endless_stage(tmp_path)
     call = Background(lambda: pool.run_stage("endless", stage, {}, SESSION, cancel=cancel))
-    until(lambda: in_progress(pool))
+    until(lambda: len(busy(pool)) == 2)
     cancel.set()
     assert call.join() < 0.2
     assert isinstance(call.error, Cancelled)
@@ -167,7 +170,7 @@ def test_cancel_ends_a_stage_at_once_and_frees_the_slots(pool: AgentPool, tmp_pa
 def test_cancel_by_job_id_ends_a_stage(pool: AgentPool, tmp_path: Path) -> None:
     stage = endless_stage(tmp_path)
     call = Background(lambda: pool.run_stage("by-id", stage, {}, SESSION))
-    until(lambda: in_progress(pool))
+    until(lambda: len(busy(pool)) == 2)
     pool.drop_job("by-id")
     assert call.join() < 0.2
     assert isinstance(call.error, Cancelled)
@@ -181,62 +184,51 @@ def test_the_deadline_ends_a_stage(pool: AgentPool, tmp_path: Path) -> None:
     pool.drop_job("late")
 
 
-def test_a_killed_agent_is_replaced_at_once_and_the_next_stage_uses_both() -> None:
-    with pool_of(2) as pool:
-        victim = pool.agents()[0]
-        os.kill(victim.pid, signal.SIGKILL)
-        took_s = until(lambda: {a.pid for a in alive(pool)} - {victim.pid} and len(alive(pool)) == 2 and not exists(victim.pid))
-        assert took_s < 2.0
-        replacement = pool.agents()[0]
-        assert (replacement.id, replacement.incarnation != victim.incarnation) == (victim.id, True)
-        results = pool.run_stage("job", constant_stage(2), {}, SESSION)
-        assert {r.block.agent_id for r in results} == {"agent-0", "agent-1"}
+def test_a_killed_agent_is_replaced_at_once_and_the_next_stage_uses_both(pool: AgentPool) -> None:
+    victim = pool.agents()[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    took_s = until(lambda: len({a.pid for a in alive(pool)} - {victim.pid}) == 2)
+    assert took_s < 2.0
+    replacement = pool.agents()[0]
+    assert (replacement.id, replacement.incarnation != victim.incarnation) == (victim.id, True)
+    results = pool.run_stage("job", constant_stage(2), {}, SESSION)
+    assert {r.block.agent_id for r in results} == {"agent-0", "agent-1"}
 
 
-def test_a_stage_right_after_a_kill_gives_all_rows() -> None:
-    with pool_of(2) as pool:
-        for number in range(5):
-            os.kill(alive(pool)[number % 2].pid, signal.SIGKILL)
-            results = pool.run_stage(f"job-{number}", constant_stage(4), {}, SESSION)
-            assert values_of(pool, results) == [42] * 4
-            until(lambda: len(alive(pool)) == 2)
+def test_a_stage_right_after_a_kill_gives_all_rows(pool: AgentPool) -> None:
+    for number in range(5):
+        os.kill(alive(pool)[number % 2].pid, signal.SIGKILL)
+        results = pool.run_stage(f"job-{number}", constant_stage(4), {}, SESSION)
+        assert values_of(pool, results) == [42] * 4
+        until(lambda: len(alive(pool)) == 2)
 
 
-def test_tasks_of_an_agent_killed_during_a_stage_run_elsewhere(tmp_path: Path) -> None:
-    with pool_of(2) as pool:
-        stage, cancel = endless_stage(tmp_path), threading.Event()
-        call = Background(lambda: pool.run_stage("job", stage, {}, SESSION, cancel=cancel))
-        until(lambda: in_progress(pool))
-        os.kill(pool.agents()[0].pid, signal.SIGKILL)
-        run = next(iter(pool._runs))
-        until(lambda: len(run._deployed) == 3)
-        cancel.set()
-        call.join()
-        assert isinstance(call.error, Cancelled)
+def test_tasks_of_an_agent_killed_during_a_stage_run_elsewhere(pool: AgentPool, tmp_path: Path) -> None:
+    stage, cancel = endless_stage(tmp_path), threading.Event()
+    call = Background(lambda: pool.run_stage("job", stage, {}, SESSION, cancel=cancel))
+    until(lambda: len(busy(pool)) == 2)
+    os.kill(pool.agents()[0].pid, signal.SIGKILL)
+    run = next(iter(pool._runs))
+    until(lambda: len(run._deployed) == 3)
+    cancel.set()
+    call.join()
+    assert isinstance(call.error, Cancelled)
 
 
-def test_a_stage_that_loses_its_agents_again_and_again_fails_with_agent_lost(tmp_path: Path) -> None:
-    with pool_of(1) as pool:
-        stage = endless_stage(tmp_path, num_tasks=1)
-        call = Background(lambda: pool.run_stage("job", stage, {}, SESSION))
-        for number in range(1, 4):
-            run_deployed = lambda n=number: pool._runs and len(next(iter(pool._runs))._deployed) == n  # noqa: E731
-            until(run_deployed)
-            os.kill(until_alive(pool).pid, signal.SIGKILL)
-        call.join()
-        assert isinstance(call.error, AgentLost)
-        assert "agent agent-0 was lost" in call.error.detail
-        assert values_of(pool, pool.run_stage("next", constant_stage(1), {}, SESSION)) == [42]
+def test_a_stage_that_loses_its_agents_again_and_again_fails_with_agent_lost(pool: AgentPool, tmp_path: Path) -> None:
+    stage = endless_stage(tmp_path, num_tasks=1)
+    call = Background(lambda: pool.run_stage("job", stage, {}, SESSION))
+    for _ in range(3):
+        until(lambda: len(busy(pool)) == 1)
+        os.kill(busy(pool)[0].pid, signal.SIGKILL)
+    call.join()
+    assert isinstance(call.error, AgentLost)
+    assert "was lost: it was killed by SIGKILL; task 0 was lost 3 times" in call.error.detail
+    assert values_of(pool, pool.run_stage("next", constant_stage(1), {}, SESSION)) == [42]
 
 
-def until_alive(pool: AgentPool) -> AgentInfo:
-    until(lambda: bool(alive(pool)))
-    return alive(pool)[0]
-
-
-@pytest.mark.parametrize("lane", ["file", "flight"])
-def test_blocks_outlive_the_agents_that_wrote_them(lane: str) -> None:
-    with pool_of(2, lane=lane) as pool:
+def test_blocks_outlive_the_agents_that_wrote_them_on_the_flight_lane_too() -> None:
+    with pool_of(2, lane="flight") as pool:
         first = pool.run_stage("job", constant_stage(2), {}, SESSION)
         before = {a.pid for a in pool.agents()}
         for pid in before:
@@ -257,24 +249,26 @@ def test_a_stopped_agent_is_suspected_then_replaced_and_its_task_runs_elsewhere(
         until(lambda: not exists(victim.pid) and len(alive(pool)) == 2)
 
 
-def test_a_dead_fork_server_is_replaced_with_its_agents() -> None:
-    with pool_of(2) as pool:
-        before = {a.pid for a in pool.agents()}
-        fork_server = pool._running.members._provider.pid  # type: ignore[union-attr]
-        os.kill(fork_server, signal.SIGKILL)
-        until(lambda: len(alive(pool)) == 2 and not before & {a.pid for a in alive(pool)}, 20.0)
-        until_gone(before)
-        assert values_of(pool, pool.run_stage("job", constant_stage(2), {}, SESSION)) == [42, 42]
+def test_a_dead_fork_server_is_replaced_with_its_agents(pool: AgentPool) -> None:
+    before = {a.pid for a in pool.agents()}
+    fork_server = pool._running.members._provider.pid  # type: ignore[union-attr]
+    os.kill(fork_server, signal.SIGKILL)
+    until(lambda: len(alive(pool)) == 2 and not before & {a.pid for a in alive(pool)}, 20.0)
+    until_gone(before)
+    assert values_of(pool, pool.run_stage("job", constant_stage(2), {}, SESSION)) == [42, 42]
 
 
 def test_stop_leaves_no_process_no_socket_no_file() -> None:
-    roots, files = block_roots(), set(os.listdir("/proc/self/fd"))
+    files = set(os.listdir("/proc/self/fd"))
     with pool_of(2) as pool:
         pool.run_stage("job", constant_stage(2), {}, SESSION)
-        agents, fork_server = pool.agents(), pool._running.members._provider.pid  # type: ignore[union-attr]
+        running, agents = pool._running, pool.agents()
+        assert running is not None
+        fork_server, root = running.members._provider.pid, running.root.path  # type: ignore[attr-defined]
+        assert root.exists()
     assert not any(exists(a.pid) for a in agents)
     assert not exists(fork_server)
-    assert block_roots() == roots
+    assert not root.exists()
     for agent in agents:
         with socket.socket() as client:
             assert client.connect_ex(("127.0.0.1", int(agent.flight_uri.rpartition(":")[2]))) != 0
@@ -288,7 +282,7 @@ def test_stop_ends_a_running_stage(tmp_path: Path) -> None:
     with pool_of(2) as pool:
         stage = endless_stage(tmp_path)
         call = Background(lambda: pool.run_stage("job", stage, {}, SESSION))
-        until(lambda: in_progress(pool))
+        until(lambda: len(busy(pool)) == 2)
         begin = time.monotonic()
         pool.stop()
         call.join()
@@ -323,6 +317,38 @@ def test_agents_start_without_fork_too() -> None:
         until(lambda: len(alive(pool)) == 2 and pool.agents()[0].incarnation != "")
         agents = pool.agents()
     assert not any(exists(a.pid) for a in agents)
+
+
+def test_agents_do_not_wait_for_kernels_to_be_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SABOT_KERNEL_CACHE", str(tmp_path))
+    begin = time.monotonic()
+    with pool_of(1) as pool:
+        assert time.monotonic() - begin < 10
+        fork_server = pool._running.members._provider.pid  # type: ignore[union-attr]
+        children = set(map(int, Path(f"/proc/{fork_server}/task/{fork_server}/children").read_text().split()))
+        compilers = children - {pool.agents()[0].pid}
+        assert len(compilers) == 1
+        assert values_of(pool, pool.run_stage("job", constant_stage(1), {}, SESSION)) == [42]
+    assert not any(map(exists, compilers))
+
+
+def test_counts_of_tasks_are_told_at_once(pool: AgentPool) -> None:
+    before = sum(a.tasks_done for a in pool.agents())
+    pool.run_stage("counted", constant_stage(4), {}, SESSION)
+    assert sum(a.tasks_done for a in pool.agents()) == before + 4
+    pool.drop_job("counted")
+
+
+def test_a_forked_copy_of_the_coordinator_does_not_stop_the_pool(pool: AgentPool) -> None:
+    context = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer interpreters warn of fork beside threads, which is the case in point
+        child = context.Process(target=pool.stop)
+        child.start()
+    child.join(10)
+    assert child.exitcode == 0
+    assert values_of(pool, pool.run_stage("forked", constant_stage(2), {}, SESSION)) == [42, 42]
+    pool.drop_job("forked")
 
 
 def test_start_is_idempotent_across_threads() -> None:

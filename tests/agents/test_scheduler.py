@@ -2,12 +2,13 @@ from sabot_sql.agents.messages import TaskDone, TaskFailed
 from sabot_sql.agents.scheduler import AgentDown, AgentUp, DeployTasks, Fail, Finish, StageScheduler, TaskEnded
 from sabot_sql.errors import AgentLost, PlanError, ReadError
 from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.task import TaskResult
 
 TWO = {"a": "a1", "b": "b1"}
 
 
 def done(index: int, attempt: int = 1) -> TaskDone:
-    return TaskDone(index, attempt, BlockFile("job", 0, index, attempt, "a", "host", "", "", ()), (), 0)
+    return TaskDone(index, attempt, TaskResult(BlockFile("job", 0, index, attempt, "a", "host", "", "", ()), (), 0))
 
 
 def ended(agent: str, incarnation: str, index: int, attempt: int = 1) -> TaskEnded:

@@ -7,7 +7,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from sabot_sql.errors import ConfigError, NotSupported, PlanError, QueryError
+from sabot_sql.errors import ConfigError, NotSupported, PlanError, QueryError, ReadError
 from tests.catalog.conftest import columns_of
 
 
@@ -191,7 +191,7 @@ def test_raised_errors_are_copies(folder, open_catalog):
     catalog = open_catalog(folder)
     errors = []
     for _ in range(2):
-        with pytest.raises(Exception, match="bad") as caught:  # noqa: B017
+        with pytest.raises(ReadError, match="bad") as caught:
             catalog.table("bad")
         errors.append(caught.value)
     assert errors[0] is not errors[1]

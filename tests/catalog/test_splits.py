@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,7 +71,7 @@ def test_duckdb_tables_are_cut_at_row_groups_and_open_at_the_end(tmp_path, open_
 def test_runs_cover_all_rows_in_order(rows_of, target):
     found = runs(rows_of, target)
     assert sum(rows for _, rows in found) == sum(rows_of)
-    assert all(a + b == c for (a, b), (c, _) in zip(found, found[1:]))
+    assert all(a + b == c for (a, b), (c, _) in pairwise(found))
     assert all(rows > 0 for _, rows in found)
 
 
@@ -78,5 +80,5 @@ def test_rowid_ranges_meet_and_the_last_is_open(rows, size_bytes, target):
     found = rowid_ranges(rows, size_bytes, target)
     assert found[0].first_row == 0
     assert [split.num_rows is None for split in found] == [False] * (len(found) - 1) + [True]
-    assert all(a.first_row + (a.num_rows or 0) == b.first_row for a, b in zip(found, found[1:]))
+    assert all(a.first_row + (a.num_rows or 0) == b.first_row for a, b in pairwise(found))
     assert all(split.first_row % DUCKDB_ROW_GROUP == 0 for split in found)

@@ -235,7 +235,7 @@ def test_groups_come_in_order_of_first_appearance() -> None:
 
 
 def test_null_is_one_group_even_when_it_comes_late() -> None:
-    keys = list(range(5000)) + [None, 0, None]
+    keys = [*range(5000), None, 0, None]
     columns: Columns = {"k": ("BIGINT", keys)}
     found = dict(ours(columns, ["k"], [("count", None, False, None)], rows=1000))
     assert len(found) == 5001

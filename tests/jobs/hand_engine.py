@@ -87,7 +87,9 @@ class HandEngine:
             for block in blocks[stage.stage_id - 1]:
                 Path(block.path).unlink()
         if tags.get("fail_stage") == str(stage.stage_id):
-            raise {"lost": AgentLost("all agents were lost"), "read": ReadError("corrupt"), "bug": ValueError("oops")}[tags["fail"]]
+            raise {"lost": AgentLost("all agents were lost"), "read": ReadError("corrupt"), "bug": ValueError("oops")}[
+                tags["fail"]
+            ]
         end = time.monotonic() + float(tags.get("stage_s", 0))
         while time.monotonic() < end:
             if cancel.wait(0.01):
@@ -127,7 +129,9 @@ class HandEngine:
         return Explanation("local", "asked", {}, "SELECT", (), "hand")
 
     def explain_analyzed(self, prepared, results, stats) -> Explanation:
-        return Explanation(prepared.route, prepared.reason, {}, "SELECT", (), f"{len(results)} stages, {stats['stages_ms'].keys()}")
+        return Explanation(
+            prepared.route, prepared.reason, {}, "SELECT", (), f"{len(results)} stages, {stats['stages_ms'].keys()}"
+        )
 
     def agents(self) -> list[AgentInfo]:
         return []

@@ -135,6 +135,7 @@ def test_error_before_the_route_is_known_is_recorded(manager: HandManager) -> No
 
 
 def test_states_only_go_forward(manager: HandManager) -> None:
+    manager.execute(job(3))  # the job database is open from here on
     seen: list[str] = []
     query_id = manager.submit(job(3, stage_s=0.05)).query_id
     while not seen or seen[-1] not in TERMINAL_STATES:
@@ -369,5 +370,5 @@ def run_python(code: str) -> str:
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
-    options = [*(["-X", "dev"] if False else []), "-c", code]
-    return subprocess.run([sys.executable, *options], capture_output=True, text=True, cwd=root, timeout=60, env={**os.environ, **env})
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, env={**os.environ, **env})

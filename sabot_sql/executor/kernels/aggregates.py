@@ -25,6 +25,7 @@ from sabot_sql.executor.kernels.compile import (
     u64,
     void,
 )
+from sabot_sql.executor.kernels.memory import load64, swap_bytes
 from sabot_sql.executor.kernels.wide import add_wide, add_word
 
 _U = np.uint64
@@ -212,9 +213,25 @@ def greatest_float(groups: Any, values: Any, live: Any, greatest: Any) -> None:
 @inline
 def compare_bytes(left: Any, a: Any, a_length: Any, right: Any, b: Any, b_length: Any) -> Any:
     """Negative, zero or positive as the string at left[a] is before, the same as, or after the one at right[b]."""
-    for k in range(min(a_length, b_length)):
+    both = min(a_length, b_length)
+    k = 0
+    while k + 8 <= both:
+        mine = load64(left, a + k)
+        other = load64(right, b + k)
+        if mine != other:
+            return np.int64(-1) if swap_bytes(mine) < swap_bytes(other) else np.int64(1)
+        k += 8
+    if k < both and a + k + 8 <= len(left) and b + k + 8 <= len(right):
+        mask = (_U(1) << _U(8 * (both - k))) - _U(1)
+        mine = load64(left, a + k) & mask
+        other = load64(right, b + k) & mask
+        if mine != other:
+            return np.int64(-1) if swap_bytes(mine) < swap_bytes(other) else np.int64(1)
+        return a_length - b_length
+    while k < both:
         if left[a + k] != right[b + k]:
             return np.int64(left[a + k]) - np.int64(right[b + k])
+        k += 1
     return a_length - b_length
 
 

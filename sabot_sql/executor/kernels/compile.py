@@ -22,8 +22,8 @@ from numba import types
 F = TypeVar("F", bound=Callable[..., Any])
 
 JIT = not numba.config.DISABLE_JIT
-# without reference counts: kernels allocate nothing, and counting costs more than the work of a short inner loop
-OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+ALLOCATORS = frozenset(("empty", "zeros", "ones", "full"))
 
 KERNELS: dict[str, Kernel] = {}
 
@@ -74,7 +74,7 @@ class Kernel:
             if not JIT:
                 self.dispatcher = _interpreted(self.function)
                 return
-            dispatcher = numba.njit(**OPTIONS)(self.function)
+            dispatcher = _dispatcher(self.function)
             with _one_process():
                 if _cache_dir is not None:
                     _enable_cache(dispatcher, _cache_dir)
@@ -99,8 +99,15 @@ def inline(function: F) -> F:
     """A function that only kernels call; it becomes part of each."""
     if not JIT:
         return function
-    compiled: F = numba.njit(**OPTIONS)(function)
+    compiled: F = _dispatcher(function)
     return compiled
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    """The function ready to be compiled. Unless it allocates an array itself, arrays are passed on without counting
+    references: numba's counters are atomic and cost more than the work of a short inner loop."""
+    allocates = not ALLOCATORS.isdisjoint(function.__code__.co_names)
+    return numba.njit(**OPTIONS, _nrt=allocates)(function)
 
 
 def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -114,9 +114,13 @@ def group_words(
     mask = len(slots) - 1
     count = counters[0]
     ahead = AHEAD if mask >= 2 * CACHED_SLOTS else 0
+    flat_keys = keys.reshape(-1)
     for i in range(first, n):
         if ahead != 0 and i + ahead < n:
             prefetch(slots, np.int64(hashes[i + ahead]) & mask)
+            near = slots[np.int64(hashes[i + AHEAD // 2]) & mask]
+            if near >= 0:
+                prefetch(flat_keys, (near & _LOWER) * words.shape[0])
         if len(live) != 0 and live[i] == 0:
             out_groups[i] = -1
             continue
@@ -169,11 +173,3 @@ def first_rows(groups: Any, old: Any, new: Any, out: Any) -> None:
         if groups[i] == found:
             out[found - old] = i
             found += 1
-
-
-@kernel(void(OUT_I64, I64))
-def translate(groups: Any, mapping: Any) -> None:
-    """Replace each group (int64[n], -1 stays) by mapping[group]."""
-    for i in range(len(groups)):
-        if groups[i] >= 0:
-            groups[i] = mapping[groups[i]]

@@ -1,10 +1,12 @@
 """Strings as words: equal strings get equal words, different strings different ones.
 
 A string of up to seven bytes *is* its word: its length in the top byte, its bytes below. A longer one gets the word
--1 - code from a dictionary that numbers strings as they come. So words of strings are exact, never hashes.
+-1 - p, where p is the place of its record in a dictionary. So words of strings are exact, never hashes.
 
-A dictionary is a table with linear probing over `slots` (int64[2^b]): -1 is empty, else the upper half of the string's hash
-and its code. The bytes of code c are arena[ends[c] : ends[c + 1]]. `counters` holds the number of codes.
+A dictionary keeps records one after the other in `arena` (uint8[...]): the string's hash (8 bytes), its length (8 bytes), its
+bytes, filled up to a multiple of eight; places count in units of eight bytes. They are found by linear probing over `slots`
+(int64[2^b]): -1 is empty, else the upper half of the hash and the place. `counters` holds the number of records and the
+place of the next one.
 """
 
 from __future__ import annotations
@@ -15,25 +17,21 @@ import numpy as np
 
 from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, inline, kernel, void
 from sabot_sql.executor.kernels.hashing import hash_long
-from sabot_sql.executor.kernels.memory import load64
+from sabot_sql.executor.kernels.memory import load64, prefetch, store64
 
 SHORT = 7
+HEADER_BYTES = 16
+AHEAD = 24
 
 _U = np.uint64
-_UPPER = np.int64(~0xFFFFFFFF)
+_UPPER = np.int64(0x7FFFFFFF00000000)
 _LOWER = np.int64(0xFFFFFFFF)
 
 
 @inline
-def short_word(data: Any, start: Any, length: Any) -> Any:
-    """The word of a string of up to seven bytes: int64."""
-    if start + 8 <= len(data):
-        bits = load64(data, start) & ((_U(1) << _U(8 * length)) - _U(1))
-    else:
-        bits = _U(0)
-        for k in range(length):
-            bits |= _U(data[start + k]) << _U(8 * k)
-    return np.int64(bits | (_U(length) << _U(56)))
+def record_bytes(length: Any) -> Any:
+    """Bytes of a record: header, string, filler."""
+    return HEADER_BYTES + ((length + 7) & ~7)
 
 
 @inline
@@ -47,100 +45,147 @@ def same_bytes(left: Any, a: Any, right: Any, b: Any, length: Any) -> Any:
     return load64(left, a + length - 8) == load64(right, b + length - 8)
 
 
+@kernel(i64(I64, U8, OUT_I64))
+def short_words(offsets: Any, data: Any, out: Any) -> Any:
+    """out (int64[n]) = the words of the strings that have up to seven bytes.
+
+    Args:
+        offsets (int64[n + 1]), data (uint8[...]): the strings.
+
+    Returns:
+        How many strings are longer; their words are to be had from `intern` or `look_up`.
+    """
+    n = len(out)
+    near_end = n
+    while near_end > 0 and offsets[near_end - 1] + 8 > len(data):
+        near_end -= 1
+    longer = 0
+    for i in range(near_end):
+        length = offsets[i + 1] - offsets[i]
+        longer += 1 if length > SHORT else 0
+        kept = min(length, SHORT)
+        bits = load64(data, offsets[i]) & ((_U(1) << _U(8 * kept)) - _U(1))
+        out[i] = np.int64(bits | (_U(kept) << _U(56)))
+    for i in range(near_end, n):
+        length = offsets[i + 1] - offsets[i]
+        longer += 1 if length > SHORT else 0
+        kept = min(length, SHORT)
+        bits = _U(kept) << _U(56)
+        for k in range(kept):
+            bits |= _U(data[offsets[i] + k]) << _U(8 * k)
+        out[i] = np.int64(bits)
+    return longer
+
+
+@kernel(void(I64, U8, U8, OUT_U64))
+def hash_strings(offsets: Any, data: Any, valid: Any, hashes: Any) -> None:
+    """hashes (uint64[n]) = the fast hash of each string of more than seven bytes that is not NULL; else 0."""
+    for i in range(len(hashes)):
+        length = offsets[i + 1] - offsets[i]
+        if length > SHORT and (len(valid) == 0 or valid[i] != 0):
+            hashes[i] = hash_long(data, offsets[i], length) | _U(1)
+        else:
+            hashes[i] = _U(0)
+
+
 @inline
-def find(data: Any, start: Any, length: Any, hashed: Any, slots: Any, ends: Any, arena: Any) -> Any:
-    """Where a long string is in the table: its code, or -1 - (the slot it would get)."""
+def look_ahead(hashes: Any, i: Any, slots: Any, arena: Any) -> None:
+    """Ask for the slot that row i + AHEAD needs and for the record that row i + AHEAD / 2 probably needs."""
     mask = len(slots) - 1
-    tag = np.int64(hashed) & _UPPER & np.int64(0x7FFFFFFFFFFFFFFF)
-    at = np.int64(hashed) & mask
+    if i + AHEAD < len(hashes):
+        prefetch(slots, np.int64(hashes[i + AHEAD] >> _U(1)) & mask)
+        slot = slots[np.int64(hashes[i + AHEAD // 2] >> _U(1)) & mask]
+        if slot >= 0:
+            prefetch(arena, 8 * (slot & _LOWER))
+
+
+@inline
+def find(data: Any, start: Any, length: Any, hashed: Any, slots: Any, arena: Any) -> Any:
+    """Where a long string is in the dictionary: the place of its record, or -1 - (the slot it would get)."""
+    mask = len(slots) - 1
+    tag = np.int64(hashed) & _UPPER
+    at = np.int64(hashed >> _U(1)) & mask
     while True:
         slot = slots[at]
         if slot < 0:
             return -1 - at
         if (slot & _UPPER) == tag:
-            code = slot & _LOWER
-            begin = ends[code]
-            if ends[code + 1] - begin == length and same_bytes(arena, begin, data, start, length):
-                return code
+            place = slot & _LOWER
+            record = 8 * place
+            if load64(arena, record + 8) == _U(length) and same_bytes(arena, record + HEADER_BYTES, data, start, length):
+                return place
         at = (at + 1) & mask
 
 
-@kernel(i64(I64, U8, U8, i64, OUT_I64, OUT_I64, OUT_U64, OUT_U8, OUT_I64, OUT_I64))
-def intern(
-    offsets: Any, data: Any, valid: Any, first: Any, slots: Any, ends: Any, hashes: Any, arena: Any, counters: Any, out: Any
-) -> Any:
-    """Turn strings from row `first` on into words, adding new ones.
+@kernel(i64(I64, U8, U64, i64, OUT_I64, OUT_U8, OUT_I64, OUT_I64))
+def intern(offsets: Any, data: Any, hashes: Any, first: Any, slots: Any, arena: Any, counters: Any, out: Any) -> Any:
+    """Turn the long strings from row `first` on into words, adding new ones.
 
     Args:
-        offsets (int64[n + 1]), data (uint8[...]), valid (uint8[n] or empty): the strings; NULL gets the word 0.
-        slots, ends (int64[capacity + 1]), hashes (uint64[capacity]), arena, counters: the dictionary.
+        offsets (int64[n + 1]), data (uint8[...]), hashes (uint64[n], by `hash_strings`): the strings.
+        slots, arena, counters: the dictionary.
         out (int64[n]): the words.
 
     Returns:
         The row that found no room in the dictionary, or n.
     """
-    count = counters[0]
     for i in range(first, len(out)):
-        if len(valid) != 0 and valid[i] == 0:
-            out[i] = 0
+        look_ahead(hashes, i, slots, arena)
+        hashed = hashes[i]
+        if hashed == 0:
             continue
         start = offsets[i]
         length = offsets[i + 1] - start
-        if length <= SHORT:
-            out[i] = short_word(data, start, length)
-            continue
-        hashed = hash_long(data, start, length)
-        code = find(data, start, length, hashed, slots, ends, arena)
-        if code < 0:
-            used = ends[count]
-            if count >= len(hashes) or 2 * count >= len(slots) or used + length > len(arena):
-                counters[0] = count
+        place = find(data, start, length, hashed, slots, arena)
+        if place < 0:
+            slot = -1 - place
+            place = counters[1]
+            record = 8 * place
+            if 2 * counters[0] >= len(slots) or record + record_bytes(length) > len(arena):
                 return i
+            store64(arena, record, hashed)
+            store64(arena, record + 8, _U(length))
             for k in range(length):
-                arena[used + k] = data[start + k]
-            slots[-1 - code] = (np.int64(hashed) & _UPPER & np.int64(0x7FFFFFFFFFFFFFFF)) | count
-            hashes[count] = hashed
-            code = count
-            count += 1
-            ends[count] = used + length
-        out[i] = -1 - code
-    counters[0] = count
+                arena[record + HEADER_BYTES + k] = data[start + k]
+            slots[slot] = (np.int64(hashed) & _UPPER) | place
+            counters[0] += 1
+            counters[1] = place + (record_bytes(length) >> 3)
+        out[i] = -1 - place
     return len(out)
 
 
-@kernel(void(I64, U8, U8, I64, I64, U8, OUT_I64, OUT_U8))
-def look_up(offsets: Any, data: Any, valid: Any, slots: Any, ends: Any, arena: Any, out: Any, found: Any) -> None:
-    """Turn strings into words without adding any: found[i] (uint8[n]) becomes 0 for a string the dictionary does not have."""
+@kernel(void(I64, U8, U64, I64, U8, OUT_I64, OUT_U8))
+def look_up(offsets: Any, data: Any, hashes: Any, slots: Any, arena: Any, out: Any, found: Any) -> None:
+    """Turn long strings into words without adding any: found[i] (uint8[n]) becomes 0 for one the dictionary does not have."""
     for i in range(len(out)):
-        out[i] = 0
-        if len(valid) != 0 and valid[i] == 0:
+        look_ahead(hashes, i, slots, arena)
+        if hashes[i] == 0:
             continue
-        start = offsets[i]
-        length = offsets[i + 1] - start
-        if length <= SHORT:
-            out[i] = short_word(data, start, length)
-            continue
-        code = find(data, start, length, hash_long(data, start, length), slots, ends, arena)
-        if code < 0:
+        place = find(data, offsets[i], offsets[i + 1] - offsets[i], hashes[i], slots, arena)
+        if place < 0:
             found[i] = 0
+            out[i] = 0
         else:
-            out[i] = -1 - code
+            out[i] = -1 - place
 
 
-@kernel(void(U64, i64, OUT_I64))
-def fill_slots(hashes: Any, count: Any, slots: Any) -> None:
-    """Enter the first `count` codes into empty slots."""
+@kernel(void(U8, i64, OUT_I64))
+def fill_slots(arena: Any, count: Any, slots: Any) -> None:
+    """Enter the first `count` records into empty slots."""
     mask = len(slots) - 1
-    for code in range(count):
-        hashed = np.int64(hashes[code])
-        at = hashed & mask
+    record: Any = np.int64(0)
+    for _ in range(count):
+        hashed = load64(arena, record)
+        at = np.int64(hashed >> _U(1)) & mask
         while slots[at] >= 0:
             at = (at + 1) & mask
-        slots[at] = (hashed & _UPPER & np.int64(0x7FFFFFFFFFFFFFFF)) | code
+        slots[at] = (np.int64(hashed) & _UPPER) | (record >> 3)
+        length: Any = np.int64(load64(arena, record + 8))
+        record += record_bytes(length)
 
 
-@kernel(void(I64, I64, OUT_I64))
-def word_offsets(words: Any, ends: Any, offsets: Any) -> None:
+@kernel(void(I64, U8, OUT_I64))
+def word_offsets(words: Any, arena: Any, offsets: Any) -> None:
     """offsets (int64[n + 1]) = where the strings of words (int64[n]) begin and end when laid one after the other."""
     total = 0
     for i in range(len(words)):
@@ -149,12 +194,12 @@ def word_offsets(words: Any, ends: Any, offsets: Any) -> None:
         if word >= 0:
             total += word >> 56
         else:
-            total += ends[-word] - ends[-1 - word]
+            total += np.int64(load64(arena, 8 * (-1 - word) + 8))
     offsets[len(words)] = total
 
 
-@kernel(void(I64, I64, U8, I64, OUT_U8))
-def word_bytes(words: Any, ends: Any, arena: Any, offsets: Any, out: Any) -> None:
+@kernel(void(I64, U8, I64, OUT_U8))
+def word_bytes(words: Any, arena: Any, offsets: Any, out: Any) -> None:
     """Write the strings of words (int64[n]) to their places in out (uint8[offsets[n]])."""
     for i in range(len(words)):
         word = words[i]
@@ -164,6 +209,6 @@ def word_bytes(words: Any, ends: Any, arena: Any, offsets: Any, out: Any) -> Non
             for k in range(length):
                 out[at + k] = (word >> (8 * k)) & 255
         else:
-            begin = ends[-1 - word]
+            begin = 8 * (-1 - word) + HEADER_BYTES
             for k in range(length):
                 out[at + k] = arena[begin + k]

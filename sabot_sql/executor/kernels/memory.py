@@ -1,4 +1,4 @@
-"""Machine instructions that Python has no word for: unaligned loads, prefetch and the 128-bit product."""
+"""Machine instructions that Python has no word for: unaligned loads, prefetch, byte order and the 128-bit product."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ if JIT:
         return _load(types.uint32, data, at)
 
     @intrinsic
+    def store64(typing: Any, data: Any, at: Any, word: Any) -> Any:
+        """store64(uint8[n], i, uint64): write the eight bytes from position i, little endian."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            number = context.get_value_type(types.uint64)
+            builder.store(args[2], builder.bitcast(builder.gep(array.data, [args[1]]), number.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(data, types.int64, types.uint64), codegen
+
+    @intrinsic
     def prefetch(typing: Any, data: Any, at: Any) -> Any:
         """prefetch(array, i): ask for the cache line of element i ahead of its use."""
 
@@ -59,6 +71,15 @@ if JIT:
 
         return types.uint64(types.uint64, types.uint64), codegen
 
+    @intrinsic
+    def swap_bytes(typing: Any, word: Any) -> Any:
+        """swap_bytes(uint64) -> uint64: the bytes in reverse order, so that words compare as their bytes do."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bswap(args[0])
+
+        return types.uint64(types.uint64), codegen
+
 else:
 
     def load64(data: Any, at: Any) -> Any:
@@ -67,8 +88,14 @@ else:
     def load32(data: Any, at: Any) -> Any:
         return np.uint32(int.from_bytes(bytes(data[at : at + 4]), "little"))
 
+    def store64(data: Any, at: Any, word: Any) -> Any:
+        data[at : at + 8] = list(int(word).to_bytes(8, "little"))
+
     def prefetch(data: Any, at: Any) -> Any:
         return None
 
     def multiply_high(a: Any, b: Any) -> Any:
         return np.uint64((int(a) * int(b)) >> 64)
+
+    def swap_bytes(word: Any) -> Any:
+        return np.uint64(int.from_bytes(int(word).to_bytes(8, "little"), "big"))

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, kernel, u8, u64, void
+from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, inline, kernel, u8, u64, void
+from sabot_sql.executor.kernels.memory import load64
 
 _U = np.uint64
 _SIGN = np.uint64(0x8000000000000000)
@@ -114,6 +115,14 @@ def pack_words(
         keys[j] |= ((code >> _U(drop)) & mask) << _U(shift)
 
 
+@inline
+def swapped(word: Any) -> Any:
+    """A uint64 with its bytes the other way round (compilers know this form as one instruction)."""
+    word = ((word & _U(0x00FF00FF00FF00FF)) << _U(8)) | ((word >> _U(8)) & _U(0x00FF00FF00FF00FF))
+    word = ((word & _U(0x0000FFFF0000FFFF)) << _U(16)) | ((word >> _U(16)) & _U(0x0000FFFF0000FFFF))
+    return (word << _U(32)) | (word >> _U(32))
+
+
 @kernel(void(I64, U8, U8, I64, i64, i64, u8, u8, i64, OUT_U64))
 def pack_strings(
     offsets: Any,
@@ -141,8 +150,13 @@ def pack_strings(
             start = offsets[row] + depth
             left = max(offsets[row + _U(1)] - start, np.int64(0))
             code = _U(0)
-            for k in range(min(left, size)):
-                code |= _U(data[start + k]) << _U(8 * (size - 1 - k))
+            if start + 8 <= len(data):
+                kept = min(left, size)
+                if kept > 0:
+                    code = (swapped(load64(data, start)) >> _U(64 - 8 * kept)) << _U(8 * (size - kept))
+            else:
+                for k in range(min(left, size)):
+                    code |= _U(data[start + k]) << _U(8 * (size - 1 - k))
             code = (code << _U(4)) | _U(1 + min(left, size + 1))
             if descending != 0:
                 code = ones - code
@@ -201,26 +215,22 @@ def scatter_digits(keys: Any, shift: Any, cursors: Any, out: Any) -> None:
         out[_U(at)] = key
 
 
-@kernel(void(U64, u64, I64, OUT_I64))
-def sorted_rows(keys: Any, mask: Any, rows: Any, out: Any) -> None:
-    """out (int64[m]) = rows (int64[...]) at the positions that the low bits of keys (uint64[m]) hold."""
+@kernel(void(U64, u64, I64, I64, OUT_I64))
+def place_rows(keys: Any, mask: Any, rows: Any, positions: Any, order: Any) -> None:
+    """order[positions[j]] = the one of rows (int64[...]) whose number the low bits of keys[j] (uint64[m]) hold."""
     for j in range(len(keys)):
-        out[j] = rows[keys[j] & mask]
+        order[_U(positions[j])] = rows[keys[j] & mask]
 
 
-@kernel(void(I64, I64, OUT_I64))
-def place_rows(rows: Any, positions: Any, order: Any) -> None:
-    """order[positions[j]] = rows[j]; rows, positions (int64[m]), order (int64[n])."""
-    for j in range(len(rows)):
-        order[_U(positions[j])] = rows[j]
-
-
-@kernel(i64(U64, i64, u64, u64, u8, i64, OUT_I64, OUT_I64))
-def find_ties(keys: Any, low_bit: Any, mask: Any, value: Any, wanted: Any, stop: Any, positions: Any, runs: Any) -> Any:
+@kernel(i64(U64, i64, u64, u64, i64, i64, i64, OUT_I64, OUT_I64))
+def find_ties(
+    keys: Any, low_bit: Any, mask: Any, value: Any, shortest: Any, longest: Any, stop: Any, positions: Any, runs: Any
+) -> Any:
     """Which sorted keys tie with a neighbour in all bits from `low_bit` up.
 
     Args:
-        mask, value, wanted: take only ties where (key & mask == value) is `wanted`.
+        mask, value: take ties where key & mask == value; where it is not, when `shortest` is negative.
+        shortest, longest: rows that a run must have to be taken.
         stop: runs that begin at this position or later are left out.
         positions, runs (int64[m]): the positions of rows in runs, ascending, and the numbers of the runs, from 0.
 
@@ -236,12 +246,74 @@ def find_ties(keys: Any, low_bit: Any, mask: Any, value: Any, wanted: Any, stop:
         end = j + 1
         while end < size and (keys[end] >> _U(low_bit)) == bits:
             end += 1
-        if end - j > 1 and ((keys[j] & mask) == value) == (wanted != 0):
+        if end - j > 1 and ((keys[j] & mask) == value) == (shortest >= 0) and end - j >= shortest and end - j <= longest:
             run += 1
             for k in range(j, end):
                 positions[count] = k
                 runs[count] = run
                 count += 1
+        j = end
+    return count
+
+
+@inline
+def compare_strings(offsets: Any, data: Any, a: Any, b: Any, depth: Any) -> Any:
+    """Below 0, 0 or above 0 as row a's string orders before, with or after row b's; they share their first `depth` bytes."""
+    i, j = offsets[a] + depth, offsets[b] + depth
+    size_a, size_b = offsets[a + 1] - i, offsets[b + 1] - j
+    shared = min(size_a, size_b)
+    k = np.int64(0)
+    while k + 8 <= shared and load64(data, i + k) == load64(data, j + k):
+        k += 8
+    while k < shared and data[i + k] == data[j + k]:
+        k += 1
+    if k < shared:
+        return np.int64(data[i + k]) - np.int64(data[j + k])
+    return size_a - size_b
+
+
+@kernel(i64(I64, U8, I64, I64, i64, u8, OUT_I64, OUT_I64, OUT_I64))
+def sort_short_runs(
+    offsets: Any, data: Any, positions: Any, runs: Any, depth: Any, descending: Any, order: Any, tied: Any, tied_runs: Any
+) -> Any:
+    """Order the rows of short runs by the whole of their strings, by insertion; stable.
+
+    Args:
+        positions, runs (int64[m]): as `find_ties` gives them; the strings of a run share their first `depth` bytes.
+        order (int64[n]): the rows; changed at the positions.
+        tied, tied_runs (int64[m]): the positions of rows whose strings are equal, and the numbers of their runs, from 0.
+
+    Returns:
+        The number of tied positions.
+    """
+    count: Any = 0
+    run = np.int64(-1)
+    sign = np.int64(-1) if descending != 0 else np.int64(1)
+    j = 0
+    while j < len(positions):
+        end = j + 1
+        while end < len(positions) and runs[end] == runs[j]:
+            end += 1
+        base = positions[j]
+        for a in range(base + 1, base + end - j):
+            row = order[a]
+            at = a
+            while at > base and sign * compare_strings(offsets, data, order[at - 1], row, depth) > 0:
+                order[at] = order[at - 1]
+                at -= 1
+            order[at] = row
+        last = base + end - j
+        while base < last:
+            top = base + 1
+            while top < last and compare_strings(offsets, data, order[base], order[top], depth) == 0:
+                top += 1
+            if top - base > 1:
+                run += 1
+                for at in range(base, top):
+                    tied[count] = at
+                    tied_runs[count] = run
+                    count += 1
+            base = top
         j = end
     return count
 
@@ -260,8 +332,8 @@ def warm() -> None:
         is_ascending,
         count_digits,
         scatter_digits,
-        sorted_rows,
         place_rows,
         find_ties,
+        sort_short_runs,
     ):
         each.load()

@@ -1,0 +1,182 @@
+"""One locked-down DuckDB instance with a view for each table of the catalog that was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from sabot_sql.catalog.sources import literal, scan_sql
+from sabot_sql.catalog.sources_ipc import ipc_dataset
+from sabot_sql.catalog.table import Table
+from sabot_sql.config import LocalSettings
+from sabot_sql.errors import QueryError
+from sabot_sql.executor.duckdb_errors import translate
+from sabot_sql.types import quote_identifier
+
+MAPPED_BYTES = 256 << 20
+"""Arrow files up to here are mapped once; larger ones are scanned as a dataset at each query."""
+
+Identity = tuple[str, int, int]
+"""Path, size and modification time of a DuckDB file."""
+
+
+class Instance:
+    """A DuckDB instance for one time zone. Never reconfigured: what it may not read needs a new one.
+
+    Args:
+        locations: folders and files it may read.
+        databases: DuckDB files to attach read-only.
+    """
+
+    def __init__(self, settings: LocalSettings, timezone: str, locations: Iterable[str], databases: Iterable[Identity]) -> None:
+        self.timezone = timezone
+        self.locations = tuple(locations)
+        self.databases = {identity: f"source{i}" for i, identity in enumerate(databases)}
+        self._spill = os.path.join(tempfile.gettempdir(), f"sabot-sql-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._views: dict[str, int] = {}
+        self._mapped: dict[str, tuple[int, pa.Table]] = {}
+        self._lock = threading.Lock()
+        self._con = duckdb.connect(
+            config={
+                "threads": settings.threads,
+                "memory_limit": f"{settings.memory_bytes}B",
+                "temp_directory": self._spill,
+                "python_enable_replacements": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            }
+        )
+        try:
+            self._lock_down()
+        except BaseException:
+            self._con.close()
+            raise
+
+    def _lock_down(self) -> None:
+        try:
+            self._do(f"SET GLOBAL TimeZone = {literal(self.timezone)}")
+        except duckdb.Error as error:
+            raise QueryError(f'there is no time zone "{self.timezone}"', code="INVALID_VALUE", hint='write e.g. "Europe/Rome"') from error
+        try:
+            for (path, _, _), alias in self.databases.items():
+                self._do(f"ATTACH {literal(path)} AS {alias} (TYPE duckdb, READ_ONLY)")
+        except duckdb.Error as error:
+            raise translate(error) from error
+        folders = [os.path.join(p, "") for p in self.locations if os.path.isdir(p)]
+        files = [p for p in self.locations if not os.path.isdir(p)]
+        self._do(f"SET allowed_directories = {literal(folders)}")
+        self._do(f"SET allowed_paths = {literal(files)}")
+        self._do("SET enable_external_access = false")
+        self._do("SET lock_configuration = true")
+
+    def _do(self, sql: str) -> None:
+        self._con.execute(sql).fetchall()
+
+    def covers(self, table: Table) -> bool:
+        """Whether this instance may read the files of `table`."""
+        if table.scan.kind == "duckdb":
+            return identity(table) in self.databases
+        if table.scan.kind == "ipc" or self._views.get(table.name) == table.version:
+            return True
+        return all(self._may_read(file.path) for file in table.scan.files)
+
+    def _may_read(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        return any(real == p or real.startswith(os.path.join(p, "")) for p in self.locations)
+
+    def show(self, tables: Iterable[Table], only: bool = False) -> None:
+        """Make or renew the views of `tables`; with `only`, drop all others."""
+        tables = list(tables)
+        stale = [t for t in tables if t.scan.kind != "ipc" and self._views.get(t.name) != t.version]
+        if not stale and not only:
+            return
+        with self._lock:
+            try:
+                for table in stale:
+                    if self._views.get(table.name) != table.version:
+                        self._create(table)
+                        self._views[table.name] = table.version
+                if only:
+                    for name in set(self._views) - {t.name for t in tables}:
+                        self._drop(name)
+            except duckdb.Error as error:
+                raise translate(error) from error
+
+    def _create(self, table: Table) -> None:
+        source = self._source(table)
+        for target in targets(table.name):
+            if len(target) > 1:
+                self._do(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target[0])}")
+            self._do(f"CREATE OR REPLACE VIEW {'.'.join(map(quote_identifier, target))} AS SELECT * FROM {source}")
+
+    def _source(self, table: Table) -> str:
+        if table.scan.kind != "duckdb":
+            return scan_sql(table.scan)
+        parts = (self.databases[identity(table)], table.scan.options["schema"], table.scan.options["table"])
+        return ".".join(map(quote_identifier, parts))
+
+    def _drop(self, name: str) -> None:
+        for target in targets(name):
+            self._do(f"DROP VIEW IF EXISTS {'.'.join(map(quote_identifier, target))}")
+        del self._views[name]
+
+    def cursor(self, tables: Iterable[Table]) -> duckdb.DuckDBPyConnection:
+        """A connection of its own for one query, with the Arrow tables among `tables` on it."""
+        cursor = self._con.cursor()
+        for table in tables:
+            if table.scan.kind == "ipc":
+                cursor.register(table.name, self._arrow(table))
+                for target in targets(table.name)[1:]:
+                    self._show_registered(cursor, table.name, target)
+        return cursor
+
+    def _show_registered(self, cursor: duckdb.DuckDBPyConnection, name: str, target: tuple[str, ...]) -> None:
+        """A registered table has one name part; a view gives it its schema."""
+        with self._lock:
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target[0])}").fetchall()
+            view = ".".join(map(quote_identifier, target))
+            cursor.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM temp.main.{quote_identifier(name)}").fetchall()
+
+    def _arrow(self, table: Table) -> object:
+        """The Arrow files of a table, mapped."""
+        if sum(file.size_bytes for file in table.scan.files) > MAPPED_BYTES:
+            return ipc_dataset(table.scan)
+        held = self._mapped.get(table.name)
+        if held is not None and held[0] == table.version:
+            return held[1]
+        parts = []
+        for file in table.scan.files:
+            with pa.ipc.open_file(pa.memory_map(file.path)) as reader:
+                parts.append(reader.read_all())
+        found = pa.concat_tables(parts)
+        self._mapped[table.name] = (table.version, found)
+        return found
+
+    def close(self) -> None:
+        """Close the instance; queries that run keep it until they end."""
+        self._con.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def identity(table: Table) -> Identity:
+    """What a DuckDB file must still be to be the one that is attached."""
+    (file,) = table.scan.files
+    return file.path, file.size_bytes, file.mtime_ns
+
+
+def targets(name: str) -> list[tuple[str, ...]]:
+    """The names a view is made under: as it is, and for `schema.table` in that schema.
+
+    Example:
+        >>> targets("t"), targets("s.t")
+        ([('t',)], [('s.t',), ('s', 't')])
+    """
+    schema, _, table = name.rpartition(".")
+    return [(name,), (schema, table)] if schema else [(name,)]

@@ -1,0 +1,43 @@
+"""The shape of a statement: its text with literals and parameters taken out, under which history is kept."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+from sabot_sql.planner.parse import Statement
+from sabot_sql.planner.sql_position import tokens
+
+
+@functools.lru_cache(maxsize=4096)
+def fingerprint(statement: Statement) -> str:
+    """16 hexadecimal digits, the same for statements that differ in literals, parameter values, the length of literal
+    lists, case, spaces and comments only.
+
+    Example:
+        >>> from sabot_sql.planner.parse import parse
+        >>> fingerprint(parse("select a from t where b = 1")) == fingerprint(parse("SELECT a FROM t -- x\\nWHERE b = 22"))
+        True
+    """
+    return hashlib.blake2b(" ".join(shape(statement.sql)).encode(), digest_size=8).hexdigest()
+
+
+def shape(sql: str) -> list[str]:
+    """The tokens of `sql`, folded, each literal as `?` and a list of literals as one."""
+    found: list[str] = []
+    after_dollar = False
+    for _, text in tokens(sql):
+        if after_dollar:  # the name or number of a parameter
+            text, after_dollar = "?", False
+        elif text == "$":
+            after_dollar = True
+            continue
+        elif text[0] in "'$" or text[0].isdigit() or text[:2].lower() == "e'":
+            text = "?"
+        elif text[0] != '"':
+            text = text.lower()
+        if text == "?" and found[-2:] == ["?", ","]:
+            found.pop()
+            continue
+        found.append(text)
+    return found

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sabot_sql.agents.blocks import FileBlockWriter, host_name
+from sabot_sql.errors import AgentLost
+from sabot_sql.executor.exchange import BlockFile, PartitionBlock
+from sabot_sql.executor.task import TaskResult
+from sabot_sql.jobs.ledger import OUTPUT_BYTES, Ledger, encode_results, is_there
+
+
+def result(path: str = "", index: int = 0, partitions: int = 1, stats: int = 1) -> TaskResult:
+    blocks = tuple(PartitionBlock(p, 10 * p, 80, (p, p + 1)) for p in range(partitions))
+    block = BlockFile("j", 0, index, 1, "a1", host_name(), "grpc://x", path, blocks)
+    counters = {"node": 0, "name": "scan lineitem", "engine": "duckdb", "rows_in": 1, "rows_out": 1, "elapsed_ns": 123456789}
+    return TaskResult(block, tuple({**counters, "node": n} for n in range(stats)), 1 << 20)
+
+
+def test_next_stage_is_the_first_that_is_not_done() -> None:
+    ledger = Ledger((0, 1, 2))
+    ledger.fold(encode_results(0, [result()]))
+    assert ledger.next() == 1
+    ledger.fold(encode_results(1, [result()]))
+    ledger.fold({"stage": 1, "lost": [0]})
+    assert ledger.next() == 0
+    for stage in (0, 2):
+        ledger.fold(encode_results(stage, [result()]))
+    assert ledger.next() is None
+
+
+@pytest.mark.parametrize("tasks", [1, 500])
+def test_results_survive_the_database(tasks: int) -> None:
+    results = [result(f"/tmp/{i}.arrow", i, partitions=8) for i in range(tasks)]
+    ledger = Ledger((3,))
+    ledger.fold(json.loads(json.dumps(encode_results(3, results))))
+    assert ledger.results(3) == results
+
+
+def test_output_of_many_tasks_stays_small() -> None:
+    results = [result(f"/dev/shm/sabot-sql-0-0123456789ab/q_{i:032x}/{i}.arrow", i, 32, 8) for i in range(300)]
+    output = encode_results(0, results)
+    assert len(json.dumps(output)) < OUTPUT_BYTES
+    ledger = Ledger((0,))
+    ledger.fold(output)
+    assert [r.block for r in ledger.results(0)] == [r.block for r in results]
+
+
+def test_block_is_there_when_its_file_is_whole(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    (tmp_path / "j").mkdir()
+    writer = FileBlockWriter(tmp_path, "j", 0, 0, 1, "a1", "grpc://x")
+    writer.write(0, pa.record_batch({"c0": list(range(1000)), "c1": [True] * 1000}))
+    block = writer.finish()
+    assert is_there(block)
+    Path(block.path).write_bytes(Path(block.path).read_bytes()[:1000])
+    assert not is_there(block)
+    Path(block.path).unlink()
+    assert not is_there(block)
+    assert is_there(BlockFile("j", 0, 0, 1, "a1", host_name(), "grpc://x", "", ()))
+
+
+def test_stage_that_is_lost_again_and_again_ends_the_job() -> None:
+    ledger = Ledger((0, 1))
+    for _ in range(2):
+        ledger.note(0, [result("/nowhere")])
+        ledger.fold(ledger.lost((0,)))
+    ledger.note(0, [result("/nowhere")])
+    with pytest.raises(AgentLost, match="lost 3 times"):
+        ledger.lost((0,))

@@ -1,0 +1,91 @@
+"""Each error of the contract that a client can bring about, against its golden problem object."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.live_server import LONG_QUERY, LiveServer
+
+GOLDENS = Path(__file__).parent / "goldens" / "problems.json"
+VARYING = ("request_id", "query_id", "instance", "engine_message")
+
+STATEMENTS: dict[str, dict[str, Any]] = {
+    "empty": {"sql": " -- nothing\n"},
+    "syntax": {"sql": "SELECT\n  count( FROM numbers"},
+    "unknown table": {"sql": "SELECT * FROM number"},
+    "unknown column": {"sql": "SELECT nam FROM people"},
+    "unknown function": {"sql": "SELECT lenght(name) FROM people"},
+    "ambiguous column": {"sql": "SELECT name FROM people JOIN numbers ON id = i"},
+    "type mismatch": {"sql": "SELECT abs(DATE '2026-01-01')"},
+    "invalid value": {"sql": "SELECT CAST(name AS INTEGER) FROM people"},
+    "several statements": {"sql": "SELECT 1; SELECT 2"},
+    "file function": {"sql": "SELECT * FROM read_csv('/etc/passwd')"},
+    "file as table": {"sql": "SELECT * FROM '/etc/passwd'"},
+    "copy": {"sql": "COPY people TO '/tmp/people.csv'"},
+    "create table": {"sql": "CREATE TABLE x AS SELECT 1"},
+    "insert": {"sql": "INSERT INTO people VALUES (4, 'x')"},
+    "missing parameter": {"sql": "SELECT $a + 1"},
+    "wrong parameter": {"sql": "SELECT $a", "params": {"a": "x"}, "param_types": {"a": "date"}},
+    "unknown field": {"sql": "SELECT 1", "wait": 5},
+    "field out of range": {"sql": "SELECT 1", "wait_ms": 60_001},
+    "field of another type": {"sql": 5},
+    "field not built": {"sql": "SELECT 1", "settings": {"threads": 1}},
+    "no sql": {"route": "local"},
+    "stored format only": {"sql": "SELECT 1", "format": "parquet"},
+    "time is up": {"sql": LONG_QUERY, "route": "local", "timeout_ms": 200},
+    "too large": {"sql": "SELECT " + "1 + " * 100_000 + "1"},
+}
+
+
+def brought_about(server: LiveServer) -> dict[str, Any]:
+    found = {name: server.request("POST", "/v1/sql", body) for name, body in STATEMENTS.items()}
+    found["not json"] = server.request("POST", "/v1/sql", "{", Content_Type="application/json")
+    found["form"] = server.request("POST", "/v1/sql", "sql=1", Content_Type="application/x-www-form-urlencoded")
+    found["not utf-8"] = server.request("POST", "/v1/sql", b"SELECT '\xff'", Content_Type="application/sql")
+    found["format of nobody"] = server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Accept="image/png")
+    found["long key"] = server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="k" * 129)
+    server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="golden")
+    found["key used again"] = server.request("POST", "/v1/sql", {"sql": "SELECT 2"}, Idempotency_Key="golden")
+    found["unknown query"] = server.request("GET", "/v1/queries/q_0")
+    found["unknown path"] = server.request("GET", "/v1/nothing")
+    found["wrong method"] = server.request("PUT", "/v1/sql")
+    found["unknown table path"] = server.request("GET", "/v1/tables/memory/main/nothing")
+    found["strange host"] = server.request("GET", "/v1/info", Host="rebound.example")
+    return found
+
+
+def test_problems_are_those_of_the_goldens(server: LiveServer) -> None:
+    problems = {}
+    for name, answer in brought_about(server).items():
+        assert answer.headers["Content-Type"] == "application/problem+json", (name, answer.status, answer.data[:300])
+        problem = answer.json()
+        assert problem["status"] == answer.status
+        assert problem["request_id"] == answer.headers["X-Request-Id"]
+        problems[name] = {key: value for key, value in problem.items() if key not in VARYING}
+    if os.environ.get("WRITE_GOLDENS"):
+        GOLDENS.write_text(json.dumps(problems, indent=1, ensure_ascii=False) + "\n")
+    assert problems == json.loads(GOLDENS.read_text())
+
+
+def test_body_over_the_limit_is_refused(server: LiveServer) -> None:
+    answer = server.request("POST", "/v1/sql", b"x" * ((64 << 20) + 1), Content_Type="application/sql")
+    assert (answer.status, answer.json()["code"]) == (413, "BODY_TOO_LARGE")
+
+
+def test_error_of_a_query_leads_to_its_status(server: LiveServer) -> None:
+    problem = server.request("POST", "/v1/sql", {"sql": "SELECT nam FROM people"}).json()
+    assert problem["instance"] == f"/v1/queries/{problem['query_id']}"
+    status = server.request("GET", problem["instance"])
+    assert (status.status, status.json()["state"]) == (200, "failed")
+    assert status.json()["error"]["code"] == "UNDEFINED_COLUMN"
+
+
+@pytest.mark.parametrize("path", ["/v1/queries?limit=0", "/v1/queries?state=lost", "/v1/queries/q_1?wait_ms=-1"])
+def test_bad_query_string_is_a_bad_request(server: LiveServer, path: str) -> None:
+    answer = server.request("GET", path)
+    assert (answer.status, answer.json()["code"]) == (400, "BAD_REQUEST")
