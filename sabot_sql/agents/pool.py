@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import FlightBlockReader
 from sabot_sql.agents.members import AgentInfo, Heartbeat, Members
-from sabot_sql.agents.stage_run import OnTask, StageRun, readdress
+from sabot_sql.agents.scheduler import MAX_ATTEMPTS
+from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, readdress
 from sabot_sql.config import AgentSettings
-from sabot_sql.errors import Cancelled, ServiceError
+from sabot_sql.errors import AgentLost, Cancelled, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner.physical import Session, Stage
@@ -131,14 +134,25 @@ class AgentPool:
                 self._runs.discard(run)
 
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
-        """The batches of one partition of a block, in sequence.
+        """The batches of one partition of a block, in sequence. When its agent goes away meanwhile, another one goes on.
 
         Raises:
             ReadError: the block is missing or has fewer rows than announced.
             AgentLost: no agent that has it can be reached.
         """
-        running = self._start()
-        return running.reader.read(readdress(block, running.members.uris()), partition)
+        running, num_given = self._start(), 0
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                batches = running.reader.read(readdress(block, running.members.uris()), partition)
+                for batch in itertools.islice(batches, num_given, None):
+                    num_given += 1
+                    yield batch
+                return
+            except AgentLost:
+                if attempt == MAX_ATTEMPTS:
+                    raise
+                time.sleep(REREAD_PAUSE_S)
+                running.members.wait(self._check_running)
 
     def cancel(self, job_id: str) -> None:
         """End all running stages of a job."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sabot_sql.catalog.listing import Listing, is_glob, list_sources, split_suffix, watched_folders
-from sabot_sql.catalog.reading import Look, Memory, missing_error
+from sabot_sql.catalog.reading import Look, Memory, missing_error, read_error
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_csv import read_csv
 from sabot_sql.catalog.sources_ipc import read_ipc
@@ -105,7 +105,12 @@ class FileTable:
                     os.unlink(path)
 
     def _look(self, old: State | None) -> State:
-        listing, watch = self._list()
+        try:
+            listing, watch = self._list()
+        except PermissionError as error:
+            # looked at again by every look-up: rights may change without a trace in any stamp
+            unsettled = Watch((), (), 0, settled=False)
+            return State(unsettled, self._unusable(read_error(self.name, str(error.filename), "listed", error), 0, ()), ())
         if old is not None and old.watch.settled and old.watch.files == watch.files and old.skipped == listing.skipped:
             return State(watch, old.table, old.skipped)
         table = self._read(listing, watch, old)
@@ -134,10 +139,11 @@ class FileTable:
             self._memory = look.learnt
         except (ReadError, NotSupported) as error:
             size_bytes = sum(found[1] for _, found in watch.files if found is not None)
-            empty = ScanSpec("parquet", (), ())
-            statistics = TableStatistics(None, size_bytes, "unknown")
-            return Table(self.name, empty, statistics, self._versions.advance(), self.location, listing.skipped, error)
+            return self._unusable(error, size_bytes, listing.skipped)
         return Table(self.name, scan, statistics, self._versions.advance(), self.location, listing.skipped)
+
+    def _unusable(self, error: SabotError, size_bytes: int, skipped: tuple[str, ...]) -> Table:
+        return unusable(self.name, self.location, self._versions.advance(), error, size_bytes, skipped)
 
     def _kind(self, listing: Listing, old: State | None) -> SourceKind | None:
         """The one format of the files; None where there are no files.
@@ -179,3 +185,11 @@ def same(old: Table | None, new: Table | None) -> bool:
 def raised(error: SabotError) -> SabotError:
     """A copy of `error` to raise: one exception object must not collect the tracebacks of several threads."""
     return SabotError.from_problem(error.to_problem())
+
+
+def unusable(
+    name: str, location: str, version: int, error: SabotError, size_bytes: int = 0, skipped: tuple[str, ...] = ()
+) -> Table:
+    """A table that is listed and raises `error` when it is used."""
+    statistics = TableStatistics(None, size_bytes, "unknown")
+    return Table(name, ScanSpec("parquet", (), ()), statistics, version, location, skipped, error)

@@ -6,14 +6,14 @@ import os
 import threading
 from collections.abc import Iterator
 
-from sabot_sql.catalog.entries import FileTable, Versions
+from sabot_sql.catalog.entries import FileTable, Versions, unusable
 from sabot_sql.catalog.hive import fold, is_partition
 from sabot_sql.catalog.listing import is_hidden, split_suffix
 from sabot_sql.catalog.reading import missing_error
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_duckdb import read_database
 from sabot_sql.catalog.stamps import Watch
-from sabot_sql.catalog.table import ScanSpec, Table, TableStatistics
+from sabot_sql.catalog.table import Table
 from sabot_sql.errors import ConfigError, ReadError, SabotError
 
 
@@ -213,8 +213,3 @@ class DatabaseRoot:
             name = self._prefix + inner.name
             tables[fold(name)] = Table(name, inner.scan, inner.statistics, version, self.path)
         return tables, tuple(views)
-
-
-def unusable(name: str, location: str, version: int, error: SabotError) -> Table:
-    """A table that is listed and raises `error` when it is used."""
-    return Table(name, ScanSpec("parquet", (), ()), TableStatistics(None, 0, "unknown"), version, location, (), error)

@@ -12,38 +12,50 @@ from sabot_sql.errors import ReadError
 from sabot_sql.types import Schema
 
 EMPTY = "(empty)"
+BLANK_BYTES = 64
 
 
 def read_csv(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStatistics]:
-    """Describe the CSV files of a table.
+    """Describe the CSV files of a table: each file in its own dialect, types over all files.
 
     Where all files have the same columns, types are those of `read_csv` over all of them; otherwise those of
-    `read_csv(union_by_name=true)`. Files without a byte have no say in it.
+    `read_csv(union_by_name=true)`. Files without a line of text have no say in it.
     """
-    sniffed = sniff_all(inspector, look)
-    filled = [file.path for file in look.files if file.size_bytes] or [file.path for file in look.files]
-    dialects = [found for file, found in zip(look.files, sniffed) if file.size_bytes] or sniffed
+    filled = [file for file in look.files if not is_blank(look.table, file)] or list(look.files)
+    sniffed = sniff_all(inspector, look, filled)
+    paths = [file.path for file in filled]
+    dialects = [sniffed[path] for path in paths]
     same_columns = len({tuple(found["columns"]) for found in dialects}) == 1
     options: dict[str, Any] = {"files_to_sniff": -1} if same_columns else {"union_by_name": True}
     partitions, hive = look.partitions()
     try:
-        schema = inspector.describe(call("csv", filled, {**options, "hive_partitioning": bool(hive)}))
+        schema = inspector.describe(call("csv", paths, {**options, "hive_partitioning": bool(hive)}))
     except DuckDBError as error:
         raise read_error(look.table, look.location, "read as CSV", error) from error
     hive = hive_columns(schema, hive)
-    options = uniform_or_variants([own_options(found, schema, hive) for found in sniffed])
+    options = uniform_or_variants([own_options(sniffed[file.path], schema, hive) for file in look.files])
     files = tuple(file.data_file(partition=named(partition, hive)) for file, partition in zip(look.files, partitions))
     return ScanSpec("csv", schema, files, options, hive), TableStatistics(None, look.size_bytes, "unknown")
 
 
-def sniff_all(inspector: Inspector, look: Look) -> list[dict[str, Any]]:
-    """The arguments of `read_csv` for each file.
+def is_blank(table: str, file: FileLook) -> bool:
+    """Whether the file has no text in it."""
+    if file.size_bytes > BLANK_BYTES:
+        return False
+    try:
+        with open(file.path, "rb") as stream:
+            return not stream.read().strip()
+    except OSError as error:
+        raise read_error(table, file.path, "read as CSV", error) from error
 
-    A file of a few lines can be taken apart in several ways, so the way of the first file that is not empty is tried on the
-    others, and taken where it gives the same columns.
+
+def sniff_all(inspector: Inspector, look: Look, filled: list[FileLook]) -> dict[str, dict[str, Any]]:
+    """The arguments of `read_csv` for each path.
+
+    A file of a few lines can be taken apart in several ways, so the way of the first one is tried on the others, and taken
+    where it gives the same columns.
     """
-    first = next((file for file in look.files if file.size_bytes), look.files[0])
-    model = look.learn(first, lambda file: sniff(inspector, look.table, file))
+    model = look.learn(filled[0], lambda file: sniff(inspector, look.table, file))
 
     def like_the_model(file: FileLook) -> dict[str, Any]:
         try:
@@ -52,7 +64,10 @@ def sniff_all(inspector: Inspector, look: Look) -> list[dict[str, Any]]:
             return sniff(inspector, look.table, file)
         return found if list(found["columns"]) == list(model["columns"]) else sniff(inspector, look.table, file)
 
-    return [model if file is first else look.learn(file, like_the_model) for file in look.files]
+    # a blank line in a file of one column would be a row; as a header it is none
+    found = {file.path: {**model, "skip": 0, "header": True} for file in look.files}
+    found |= {file.path: look.learn(file, like_the_model) for file in filled[1:]}
+    return {**found, filled[0].path: model}
 
 
 def sniff(inspector: Inspector, table: str, file: FileLook, given: dict[str, Any] | None = None) -> dict[str, Any]:

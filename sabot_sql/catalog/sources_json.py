@@ -104,7 +104,7 @@ def fixed_options(
             continue
     raise NotSupported(
         f'table "{look.table}": {file.path} has keys or values whose reading cannot be fixed in advance '
-        "(keys that differ in case only, empty objects, a byte order mark)",
+        "(dates of several formats, keys that differ in case only, a byte order mark)",
         hint="convert it to Parquet",
     )
 

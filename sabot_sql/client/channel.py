@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import urllib.parse
@@ -149,6 +150,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether `host` names this machine itself.
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.client.json_values import json_values
+from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import TERMINAL_STATES, AgentInfo, Explanation, Progress, QueryResult, QueryStatus
 from sabot_sql.errors import SabotError
 from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
@@ -23,6 +24,8 @@ ARROW_NAMES = {pa.string(): "string", pa.float64(): "double", pa.float32(): "flo
 
 def columns_to_json(columns: Schema, schema: pa.Schema) -> list[dict[str, Any]]:
     """The `columns` of an answer: name, Arrow type, SQL type."""
+    if len(columns) != len(schema):
+        columns = schema_of(schema)
     return [
         {"name": f.name, "type": ARROW_NAMES.get(f.type) or str(f.type), "sql_type": str(c.type), "nullable": f.nullable}
         for c, f in zip(columns, schema)

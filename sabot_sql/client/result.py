@@ -12,6 +12,7 @@ from typing import Any, Literal, TextIO
 import pyarrow as pa
 
 from sabot_sql.client.json_values import json_values
+from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import QueryError
 
@@ -83,7 +84,8 @@ class Result:
     @property
     def sql_types(self) -> list[str]:
         """The SQL types of the columns."""
-        return [str(field.type) for field in self._answer.columns]
+        columns = self._answer.columns
+        return [str(field.type) for field in (columns if len(columns) == len(self.schema) else schema_of(self.schema))]
 
     def to_arrow(self) -> pa.Table:
         """The whole answer as a `pyarrow.Table`."""

@@ -25,7 +25,7 @@ from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner import logical
-from sabot_sql.planner.bind import Binder
+from sabot_sql.planner.bind import Binder, default_timezone
 from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.lower import lower
@@ -33,7 +33,7 @@ from sabot_sql.planner.optimize import optimize
 from sabot_sql.planner.parameters import inline_parameters
 from sabot_sql.planner.parse import Statement, parse
 from sabot_sql.planner.physical import DistributedPlan, Session, Stage
-from sabot_sql.planner.policy import check
+from sabot_sql.planner.policy import check, is_system_table
 from sabot_sql.planner.route import Decision, decide
 from sabot_sql.planner.stages import Cluster
 
@@ -51,7 +51,7 @@ class Engine:
     def __init__(self, settings: Settings, data: Any, scratch_dir: Path) -> None:
         self.settings = settings
         self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables")
-        self.local = LocalEngines(self.catalog, settings.local)
+        self.local = LocalEngines(self.catalog, settings)
         self.pool = AgentPool(settings.agents, scratch_dir)
         self._binder: Binder | None = None
         self._binding = threading.Lock()
@@ -71,11 +71,11 @@ class Engine:
         """
         begin = time.perf_counter()
         statement = parse(request.sql, request.dialect, self.settings)
-        tables = check(statement, self.catalog)
+        tables = check(statement, self.catalog.resolve)
         parsed = time.perf_counter()
         subject = statement.inner or statement
-        guess = estimate(subject, self.catalog.resolve)
-        decision = self._decide(request, statement, guess)
+        guess = estimate(subject, self.catalog.resolve, request.params)
+        decision = self._decide(request, statement, tables, guess)
         prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
         estimated = time.perf_counter()
         if prepared.route == "distributed":
@@ -91,23 +91,23 @@ class Engine:
         return prepared
 
     def _session(self, request: QueryRequest) -> Session:
-        return Session(request.timezone or self.local.default_timezone, time.time_ns() // 1000)
+        return Session(request.timezone or default_timezone(), time.time_ns() // 1000)
 
-    def _decide(self, request: QueryRequest, statement: Statement, guess: Estimate) -> Decision:
+    def _decide(self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], guess: Estimate) -> Decision:
         threshold = request.threshold if request.threshold != "auto" else self.settings.threshold
         if statement.kind != "SELECT":
-            return Decision("local", f"{statement.kind} is answered from the catalog", threshold)
-        decision = decide(
+            return Decision("local", f"{statement.kind} is answered from the catalog", 0)
+        if any(map(is_system_table, statement.tables)):
+            return Decision("local", "information_schema is answered from the catalog", 0)
+        return decide(
             request.route,
             threshold,
             guess,
+            bytes_scanned=sum(t.statistics.size_bytes for t in tables),
             local_max_bytes=self.settings.local_max_bytes,
-            cores=cores(),
+            cores=self.settings.local.threads,
             agents=self.settings.agents.count,
         )
-        if decision.route == "distributed" and request.route == "auto" and not self.settings.agents.count:
-            return replace(decision, route="local", reason=f"{decision.reason}, but there are no agents")
-        return decision
 
     def _plan(self, prepared: Prepared) -> None:
         """Bind, optimize and lower; under route="auto" what is not distributed yet goes local, and the reason says so."""
@@ -153,7 +153,7 @@ class Engine:
         if prepared.statement.explain:
             return self._explained(prepared, query_id)
         table, stats = self.local.run(prepared.statement, prepared.request, prepared.tables, prepared.session, cancel)
-        reason = prepared.reason + (f"; {stats.pop('note')}" if "note" in stats else "")
+        reason = prepared.reason + (f"; {stats['engine_reason']}" if "engine_reason" in stats else "")
         stats = prepared.stats | {"queue_ms": 0.0, "stages": 0, "tasks": 0, "agents": 0, "retries": 0} | stats
         stats["elapsed_ms"] = (time.perf_counter() - begin) * 1e3 + stats["parse_ms"] + stats["plan_ms"]
         return QueryResult(query_id, table, (), "local", reason, stats, prepared.statement_type)
@@ -274,9 +274,6 @@ def stage_list(prepared: Prepared) -> list[dict[str, Any]]:
 
 def show_estimate(guess: Estimate) -> str:
     """One line: the figures, the confidence and what they rest on."""
-    if guess.rows_scanned is None:
-        figures = "rows unknown"
-    else:
-        figures = f"{guess.rows_scanned:,.0f} rows scanned, {guess.rows_out or 0:,.0f} out, {guess.bytes_scanned:,} bytes"
+    figures = f"{guess.rows_scanned:,} rows scanned, {guess.rows_out:,} out, {guess.bytes_scanned:,} bytes"
     because = f" ({'; '.join(guess.inputs)})" if guess.inputs else ""
     return f"{figures}, {guess.confidence}{because}"

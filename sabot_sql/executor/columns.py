@@ -91,10 +91,17 @@ def unwrap(array: pa.Array, sql_type: SqlType) -> Column:
     raise InternalError(f"an Arrow column of type {array.type} cannot carry {sql_type}")
 
 
+def _view(buffer: pa.Buffer, dtype: Any, count: int, offset: int) -> Array:
+    """`count` values of a buffer from byte `offset` on, as an array that nobody writes to."""
+    values = np.frombuffer(buffer, dtype, count, offset)
+    values.flags.writeable = False
+    return values
+
+
 def _bits(bitmap: pa.Buffer, offset: int, length: int) -> Array:
     """uint8[length], 1 where the bit at `offset` + i is set."""
     first, skip = divmod(offset, 8)
-    packed = np.frombuffer(bitmap, np.uint8, (skip + length + 7) // 8, first)
+    packed = _view(bitmap, np.uint8, (skip + length + 7) // 8, first)
     return np.unpackbits(packed, count=skip + length, bitorder="little")[skip:]
 
 
@@ -108,7 +115,7 @@ def _fixed(arrow_type: pa.DataType, buffer: pa.Buffer | None, offset: int, lengt
     if buffer is None or length == 0:
         values: Array = np.empty(length * limbs, dtype)
     else:
-        values = np.frombuffer(buffer, dtype, length * limbs, offset * limbs * np.dtype(dtype).itemsize)
+        values = _view(buffer, dtype, length * limbs, offset * limbs * np.dtype(dtype).itemsize)
     return values if limbs == 1 else values.reshape(length, 2)
 
 
@@ -134,8 +141,8 @@ def _byte_strings(arrow_type: pa.DataType, buffers: list[Any], offset: int, leng
         raise InternalError(f"kernels cannot read strings from an Arrow column of type {arrow_type}")
     if length == 0 or buffers[1] is None:
         return np.zeros(length + 1, np.int64), np.empty(0, np.uint8)
-    offsets = np.frombuffer(buffers[1], dtype, length + 1, offset * np.dtype(dtype).itemsize).astype(np.int64, copy=False)
-    data = np.empty(0, np.uint8) if buffers[2] is None else np.frombuffer(buffers[2], np.uint8)
+    offsets = _view(buffers[1], dtype, length + 1, offset * np.dtype(dtype).itemsize).astype(np.int64, copy=False)
+    data = np.empty(0, np.uint8) if buffers[2] is None else _view(buffers[2], np.uint8, -1, 0)
     return offsets, data
 
 

@@ -39,11 +39,15 @@ CONFIG: dict[str, Any] = {
     "temp_directory": "",
 }
 
+# After these DuckDB refuses all further work on the instance.
+BROKEN = (duckdb.FatalException, duckdb.InternalException)
+
 
 class Cursor:
     """A borrowed DuckDB cursor: runs SQL and translates what goes wrong."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, context: TaskContext) -> None:
+    def __init__(self, session: DuckSession, connection: duckdb.DuckDBPyConnection, context: TaskContext) -> None:
+        self.session = session
         self.connection = connection
         self.context = context
 
@@ -85,6 +89,8 @@ class Cursor:
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if isinstance(error, BROKEN) or "INTERNAL Error" in str(error) or "FATAL Error" in str(error):
+                self.session.broken = True
             self.context.check()
             raise _translated(error, sql) from error
 
@@ -111,13 +117,17 @@ class DuckSession:
 
     Args:
         memory_bytes: what DuckDB itself may use.
+
+    Attributes:
+        broken: no further work can be done on it; the next use of `duck_session` makes another.
     """
 
     def __init__(self, memory_bytes: int) -> None:
+        self.broken = False
         self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": f"{max(memory_bytes, 64 << 20)}B"})
         self._lock = threading.Condition()
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
-        self._attached: dict[tuple[str, int, int], str] = {}
+        self._attached: dict[str, tuple[str, int]] = {}  # name in SQL and users, by path
         self._busy: set[Cursor] = set()
         self._watcher: threading.Thread | None = None
         self._closed = False
@@ -126,7 +136,7 @@ class DuckSession:
     def cursor(self, context: TaskContext) -> Iterator[Cursor]:
         """Borrow a cursor for `context`'s task, set to its session."""
         timezone = context.session.timezone
-        cursor = Cursor(self._take(timezone), context)
+        cursor = Cursor(self, self._take(timezone), context)
         with self._lock:
             self._busy.add(cursor)
             self._watch()
@@ -144,27 +154,36 @@ class DuckSession:
             if not returned:  # after an error there may be an open result on it
                 cursor.connection.close()
 
-    def attach(self, path: str, size_bytes: int, mtime_ns: int) -> str:
-        """The quoted name under which the DuckDB file at `path` is attached, read-only, in the state that is expected."""
-        key = (path, size_bytes, mtime_ns)
+    @contextlib.contextmanager
+    def attached(self, path: str) -> Iterator[str]:
+        """Attach the DuckDB file at `path` read-only for as long as somebody reads it; gives its name in SQL. Between uses
+        the file is free for whoever writes to it."""
         with self._lock:
-            if (name := self._attached.get(key)) is not None:
-                return name
-            for old in [k for k in self._attached if k[0] == path]:
-                self._run(f"DETACH {self._attached.pop(old)}")
-            name = f"file_{len(self._attached)}_{time.monotonic_ns()}"
-            quoted = path.replace("'", "''")
-            try:
-                self._run(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, READ_ONLY)")
-            except duckdb.Error as error:
-                raise ReadError(
-                    f"file {path} cannot be opened: {str(error).splitlines()[0]}",
-                    hint="close what has it open for writing; a DuckDB file is shared by readers only",
-                    code="EXTERNAL_SOURCE",
-                    engine_message=str(error),
-                ) from error
-            self._attached[key] = name
-            return name
+            name, users = self._attached.get(path, (f"file_{time.monotonic_ns()}", 0))
+            if users == 0:
+                self._attach(path, name)
+            self._attached[path] = (name, users + 1)
+        try:
+            yield name
+        finally:
+            with self._lock:
+                name, users = self._attached[path]
+                self._attached[path] = (name, users - 1)
+                if users == 1:
+                    del self._attached[path]
+                    self._run(f"DETACH {name}")
+
+    def _attach(self, path: str, name: str) -> None:
+        quoted = path.replace("'", "''")
+        try:
+            self._run(f"ATTACH '{quoted}' AS {name} (TYPE duckdb, READ_ONLY)")
+        except duckdb.Error as error:
+            raise ReadError(
+                f"file {path} cannot be opened: {str(error).splitlines()[0]}",
+                hint="close what has it open for writing; a DuckDB file is shared by readers only",
+                code="EXTERNAL_SOURCE",
+                engine_message=str(error),
+            ) from error
 
     def close(self) -> None:
         """Stop watching and close all idle cursors and the instance."""
@@ -228,7 +247,7 @@ def duck_session(context: TaskContext) -> DuckSession:
     """The instance of this process; made on the first call, for the memory of the task that makes it."""
     global _session
     with _lock:
-        if _session is None:
+        if _session is None or _session.broken:
             _session = DuckSession(context.memory.limit_bytes or 4 << 30)
         return _session
 

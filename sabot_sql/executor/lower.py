@@ -171,4 +171,5 @@ class ValuesSource:
 
     def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
         self.stats.rows_out += self.node.num_rows
-        yield batch_of([], self.node.num_rows, self.schema)
+        nulls = [pa.nulls(self.node.num_rows, t) for t in self.schema.types]
+        yield batch_of(nulls, self.node.num_rows, self.schema)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sabot_sql.catalog.sources import scan_sql
 from sabot_sql.catalog.table import DataFile, Split
-from sabot_sql.errors import InternalError, QueryError, ReadError
+from sabot_sql.errors import ExecutionError, InternalError, QueryError, ReadError
 from sabot_sql.executor.duckdb_session import Cursor, duck_session
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
@@ -145,10 +145,9 @@ class ScanUnit:
                     finally:
                         cursor.unregister("mapped")
             case "duckdb":
-                file = self.file
-                name = duck_session(cursor.context).attach(file.path, file.size_bytes, file.mtime_ns)
                 where = ".".join(quote_identifier(spec.options[part]) for part in ("schema", "table"))
-                yield f"{name}.{where}", () if whole else self._bounds("rowid")
+                with cursor.session.attached(self.file.path) as name:
+                    yield f"{name}.{where}", () if whole else self._bounds("rowid")
             case _:
                 raise InternalError(f"a {spec.kind} file cannot be read in pieces: {self.file.path}")
 
@@ -183,6 +182,11 @@ class ScanUnit:
             if self.file.path in error.detail:
                 raise
             raise self._named(error.detail, error.problem.code, error.engine_message) from error
+        except ExecutionError as error:
+            if type(error) is not ExecutionError:
+                raise
+            # an error of no known class: the query was bound and typed before, so it is the bytes that DuckDB means
+            raise self._named(error.detail, "FILE_CORRUPT", error.engine_message) from error
         except QueryError as error:
             said = (error.engine_message or error.detail).split("\n\nLINE ")[0]
             if error.problem.code == "INVALID_VALUE" and any(word in said for word in DAMAGED):

@@ -118,8 +118,8 @@ def encode_block(block: BlockFile) -> list[Any]:
 
 def decode_block(data: list[Any]) -> BlockFile:
     """What `encode_block` wrote."""
-    *head, partitions = data
-    return BlockFile(*head, tuple(PartitionBlock(p, rows, size, tuple(at)) for p, rows, size, at in partitions))
+    partitions = tuple(PartitionBlock(p, rows, size, tuple(batches)) for p, rows, size, batches in data[-1])
+    return BlockFile(**dict(zip(BLOCK_FIELDS, data)), partitions=partitions)
 
 
 def _pack(text: str) -> str:

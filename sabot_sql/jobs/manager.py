@@ -257,11 +257,11 @@ class JobManager:
     def ready(self) -> dict[str, Any]:
         """Whether queries can be taken, part by part."""
         jobs = "ok" if STORE.launched else "starting"
-        if self._recovery_error is not None:
-            jobs = self._recovery_error.detail
+        if (error := self._recovery_error or self._runner.record_error) is not None:
+            jobs = str(error)
         disk = "ok" if os.access(self._folder.path, os.W_OK) else f"{self._folder.path} cannot be written"
         checks = {"dbos": jobs, "disk": disk, **self._engine.ready()}
-        bad = self._closed or self._recovery_error is not None or disk != "ok" or checks["engine"] != "ok"
+        bad = self._closed or error is not None or disk != "ok" or checks["engine"] != "ok"
         return {"ready": not bad, "checks": checks}
 
     def close(self) -> None:

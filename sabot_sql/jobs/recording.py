@@ -1,7 +1,8 @@
 """How a job gets into the job database while it runs.
 
 The job and its record advance side by side: the thread that runs the stages hands each output over and goes on, a second
-thread writes them. Only the end is waited for, so a job costs the time of its last writes, not of all.
+thread writes them. What is waited for before the answer is the job itself, and of a job that somebody may ask for again the
+end too.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Recording:
         self.query_id = query_id
         self.spec = spec
         self._on_committed = on_committed
+        self._committed = threading.Event()
         self._outputs: queue.SimpleQueue[Output | BaseException] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._error: Exception | None = None
@@ -76,6 +78,15 @@ class Recording:
         """Leave the job as it is recorded."""
         self._outputs.put(JobInterrupted())
 
+    def wait_committed(self) -> None:
+        """Wait until the job is in the database.
+
+        Raises:
+            ServiceError: the database could not be written.
+        """
+        self._committed.wait()
+        self._check()
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the end is recorded.
 
@@ -97,6 +108,7 @@ class Recording:
 
     def committed(self) -> None:
         """The job is in the database."""
+        self._committed.set()
         self._on_committed()
 
     def take(self, ledger: Ledger) -> Output:
@@ -113,5 +125,5 @@ class Recording:
     def close(self, error: Exception | None) -> None:
         """Nothing more is recorded."""
         self._error = error
-        self._on_committed()
+        self.committed()
         self._closed.set()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine, Prepared
 
 DISTRIBUTED_AT_ONCE = 4
+LAGGING = 8  # jobs that may be written down after their answer; with more, answers wait
 INTERRUPT_S = 5.0
 
 
@@ -46,7 +47,11 @@ class Ran:
 
 
 class QueryRunner:
-    """Runs queries in the threads of those who ask, jobs recorded by threads of its own."""
+    """Runs queries in the threads of those who ask, jobs recorded by threads of its own.
+
+    Attributes:
+        record_error: the last failure to write a job down, if there was one.
+    """
 
     def __init__(self, settings: Settings, engine: Engine, folder: StateFolder, results: ResultStore, workers: Workers) -> None:
         self._engine = engine
@@ -56,6 +61,7 @@ class QueryRunner:
         self._alarms = Alarms()
         self._local = Gate(settings.local.concurrency)
         self._distributed = Gate(DISTRIBUTED_AT_ONCE)
+        self.record_error: Exception | None = None
         self._recordings: dict[Recording, threading.Event] = {}
 
     @property
@@ -165,14 +171,18 @@ class QueryRunner:
                 result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
                 recording.put(self._results.keep(result, record.kept, save=record.kept and record.durable))
             begin = time.monotonic()
-            recording.wait()
+            if record.kept or len(self._recordings) > LAGGING:
+                recording.wait()
+            else:
+                recording.wait_committed()
         except BaseException as exc:
             if record.interrupted:
                 recording.interrupt()
             else:
                 recording.fail(self.translate(record, exc))
-            with contextlib.suppress(SabotError):
-                recording.wait(INTERRUPT_S)
+            if record.kept:
+                with contextlib.suppress(SabotError):
+                    recording.wait(INTERRUPT_S)
             raise
         result.stats["record_ms"] = (time.monotonic() - begin) * 1e3
         result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
@@ -190,7 +200,9 @@ class QueryRunner:
     def _record(self, recording: Recording, record: QueryRecord) -> None:
         """Write a job down and remove its blocks; runs in a thread of its own."""
         try:
-            recording.close(STORE.record(self._folder, recording))
+            error = STORE.record(self._folder, recording)
+            recording.close(error)
+            self.record_error = error or self.record_error
             if not record.interrupted:
                 self._engine.drop_job(recording.query_id)
         finally:

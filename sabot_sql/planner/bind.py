@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.decode import decode_plan
 from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.planner.physical import Session
-from sabot_sql.types import Field, Schema, parse_type, quote_identifier
+from sabot_sql.types import INTEGER, Field, Schema, SqlType, parse_type, quote_identifier
 
 # The optimizers whose work we want. The others break the serialisation or bake in that the planning tables are empty.
 KEPT_OPTIMIZERS = frozenset(
@@ -33,6 +35,13 @@ class BoundQuery:
 
     plan: lg.Plan
     schema: Schema
+
+
+@functools.lru_cache(maxsize=1)
+def default_timezone() -> str:
+    """The time zone DuckDB takes when none is set: this machine's."""
+    with duckdb.connect() as con:
+        return str(con.sql("SELECT current_setting('TimeZone')").fetchall()[0][0])
 
 
 class Binder:
@@ -52,13 +61,10 @@ class Binder:
         names = [row[0] for row in self._con.sql("SELECT name FROM duckdb_optimizers()").fetchall()]
         disabled = ",".join(n for n in names if n not in KEPT_OPTIMIZERS)
         self._con.execute(f"SET disabled_optimizers = '{disabled}'").fetchall()
-        self.default_timezone = str(self._con.sql("SELECT current_setting('TimeZone')").fetchall()[0][0])
         self._versions: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def bind(
-        self, sql: str, tables: Iterable[Table], lookup: Callable[[str], Table], session: Session
-    ) -> BoundQuery:
+    def bind(self, sql: str, tables: Iterable[Table], lookup: Callable[[str], Table], session: Session) -> BoundQuery:
         """The bound plan of one SELECT without parameters.
 
         Args:
@@ -77,7 +83,7 @@ class Binder:
             zone = session.timezone.replace("'", "''")
             cursor.execute(f"SET TimeZone = '{zone}'").fetchall()
             relation = cursor.sql(sql)
-            schema = tuple(Field(n, parse_type(str(t))) for n, t in zip(relation.columns, relation.types))
+            schema = tuple(Field(n, result_type(str(t))) for n, t in zip(relation.columns, relation.types))
             text = self._serialize(cursor, sql, optimize=True)
             if text["error"]:
                 text = self._serialize(cursor, sql, optimize=False)
@@ -96,8 +102,7 @@ class Binder:
         text = cursor.sql(query, params={"sql": sql}).fetchall()[0][0]
         if len(text) > MAX_PLAN_BYTES:
             raise NotSupported(f"the plan of this statement has {len(text):,} bytes, more than {MAX_PLAN_BYTES:,}")
-        loaded: dict[str, Any] = json.loads(text)
-        return loaded
+        return read_json(text)
 
     def _mirror(self, table: Table) -> None:
         """Make or renew the empty table that stands for `table`."""
@@ -114,3 +119,27 @@ class Binder:
     def close(self) -> None:
         """Free the planning database."""
         self._con.close()
+
+
+def result_type(text: str) -> SqlType:
+    """The type of a result column; one that is only NULL is an INTEGER, as in DuckDB's own results."""
+    return INTEGER if text == '"NULL"' else parse_type(text)
+
+
+# A string, kept as it is, or a number that JSON has no form for.
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|(-?)\b(nan|inf(?:inity)?)\b', re.IGNORECASE)
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """DuckDB's JSON, in which doubles may be NAN or INFINITY."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        found = json.loads(TOKENS.sub(_python_number, text))
+    return found
+
+
+def _python_number(token: re.Match[str]) -> str:
+    if token[2] is None:
+        return token[0]
+    return "NaN" if token[2].lower() == "nan" else f"{token[1]}Infinity"

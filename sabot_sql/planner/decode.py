@@ -39,7 +39,7 @@ JOINS: dict[str, lg.JoinKind] = {
     "INNER": "inner",
     "LEFT": "left",
     "RIGHT": "right",
-    "OUTER": "full",
+    "FULL": "full",
     "SEMI": "semi",
     "ANTI": "anti",
     "MARK": "mark",

@@ -97,7 +97,7 @@ class Told:
         near = nearest(name.rpartition(".")[2], candidates)
         if near:
             return f'did you mean "{near}"?'
-        return f"known there: {', '.join(candidates)}" if candidates else None
+        return f"known there: {', '.join(candidates)}, ..." if len(candidates) > 1 else None
 
     def query(self, cls: type[QueryError], code: str, detail: str = "", hint: str | None = None, at: Position | None = None) -> QueryError:
         """An error of the user's query."""

@@ -37,27 +37,29 @@ def collect_names(root: Node) -> Names:
         [TableRef(parts=('s', 't'), offset=5)]
     """
     names = Names()
-    _visit(root, frozenset(), names)
-    names.parameters = [n for _, n in sorted(_parameters(root), key=lambda found: found[0])]
-    names.parameters = list(dict.fromkeys(names.parameters))
+    parameters: list[tuple[int, str]] = []
+    _visit(root, frozenset(), names, parameters)
+    names.parameters = list(dict.fromkeys(name for _, name in sorted(parameters)))
     return names
 
 
-def _visit(node: Any, scope: frozenset[str], names: Names) -> None:
+def _visit(node: Any, scope: frozenset[str], names: Names, parameters: list[tuple[int, str]]) -> None:
     if isinstance(node, list):
         for item in node:
             if isinstance(item, (dict, list)):
-                _visit(item, scope, names)
+                _visit(item, scope, names, parameters)
         return
     if ctes := node.get("cte_map", {}).get("map"):
         for cte in ctes:
             name = cte["key"].lower()
             names.ctes.add(name)
             # a CTE's own name is in scope in its body only when it is recursive: RECURSIVE_CTE_NODE adds it below
-            _visit(cte["value"], scope, names)
+            _visit(cte["value"], scope, names, parameters)
             scope |= {name}
     kind = node.get("type")
-    if kind == "RECURSIVE_CTE_NODE":
+    if kind == "VALUE_PARAMETER":
+        parameters.append((node.get("query_location", 0), node["identifier"]))
+    elif kind == "RECURSIVE_CTE_NODE":
         names.ctes.add(node["cte_name"].lower())
         scope |= {node["cte_name"].lower()}
     elif kind == "BASE_TABLE" or (kind == "SHOW_REF" and node.get("show_type") == "SHOW"):
@@ -70,18 +72,12 @@ def _visit(node: Any, scope: frozenset[str], names: Names) -> None:
             names.tables.append(TableRef(parts, -1 if offset == NOWHERE else offset))
     for key, value in node.items():
         if key != "cte_map" and isinstance(value, (dict, list)):
-            _visit(value, scope, names)
+            _visit(value, scope, names, parameters)
 
 
 def without_recurring(parts: tuple[str, ...]) -> tuple[str, ...]:
     """RECURRING is the view that USING KEY gives of a recursive CTE: `recurring.a` names the CTE."""
     return parts[1:] if len(parts) == 2 and parts[0].lower() == "recurring" else parts
-
-
-def _parameters(root: Node) -> Iterator[tuple[int, str]]:
-    for node in walk(root):
-        if node.get("class") == "PARAMETER":
-            yield node.get("query_location", 0), node["identifier"]
 
 
 def walk(root: Node) -> Iterator[Node]:

@@ -15,11 +15,10 @@ from sabot_sql.server.edge import Door, Edge
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.query_routes import add_query_routes
 from sabot_sql.server.service_routes import add_service_routes
-from sabot_sql.server.sql_request import invalid_fields
+from sabot_sql.server.sql_request import BODY_BYTES, body_too_large, invalid_fields
 from sabot_sql.server.statement_routes import add_statement_routes
+from sabot_sql.server.statements import post_sql
 from sabot_sql.server.threads import Threads
-
-BODY_BYTES = 64 << 20
 
 
 def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
@@ -36,7 +35,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
         max_body_size=BODY_BYTES,
     )
     app.state.door, app.state.threads = door, threads
-    app.add_middleware(Edge, door=door)
+    app.add_middleware(Edge, door=door, direct={("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads)})
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads)
     add_query_routes(app, manager, threads)
@@ -65,7 +64,7 @@ def add_problem_handlers(app: FastAPI) -> None:
             case 405:
                 found = QueryError(f"{method} is not possible at {path}")
             case 413:
-                found = QueryError(f"the body is larger than {BODY_BYTES >> 20} MiB", code="BODY_TOO_LARGE")
+                found = body_too_large()
             case _:
                 found = QueryError(str(error.detail))
         response = problem_response(found, request.state.request_id, error.status_code)

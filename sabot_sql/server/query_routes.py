@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import FastAPI, Query, Request, Response
 
 from sabot_sql.client.contract import is_terminal, status_to_json
-from sabot_sql.engine.request import QueryResult, QueryStatus
+from sabot_sql.engine.request import QueryStatus
 from sabot_sql.errors import NotSupported, QueryError
 from sabot_sql.jobs.manager import JobManager
-from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
+from sabot_sql.server.formats import Encoding, choose_format, encode
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
-from sabot_sql.server.statements import answer
+from sabot_sql.server.statements import Rows, answer
 from sabot_sql.server.threads import Threads
 
 RESULT_FORMATS = ("json", "ndjson", "csv", "arrow", "parquet")
@@ -39,12 +39,12 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         status = own_status(query_id, user)
         return status if is_terminal(status) else manager.cancel(query_id)
 
-    def read_result(query_id: str, user: str, how: Encoding, offset: int, limit: int | None) -> tuple[QueryResult, Encoded]:
+    def read_result(query_id: str, user: str, how: Encoding, offset: int, limit: int | None) -> Rows:
         own_status(query_id, user)
         result = manager.result(query_id)
         if offset or limit is not None:
             result.table = result.table.slice(offset, limit)
-        return result, encode(result, how)
+        return Rows(result, encode(result, how))
 
     @app.get("/v1/queries/{query_id}", tags=["queries"])
     async def get_query(request: Request, query_id: str, wait_ms: WaitMs = 0) -> Response:
@@ -81,7 +81,7 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     ) -> Response:
         """The whole answer of a finished query, or `limit` rows from `offset`."""
         how = Encoding(choose_format(request.headers.get("accept"), format, RESULT_FORMATS))
-        return answer(*await threads.start(read_result, query_id, request.state.user, how, offset, limit))
+        return answer(await threads.start(read_result, query_id, request.state.user, how, offset, limit))
 
     @app.post("/v1/queries/{query_id}/cancel", tags=["queries"])
     async def cancel_query(request: Request, query_id: str) -> Response:

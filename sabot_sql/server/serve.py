@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import signal
 import socket
 import threading
@@ -23,7 +22,6 @@ from sabot_sql.server.app import create_app
 from sabot_sql.server.auth import ApiKeys
 
 GRACE_S = 5  # for answers that are on their way when the server is told to stop
-STOP_S = 18.0  # after which it stops in any case
 KEEP_ALIVE_S = 75
 
 
@@ -34,13 +32,15 @@ def serve(
     port: int = 8600,
     keys: ApiKeys | None = None,
     on_ready: Callable[[str], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then stops the engine and its agents, all within 20 seconds.
+    """Serves until SIGTERM or SIGINT, then stops the engine and its agents.
 
     Args:
         data: tables, as in `connect(data=...)`.
         port: 0 for a free one.
         on_ready: called with the server's address once it takes requests.
+        on_stopping: called when it takes none any more and the engine is about to be closed.
 
     Raises:
         ConfigError: the address cannot be had, or would be open to others without a key.
@@ -59,7 +59,8 @@ def serve(
             app = create_app(manager, keys)
             _run(app, listener, on_ready)
         finally:
-            _stop_in_any_case_after(STOP_S - GRACE_S)
+            if on_stopping:
+                on_stopping()
             manager.close()
     finally:
         listener.close()
@@ -153,10 +154,3 @@ def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] 
         app.state.threads.close()
     if server.interrupted:
         raise KeyboardInterrupt
-
-
-def _stop_in_any_case_after(seconds: float) -> None:
-    """An engine that does not close (a query deaf to its interrupt) does not keep the process."""
-    timer = threading.Timer(seconds, os._exit, (1,))
-    timer.daemon = True
-    timer.start()

@@ -12,7 +12,7 @@ from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.edge import Door
 from sabot_sql.server.query_routes import RESULT_FORMATS
 from sabot_sql.server.responses import json_response
-from sabot_sql.server.sql_request import INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
+from sabot_sql.server.sql_request import BODY_BYTES, INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
 from sabot_sql.server.threads import MAX_REQUESTS, Threads
 
 
@@ -39,10 +39,15 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     @app.get("/healthz", tags=["health"])
     async def readyz() -> Response:
         """200 when queries are taken, 503 otherwise."""
-        found = await threads.start(manager.ready)
-        if door.closing:
-            found = {**found, "ready": False, "checks": {**found.get("checks", {}), "server": "stopping"}}
-        return json_response(found, 200 if found.get("ready") else 503)
+        found = readiness(await threads.start(manager.ready), door.closing)
+        return json_response(found, 200 if found["ready"] else 503)
+
+
+def readiness(engine: dict[str, Any], closing: bool) -> dict[str, Any]:
+    """The object of `GET /readyz`: every check under `checks`, whoever made it."""
+    own = {name: value for name, value in engine.items() if name not in ("ready", "checks")}
+    checks = {**own, **engine.get("checks", {}), **({"server": "stopping"} if closing else {})}
+    return {"ready": bool(engine.get("ready")) and not closing, "checks": checks}
 
 
 def service_info(engine: dict[str, Any], has_keys: bool) -> dict[str, Any]:
@@ -51,7 +56,7 @@ def service_info(engine: dict[str, Any], has_keys: bool) -> dict[str, Any]:
         "wait_ms": MAX_WAIT_MS,
         "inline_rows": INLINE_ROWS,
         "inline_bytes": INLINE_BYTES,
-        "body_bytes": 64 << 20,
+        "body_bytes": BODY_BYTES,
         "requests": MAX_REQUESTS,
         **engine.get("limits", {}),
     }

@@ -16,6 +16,7 @@ from sabot_sql.errors import NotSupported, QueryError, SabotError
 Body = TypeVar("Body", bound="StatementBody")
 
 MAX_WAIT_MS = 60_000
+BODY_BYTES = 64 << 20
 INLINE_ROWS = 10_000
 INLINE_BYTES = 16 << 20
 KEY_CHARS = 128
@@ -93,9 +94,29 @@ class ExplainBody(StatementBody):
     format: Literal["text", "json", "graph"] = "text"
 
 
+async def read_bytes(request: Request) -> bytes:
+    """The body, refused as soon as it is too large."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > BODY_BYTES:
+        raise body_too_large()
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > BODY_BYTES:
+            raise body_too_large()
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def body_too_large() -> SabotError:
+    """BODY_TOO_LARGE."""
+    return QueryError(f"the body is larger than {BODY_BYTES >> 20} MiB", code="BODY_TOO_LARGE")
+
+
 async def read_sql_body(request: Request) -> SqlBody:
     """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
-    raw = await request.body()
+    raw = await read_bytes(request)
     kind = content_type(request)
     if kind == "application/sql":
         body = _checked(SqlBody, {**request.query_params, "sql": _text(raw)})
@@ -109,7 +130,7 @@ async def read_sql_body(request: Request) -> SqlBody:
 
 async def read_explain_body(request: Request) -> ExplainBody:
     """The body of `POST /v1/explain`, in the same two forms."""
-    raw = await request.body()
+    raw = await read_bytes(request)
     kind = content_type(request)
     if kind == "application/sql":
         return _checked(ExplainBody, {**request.query_params, "sql": _text(raw)})

@@ -26,6 +26,7 @@ def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads) ->
     @app.post("/v1/sql", tags=["statements"], openapi_extra=takes(SqlBody), responses=answers, response_class=Response)
     async def run_sql(request: Request) -> Response:
         """Runs one statement."""
+        # stands here for the description; requests are answered by `Edge` before they are routed
         return await post_sql(request, manager, threads)
 
     @app.post("/v1/explain", tags=["statements"], openapi_extra=takes(ExplainBody))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -12,23 +14,19 @@ from starlette.responses import Response, StreamingResponse
 from sabot_sql.client.contract import is_terminal
 from sabot_sql.engine.request import QueryRequest, QueryResult, QueryStatus
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
 from sabot_sql.server.responses import status_response
 from sabot_sql.server.sql_request import SqlBody, idempotency_key, read_sql_body
 from sabot_sql.server.threads import Threads
 
 INLINE_FORMATS = ("json", "ndjson", "csv", "arrow")
+DIRECT_WAIT_S = 0.2  # requests that wait at least so long are run in the thread that answers them
 UNWATCHED_S = 0.05  # a request is not watched for a client that goes away before that
+STOP_S = 5.0  # for a cancelled query to end before the request is answered without it
+PLANNING_POLL_S = 0.02
+COMMIT_S = 0.1  # in which a job that was planned is in the database
 TIMINGS = (("parse", "parse_ms"), ("plan", "plan_ms"), ("queue", "queue_ms"), ("exec", "exec_ms"))
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a statement within its wait: its answer, or its status."""
-
-    status: QueryStatus
-    result: QueryResult | None = None
-    encoded: Encoded | None = None
 
 
 @dataclass(slots=True)
@@ -36,33 +34,24 @@ class Run:
     """One statement on its way through a thread.
 
     Attributes:
-        query_id: known as soon as the engine has taken the query.
-        abandoned: nobody waits for the answer any more.
+        cancel: set to stop the query.
+        detached: the request was answered with 202; whoever wants the rows asks for them by the query's id.
     """
 
     request: QueryRequest
-    wait_s: float
     how: Encoding
-    cancel_after_wait: bool = False
-    query_id: str | None = None
-    abandoned: bool = False
+    wait_s: float
+    cancel_after_wait: bool
+    cancel: threading.Event = field(default_factory=threading.Event)
+    detached: bool = False
 
 
-def run_to_outcome(manager: JobManager, threads: Threads, run: Run) -> Outcome:
-    """Submits the query, waits for it and writes its answer; in a thread."""
-    status = manager.submit(run.request)
-    run.query_id = status.query_id
-    if run.abandoned:
-        manager.cancel(status.query_id)
-    if not is_terminal(status):
-        status = threads.wait_for_end(manager, status.query_id, run.wait_s)
-    if not is_terminal(status):
-        if run.cancel_after_wait:
-            status = manager.cancel(status.query_id)
-        if not is_terminal(status):
-            return Outcome(status)
-    result = manager.result(status.query_id)
-    return Outcome(status, result, encode(result, run.how))
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A finished query and its written answer."""
+
+    result: QueryResult
+    encoded: Encoded
 
 
 async def post_sql(request: Request, manager: JobManager, threads: Threads) -> Response:
@@ -71,16 +60,11 @@ async def post_sql(request: Request, manager: JobManager, threads: Threads) -> R
     body.refuse_what_is_not_built()
     how = encoding_of(body, request.headers.get("accept"))
     key = idempotency_key(request)
-    run = Run(
-        body.to_request(request.state.user, key), body.wait_ms / 1000, how, cancel_after_wait=body.on_wait_timeout == "cancel"
-    )
-    future = threads.start(run_to_outcome, manager, threads, run)
-    if key is None and not (await asyncio.wait((future,), timeout=UNWATCHED_S))[0]:
-        await cancel_if_client_leaves(request, future, manager, threads, run)
-    outcome = await future
-    if outcome.result is None or outcome.encoded is None:
-        return status_response(outcome.status, 202)
-    return answer(outcome.result, outcome.encoded)
+    run = Run(body.to_request(request.state.user, key), how, body.wait_ms / 1000, body.on_wait_timeout == "cancel")
+    if key is None and run.wait_s >= DIRECT_WAIT_S:
+        return await answer_directly(request, manager, threads, run)
+    found = await threads.start(submit_and_wait, manager, threads, run)
+    return answer(found) if isinstance(found, Rows) else status_response(found, 202)
 
 
 def encoding_of(body: SqlBody, accept: str | None) -> Encoding:
@@ -91,23 +75,76 @@ def encoding_of(body: SqlBody, accept: str | None) -> Encoding:
     return Encoding(name, body.row_limit, body.byte_limit, body.json_int64 == "string")
 
 
-async def cancel_if_client_leaves(
-    request: Request, future: asyncio.Future[Outcome], manager: JobManager, threads: Threads, run: Run
-) -> None:
-    """Waits for the outcome; cancels the query when the connection closes before, as nobody knows its id then."""
+def submit_and_wait(manager: JobManager, threads: Threads, run: Run) -> Rows | QueryStatus:
+    """A query that is likely to outlive its request: the engine runs it in a thread of its own, this one waits."""
+    status = manager.submit(run.request)
+    if not is_terminal(status) and run.wait_s:
+        status = threads.wait_for_end(manager, status.query_id, run.wait_s)
+    if not is_terminal(status):
+        if not run.cancel_after_wait:
+            return status
+        manager.cancel(status.query_id)
+        status = threads.wait_for_end(manager, status.query_id, STOP_S)
+        if not is_terminal(status):
+            return status
+    result = manager.result(status.query_id)
+    return Rows(result, encode(result, run.how))
+
+
+def run_directly(manager: JobManager, run: Run) -> Rows | None:
+    """The fast path: the whole query in one thread."""
+    result = manager.execute(run.request, None, run.cancel)
+    return None if run.detached else Rows(result, encode(result, run.how))
+
+
+async def answer_directly(request: Request, manager: JobManager, threads: Threads, run: Run) -> Response:
+    """Runs a query that is likely to end within its wait; one that does not goes on in its thread, known by its id."""
+    future = threads.start(run_directly, manager, run)
+    if not (await asyncio.wait((future,), timeout=UNWATCHED_S))[0]:
+        await wait_while_client_stays(request, future, run)
+    if not future.done():
+        if run.cancel_after_wait:
+            run.cancel.set()
+            await asyncio.wait((future,), timeout=STOP_S)
+        if not future.done() and (record := record_of(manager, run.request)) is not None:
+            return await detach(future, run, record)
+    found = await future
+    assert found is not None
+    return answer(found)
+
+
+async def wait_while_client_stays(request: Request, future: asyncio.Future[Any], run: Run) -> None:
+    """Waits for the query's end; cancels it when the connection closes before, as nobody knows its id then."""
     leaving = asyncio.ensure_future(request.receive())
     try:
-        await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done() and leaving.result()["type"] == "http.disconnect" and not future.done():
-            run.abandoned = True
-            if run.query_id is not None:
-                await threads.start(manager.cancel, run.query_id)
+        waiting = {future, leaving}
+        await asyncio.wait(waiting, timeout=run.wait_s - UNWATCHED_S, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done() and leaving.result()["type"] == "http.disconnect":
+            run.cancel.set()
+            await asyncio.wait((future,), timeout=STOP_S)
     finally:
         leaving.cancel()
 
 
-def answer(result: QueryResult, encoded: Encoded) -> Response:
+def record_of(manager: JobManager, request: QueryRequest) -> QueryRecord | None:
+    """The manager's record of a query that `execute` is running."""
+    return next((record for record in manager.log.newest_first() if record.request is request), None)
+
+
+async def detach(future: asyncio.Future[Any], run: Run, record: QueryRecord) -> Response:
+    """202 for a query that `execute` runs; its result is kept like that of a submitted one."""
+    run.detached = record.kept = True
+    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    while record.route is None and not record.ended.is_set():
+        await asyncio.sleep(PLANNING_POLL_S)
+    if record.route == "distributed":
+        await asyncio.sleep(COMMIT_S)
+    return status_response(record.status(), 202)
+
+
+def answer(rows: Rows) -> Response:
     """200: the rows, and in the headers what a body of rows alone cannot say."""
+    result, encoded = rows.result, rows.encoded
     headers = {
         "X-Sabot-Query-Id": result.query_id,
         "X-Sabot-Route": result.route,

@@ -233,6 +233,7 @@ def test_blocks_outlive_the_agents_that_wrote_them_on_the_flight_lane_too() -> N
         before = {a.pid for a in pool.agents()}
         for pid in before:
             os.kill(pid, signal.SIGKILL)
+        assert values_of(pool, first) == [42, 42]
         until(lambda: len(alive(pool)) == 2 and not before & {a.pid for a in alive(pool)})
         second = pool.run_stage("job", gather_stage(), {0: [r.block for r in first]}, SESSION)
         assert values_of(pool, second) == [42, 42]

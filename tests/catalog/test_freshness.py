@@ -185,19 +185,14 @@ def test_look_up_of_a_table_of_a_few_files_takes_microseconds(folder, open_catal
     assert sorted(times)[250] < 200_000  # 15 us on a quiet machine
 
 
-def test_check_of_very_many_files_is_limited_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(stamps, "FULL_CHECK_FILES", 2)
-    paths = [tmp_path / f"{i}" for i in range(3)]
-    for path in paths:
-        path.write_text("x")
+def test_rewrite_in_place_of_one_file_of_many_is_seen(tmp_path, open_catalog):
+    write(tmp_path / "t/0.parquet", a=[1, 2, 3])
+    data = (tmp_path / "t/0.parquet").read_bytes()
+    for i in range(1, 300):
+        (tmp_path / f"t/{i}.parquet").write_bytes(data)
     settle()
-    watch = Watch.of((str(tmp_path),), map(str, paths))
-    assert watch.is_current()
-    assert watch.next_full_s > time.monotonic() - 1
-    paths[1].write_text("other")
-    time.sleep(0.05)
-    assert not watch.is_current()
-    watch.next_full_s = time.monotonic() + 60
-    assert watch.is_current()  # a rewrite in place may wait for the next full look
-    os.replace(paths[0], paths[2])
-    assert not watch.is_current()  # a rename never does
+    catalog = open_catalog(tmp_path)
+    assert catalog.table("t").statistics.columns["a"].max == 3
+    catalog.table("t")
+    write(tmp_path / "t/150.parquet", a=[1, 2, 9])
+    assert catalog.table("t").statistics.columns["a"].max == 9

@@ -42,18 +42,33 @@ def make_tables(folder: Path, rows: int = 3000) -> dict[str, str]:
     _parquet(folder / "sales", SALES, sales, files=3, group=rows // 6)
     products = [_product(rng, i) for i in range(1, 201)]
     schema = pa.schema(
-        [("product", pa.int32()), ("name", pa.string()), ("category", pa.string()), ("weight", pa.float64()), ("launched", pa.date32())]
+        [
+            ("product", pa.int32()),
+            ("name", pa.string()),
+            ("category", pa.string()),
+            ("weight", pa.float64()),
+            ("launched", pa.date32()),
+        ]
     )
     _parquet(folder / "products", schema, products, files=2, group=60)
-    people = pa.table({"region": ["north", "south", "east", "Zürich", "東京", "nowhere"], "country": ["N", "S", "E", "CH", "JP", None],
-                       "people": [10, 2_000_000, None, 434_335, 13_960_000, 0]})  # fmt: skip
+    people = pa.table({
+        "region": ["north", "south", "east", "Zürich", "東京", "nowhere"],
+        "country": ["N", "S", "E", "CH", "JP", None],
+        "people": [10, 2_000_000, None, 434_335, 13_960_000, 0],
+    })  # fmt: skip
     pyarrow.csv.write_csv(people, folder / "regions.csv")
     lines = [f'{{"user": {i % 7}, "kind": "{"click" if i % 3 else "view"}", "ms": {i * 1.5}}}' for i in range(100)]
     (folder / "events.json").write_text("\n".join(lines))
-    _parquet(folder / "nothing", pa.schema([("a", pa.int32()), ("b", pa.string()), ("c", pa.decimal128(10, 2))]), [], files=1, group=1)
+    _parquet(
+        folder / "nothing",
+        pa.schema([("a", pa.int32()), ("b", pa.string()), ("c", pa.decimal128(10, 2))]),
+        [],
+        files=1,
+        group=1,
+    )
     _parquet(folder / "single", pa.schema([("x", pa.int32()), ("y", pa.string())]), [{"x": 7, "y": "only"}], files=1, group=1)
-    return {"sales": str(folder / "sales"), "products": str(folder / "products"), "regions": str(folder / "regions.csv"),
-            "events": str(folder / "events.json"), "nothing": str(folder / "nothing"), "single": str(folder / "single")}  # fmt: skip
+    files = {"regions": "regions.csv", "events": "events.json"}
+    return {n: str(folder / files.get(n, n)) for n in ("sales", "products", "regions", "events", "nothing", "single")}
 
 
 def _maybe(rng: random.Random, value: Any, share: float = 0.1) -> Any:
@@ -69,7 +84,7 @@ def _sale(rng: random.Random, i: int) -> dict[str, Any]:
         "region": _maybe(rng, REGIONS[min(rng.randrange(14), 6)]),
         "product": _maybe(rng, rng.randrange(1, 221), 0.03),
         "qty": _maybe(rng, rng.choice([0, 1, 2, 3, 5, 8, -1, 32767, -32768])),
-        "price": _maybe(rng, decimal.Decimal(rng.randrange(-10**6, 10**8)).scaleb(-2)),
+        "price": _maybe(rng, decimal.Decimal(rng.randrange(-(10**6), 10**8)).scaleb(-2)),
         "cost": _maybe(rng, decimal.Decimal(rng.randrange(-(10**25), 10**25)).scaleb(-4)),
         "ratio": _maybe(rng, rng.choice(RATIOS) if rng.random() < 0.2 else rng.uniform(-100, 100)),
         "score": _maybe(rng, float(rng.randrange(-4, 5)) / 4),

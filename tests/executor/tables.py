@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 from hypothesis import strategies as st
 
+from sabot_sql.errors import Cancelled
 from sabot_sql.executor.operator import MemoryTracker, OperatorStats, TaskContext
 from sabot_sql.planner.physical import Session
 from sabot_sql.types import Field, Schema, arrow_type, inner_schema, parse_type
@@ -56,11 +61,16 @@ def table_for_duckdb(types: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> p
     return pa.table(columns, names=[f"c{i}" for i in range(len(types))])
 
 
+@functools.cache
+def oracle() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
 def ask_duckdb(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with oracle().cursor() as cursor:
         for name, table in tables.items():
-            connection.register(name, table)
-        return connection.sql(sql).fetchall()
+            cursor.register(name, table)
+        return cursor.sql(sql).fetchall()
 
 
 def row_strategy(types: Sequence[str]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -89,3 +99,19 @@ def task(limit_bytes: int = 0, morsel_bytes: int = 2 << 20) -> TaskContext:
 
 def stats() -> OperatorStats:
     return OperatorStats(0, "operator", "numba")
+
+
+def cancel_delay(context: TaskContext, work: Callable[[], object], after_s: float) -> float:
+    """Seconds from the cancel, `after_s` after the start, to the end of `work`, which must take longer than that."""
+    cancelled_at: list[float] = []
+
+    def cancel() -> None:
+        cancelled_at.append(time.perf_counter())
+        context.cancelled.set()
+
+    timer = threading.Timer(after_s, cancel)
+    timer.start()
+    with pytest.raises(Cancelled):
+        work()
+    timer.join()
+    return time.perf_counter() - cancelled_at[0]

@@ -78,6 +78,14 @@ def test_temporary_folder_goes_with_the_last_manager() -> None:
     assert not path.exists()
 
 
+def test_temporary_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = "import os; from sabot_sql.jobs.folder import *; folder = open_folder(None); {end}"
+    root, env = Path(__file__).parents[2], {**os.environ, "TMPDIR": str(tmp_path)}
+    for end, left in (("os.kill(os.getpid(), 9)", 1), ("close_folder(folder)", 0)):
+        subprocess.run([sys.executable, "-c", code.format(end=end)], cwd=root, env=env, timeout=60)
+        assert len(list(tmp_path.glob("sabot-sql-jobs-*"))) == left
+
+
 def test_folder_of_a_failed_start_is_free_again(tmp_path: Path) -> None:
     class Broken(HandManager):
         def _make_engine(self, settings, data):

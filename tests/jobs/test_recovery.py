@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def ran(state: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
-def kill_in_stage(state: Path, stage: int, stage_s: float = 0.3) -> str:
+def kill_in_stage(state: Path, stage: int, stage_s: float = 0.4) -> str:
     """Submit a job in a process that is killed when `stage` has begun; returns the query id."""
     state.mkdir(exist_ok=True)
     root = Path(__file__).parents[2]
@@ -50,9 +49,21 @@ def kill_in_stage(state: Path, stage: int, stage_s: float = 0.3) -> str:
     while str(stage) not in ran(state):
         assert process.poll() is None
         time.sleep(0.01)
+    time.sleep(0.2)  # the stage before is written down meanwhile
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    return query_id
+
+
+def interrupt_in_stage(state: Path, stage: int) -> str:
+    """The same by closing the manager."""
+    with started(state) as manager:
+        request = dataclasses.replace(job(100, stage_s=0.2), idempotency_key="k")
+        query_id = manager.submit(request).query_id
+        while str(stage) not in ran(state):
+            time.sleep(0.01)
+    assert manager.engine.dropped == []
     return query_id
 
 
@@ -83,7 +94,7 @@ def test_killed_job_goes_on_and_complete_stages_are_not_run_again(state: Path) -
 
 
 def test_stage_whose_blocks_are_gone_is_run_again(state: Path) -> None:
-    query_id = kill_in_stage(state, 1)
+    query_id = interrupt_in_stage(state, 1)
     for block in (state / "blocks" / query_id).glob("0-*"):
         block.unlink()
     with started(state) as manager:
@@ -104,7 +115,7 @@ def test_job_killed_twice_ends_once(state: Path) -> None:
 
 
 def test_resumed_job_can_be_cancelled(state: Path) -> None:
-    query_id = kill_in_stage(state, 1, stage_s=1)
+    query_id = interrupt_in_stage(state, 0)
     with started(state) as manager:
         while manager.status(query_id).state != "running":
             time.sleep(0.01)
@@ -156,15 +167,16 @@ def test_error_is_the_same_after_a_restart(state: Path) -> None:
         error = manager.status(query_id, 5).error
     with started(state) as manager:
         again = manager.status(query_id).error
-        assert (type(again), again.problem.code, again.detail, again.query_id) == (ReadError, "FILE_CORRUPT", error.detail, query_id)
+        assert (type(again), again.problem.code, again.detail, again.query_id) == (
+            ReadError,
+            "FILE_CORRUPT",
+            error.detail,
+            query_id,
+        )
 
 
 def test_closed_manager_leaves_submitted_jobs_to_the_next(state: Path) -> None:
-    with started(state) as manager:
-        query_id = manager.submit(job(100, stage_s=0.3)).query_id
-        while len(manager.engine.ran) < 2:
-            time.sleep(0.01)
-    assert manager.engine.dropped == []
+    query_id = interrupt_in_stage(state, 1)
     with started(state) as manager:
         assert manager.status(query_id, 20).state == "finished"
     assert ran(state) == ["0", "1", "1", "2"]
@@ -198,27 +210,13 @@ def test_job_of_a_temporary_session_in_a_durable_database_is_not_resumed(state: 
 def test_job_planned_by_another_version_ends_with_an_error(state: Path) -> None:
     import sqlite3
 
-    query_id = kill_in_stage(state, 0)
+    query_id = interrupt_in_stage(state, 0)
     connection = sqlite3.connect(state / "jobs.db")
     connection.execute("update workflow_status set application_version = 'plan-v0'")
     connection.commit()
     connection.close()
     with started(state) as manager:
         assert manager.status(query_id, 5).state == "cancelled"
-
-
-def test_temporary_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
-    code = """
-import os, signal
-from sabot_sql.config import Settings
-from tests.jobs.hand_engine import HandManager, job
-HandManager(Settings()).execute(job(3))
-os.kill(os.getpid(), {signal})
-"""
-    root, env = Path(__file__).parents[2], {**os.environ, "TMPDIR": str(tmp_path)}
-    for number, left in ((9, 1), (0, 0)):
-        subprocess.run([sys.executable, "-c", code.format(signal=number)], cwd=root, env=env, timeout=60)
-        assert len(list(tmp_path.glob("sabot-sql-jobs-*"))) == left
 
 
 def test_request_of_a_job_does_not_hold_its_parameters(state: Path) -> None:

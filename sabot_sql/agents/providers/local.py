@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import sabot_sql
 from sabot_sql.agents.agent import AgentConfig
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, ProviderEvent
 from sabot_sql.errors import ServiceError
@@ -225,7 +224,7 @@ def _log_file(path: Path | None) -> Any:
 
 def environment(slots: int) -> dict[str, str]:
     """The environment of fork server and agents: no library may start threads at import, or more than the slots later."""
-    package_parent = str(Path(sabot_sql.__file__).resolve().parent.parent)
+    package_parent = str(Path(__file__).resolve().parents[3])
     path = os.environ.get("PYTHONPATH", "")
     if package_parent not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         path = os.pathsep.join(filter(None, (package_parent, path)))

@@ -35,6 +35,12 @@ def record_bytes(length: Any) -> Any:
 
 
 @inline
+def stored_length(arena: Any, record: Any) -> Any:
+    """Length of the string of the record that begins at byte `record`."""
+    return np.int64(load64(arena, record + 8))
+
+
+@inline
 def same_bytes(left: Any, a: Any, right: Any, b: Any, length: Any) -> Any:
     """Whether left[a : a + length] == right[b : b + length]; length is at least 8."""
     k = 0
@@ -173,15 +179,14 @@ def look_up(offsets: Any, data: Any, hashes: Any, slots: Any, arena: Any, out: A
 def fill_slots(arena: Any, count: Any, slots: Any) -> None:
     """Enter the first `count` records into empty slots."""
     mask = len(slots) - 1
-    record: Any = np.int64(0)
+    record = 0
     for _ in range(count):
         hashed = load64(arena, record)
         at = np.int64(hashed >> _U(1)) & mask
         while slots[at] >= 0:
             at = (at + 1) & mask
         slots[at] = (np.int64(hashed) & _UPPER) | (record >> 3)
-        length: Any = np.int64(load64(arena, record + 8))
-        record += record_bytes(length)
+        record += record_bytes(stored_length(arena, record))
 
 
 @kernel(void(I64, U8, OUT_I64))
@@ -194,7 +199,7 @@ def word_offsets(words: Any, arena: Any, offsets: Any) -> None:
         if word >= 0:
             total += word >> 56
         else:
-            total += np.int64(load64(arena, 8 * (-1 - word) + 8))
+            total += stored_length(arena, 8 * (-1 - word))
     offsets[len(words)] = total
 
 

@@ -67,7 +67,7 @@ def rank_mark(words: Any, usable: Any, base: Any, first: Any, last: Any, table: 
     """Set the bits of the usable words in rows [first, last)."""
     for i in range(first, last):
         if len(usable) == 0 or usable[i] != 0:
-            at = _U(words[i]) - _U(base)
+            at = _U(words[i]) - _U(np.int64(base))
             table[_U(2) * (at >> _U(6))] |= _U(1) << (at & _U(63))
 
 
@@ -87,7 +87,7 @@ def rank_find(words: Any, usable: Any, base: Any, first: Any, last: Any, table: 
     count: Any = np.int64(0)
     size = _U(len(table)) << _U(5)
     for i in range(first, last):
-        at = _U(words[i]) - _U(base)
+        at = _U(words[i]) - _U(np.int64(base))
         group = np.int64(-1)
         if at < size and (len(usable) == 0 or usable[i] != 0):
             block = _U(2) * (at >> _U(6))

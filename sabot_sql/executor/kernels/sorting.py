@@ -109,10 +109,10 @@ def pack_words(
         if len(valid) != 0 and valid[row] == 0:
             code = null_code
         elif descending != 0:
-            code = _U(high) - _U(words[row]) + lift
+            code = _U(np.int64(high)) - _U(words[row]) + _U(lift)
         else:
-            code = _U(words[row]) - _U(low) + lift
-        keys[j] |= ((code >> _U(drop)) & mask) << _U(shift)
+            code = _U(words[row]) - _U(np.int64(low)) + _U(lift)
+        keys[j] |= ((code >> _U(drop)) & _U(mask)) << _U(shift)
 
 
 @inline

@@ -7,6 +7,7 @@ from dataclasses import replace
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.rules.push_filters import substitute
 from sabot_sql.types import BOOLEAN
 
 
@@ -71,7 +72,10 @@ def _prune(plan: lg.Plan, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
             keep = sorted(needed)
             exprs = tuple(plan.exprs[i] for i in keep)
             child, where = _prune(plan.input, _used(exprs))
-            new = lg.Compute(child, tuple(ex.remap(e, where) for e in exprs), tuple(plan.names[i] for i in keep))
+            moved = tuple(ex.remap(e, where) for e in exprs)
+            if isinstance(child, lg.Compute) and all(isinstance(e, ex.Ref) for e in child.exprs):
+                moved, child = tuple(substitute(e, child.exprs) for e in moved), child.input
+            new = lg.Compute(child, moved, tuple(plan.names[i] for i in keep))
             return new, {old: i for i, old in enumerate(keep)}
         case lg.Select():
             child, where = _prune(plan.input, needed | ex.references(plan.predicate))

@@ -10,6 +10,8 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.types import BIGINT, BOOLEAN
 
+EQUALITIES = ("=", "IS NOT DISTINCT FROM")
+
 
 def rewrite_joins(plan: lg.Plan) -> lg.Plan:
     """Rewrite mark joins into semi, anti and left joins, and right joins into left ones.
@@ -31,6 +33,8 @@ def rewrite_joins(plan: lg.Plan) -> lg.Plan:
                 return _swap(plan)
             case "full":
                 raise NotSupported("FULL OUTER JOIN cannot run distributed yet")
+            case "single" if _is_unique(plan.right, {c.right for c in plan.conditions if c.op in EQUALITIES}):
+                return replace(plan, kind="left")
             case "single":
                 raise NotSupported("a scalar subquery that may give several rows cannot run distributed yet")
     return plan
@@ -49,6 +53,26 @@ def _select_mark(select: lg.Select, join: lg.Join) -> lg.Plan:
             rest = tuple(p for p in parts if p != part)
             return lg.Select(plan, ex.conjunction(rest)) if rest else plan
     return replace(select, input=_mark(replace(join, left=left, right=right)))
+
+
+def _is_unique(plan: lg.Plan, keys: set[Expr]) -> bool:
+    """Whether no two rows of `plan` agree in all of `keys`: they hold every group of an aggregate, or there is one row."""
+    match plan:
+        case lg.Aggregate():
+            return all(ex.Ref(i, g.type) in keys for i, g in enumerate(plan.groups))
+        case lg.Compute():
+            below = {plan.exprs[k.index] for k in keys if isinstance(k, ex.Ref)}
+            return _is_unique(plan.input, below)
+        case lg.Select():
+            return _is_unique(plan.input, keys)
+        case lg.Join():
+            ours = {k for k in keys if isinstance(k, ex.Ref) and k.index < len(plan.left.schema)}
+            theirs = {c.right for c in plan.conditions if c.op in EQUALITIES}
+            single = plan.kind in ("semi", "anti", "mark") or plan.kind in ("left", "inner") and _is_unique(plan.right, theirs)
+            return single and _is_unique(plan.left, ours)
+        case lg.Slice() | lg.Order():
+            return plan.limit is not None and plan.limit <= 1
+    return isinstance(plan, lg.OneRow)
 
 
 def _refs(plan: lg.Plan, offset: int = 0) -> tuple[Expr, ...]:

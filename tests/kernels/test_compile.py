@@ -1,0 +1,75 @@
+"""Kernels are compiled once, kept on disk, take read-only arrays, and mean the same without a compiler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sabot_sql
+from sabot_sql.executor import kernel_cache
+from sabot_sql.executor.kernels import aggregates
+from sabot_sql.executor.kernels.compile import JIT
+
+ROOT = Path(sabot_sql.__file__).parents[1]
+TWINS = ["test_hashing.py", "test_interning.py", "test_grouping.py", "test_wide.py", "test_aggregates.py"]
+
+SUM = """
+import numpy as np
+from sabot_sql.executor import kernel_cache
+from sabot_sql.executor.kernels import aggregates
+totals = np.zeros(2, np.int64)
+aggregates.count_rows(np.array([0, 1, 1]), totals)
+print(totals.tolist(), kernel_cache.FOLDER)
+"""
+
+
+def run(arguments: list[str], **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not JIT, reason="runs the other tests itself")
+def test_kernels_mean_the_same_without_a_compiler() -> None:
+    files = [str(Path(__file__).parent / name) for name in TWINS]
+    run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *files], NUMBA_DISABLE_JIT="1")
+
+
+def test_machine_code_is_kept_in_the_configured_folder(tmp_path: Path) -> None:
+    assert run(["-c", SUM], SABOT_KERNEL_CACHE=str(tmp_path)).startswith("[1, 2] " + str(tmp_path))
+    code = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")}
+    assert bool(code) is JIT
+    run(["-c", SUM], SABOT_KERNEL_CACHE=str(tmp_path))
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")} == code
+
+
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / kernel_cache.source_fingerprint()
+    folder.mkdir()
+    folder.chmod(0o777)
+    (tmp_path / "elsewhere").mkdir()
+    out = run(["-c", SUM], SABOT_KERNEL_CACHE=str(tmp_path), TMPDIR=str(tmp_path / "elsewhere"))
+    assert str(folder) not in out
+
+
+@pytest.mark.skipif(not JIT, reason="needs the compiler")
+def test_kernels_take_read_only_and_writable_arrays_with_one_compilation() -> None:
+    totals, groups = np.zeros(2, np.int64), np.array([0, 1, 1])
+    aggregates.count_rows(groups, totals)
+    groups.flags.writeable = False
+    aggregates.count_rows(groups, totals)
+    assert totals.tolist() == [2, 4]
+    assert len(aggregates.count_rows.dispatcher.signatures) == 1
+
+
+@pytest.mark.skipif(not JIT, reason="needs the compiler")
+def test_kernels_refuse_other_types() -> None:
+    with pytest.raises(TypeError):
+        aggregates.count_rows(np.array([0.5]), np.zeros(2, np.int64))

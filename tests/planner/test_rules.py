@@ -1,0 +1,151 @@
+"""Each rule alone: the plan before and after, and the case where it must not fire. The corpus runs what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from textwrap import dedent
+
+import pytest
+
+from sabot_sql.errors import NotSupported
+from sabot_sql.planner import logical as lg
+from sabot_sql.planner.bind import Binder
+from sabot_sql.planner.physical import Session
+from sabot_sql.planner.rules.order_joins import order_joins
+from sabot_sql.planner.rules.prune_columns import prune_columns
+from sabot_sql.planner.rules.push_computations import push_computations
+from sabot_sql.planner.rules.push_filters import push_filters
+from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
+from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
+from tests.planner.tpch import tpch_tables
+
+TABLES = tpch_tables()
+Rule = Callable[[lg.Plan], lg.Plan]
+
+
+@pytest.fixture(scope="module")
+def bind() -> Callable[[str], lg.Plan]:
+    binder = Binder()
+    return lambda sql: binder.bind(sql, TABLES.values(), TABLES.__getitem__, Session()).plan
+
+
+def drawn(plan: lg.Plan) -> str:
+    return lg.draw(plan)
+
+
+def expect(text: str) -> str:
+    return dedent(text).strip()
+
+
+def test_filters_move_into_both_scans_of_an_inner_join(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select n_name from nation, region where n_regionkey = r_regionkey and n_name > 'B' and r_name < 'M'")
+    assert drawn(push_filters(plan)) == expect("""
+        Compute [n_name]
+          Join inner on =
+            Get nation [n_regionkey, n_name] where 1 condition(s)
+            Get region [r_regionkey, r_name] where 1 condition(s)""")
+
+
+def test_cross_product_with_an_equality_becomes_a_join(bind: Callable[[str], lg.Plan]) -> None:
+    left, right = lg.Get(TABLES["nation"], (0, 2)), lg.Get(TABLES["region"], (0,))
+    from sabot_sql.planner import expressions as ex
+
+    key = left.schema[1].type
+    plan = lg.Select(lg.Join(left, right, "inner", ()), ex.Compare("=", ex.Ref(2, key), ex.Ref(1, key)))
+    pushed = push_filters(plan)
+    assert isinstance(pushed, lg.Join)
+    assert pushed.conditions == (lg.Condition(ex.Ref(1, key), "=", ex.Ref(0, key)),)
+
+
+def test_filter_on_the_padded_side_of_a_left_join_stays_above(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select n_name from nation left join region on n_regionkey = r_regionkey where r_name is null")
+    assert "Select" in drawn(push_filters(plan))
+
+
+def test_filter_does_not_pass_a_limit(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select * from (select n_nationkey k from nation order by 1 limit 5) where k > 2")
+    assert drawn(push_filters(plan)).index("Select") < drawn(push_filters(plan)).index("Order")
+
+
+def test_volatile_filter_stays_in_place(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select n_name from nation where random() < 2")
+    assert "Select" in drawn(push_filters(plan))
+
+
+def test_in_subquery_becomes_a_semi_join(bind: Callable[[str], lg.Plan]) -> None:
+    plan = push_filters(bind("select n_name from nation where n_regionkey in (select r_regionkey from region)"))
+    assert "Join semi" in drawn(rewrite_joins(plan))
+
+
+def test_not_in_is_no_anti_join_because_of_nulls(bind: Callable[[str], lg.Plan]) -> None:
+    plan = push_filters(bind("select n_name from nation where n_regionkey not in (select r_regionkey from region)"))
+    after = drawn(rewrite_joins(plan))
+    assert "Join anti" not in after
+    assert after.count("Join left") == 2
+
+
+def test_right_join_becomes_a_left_join_with_the_same_columns(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select * from nation right join region on n_regionkey = r_regionkey")
+    after = rewrite_joins(plan)
+    assert "Join right" not in drawn(after)
+    assert after.schema == plan.schema
+
+
+def test_full_join_is_not_supported(bind: Callable[[str], lg.Plan]) -> None:
+    with pytest.raises(NotSupported, match="FULL OUTER JOIN"):
+        rewrite_joins(bind("select * from nation full join region on n_regionkey = r_regionkey"))
+
+
+def test_count_distinct_becomes_two_aggregates(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select l_returnflag, count(distinct l_suppkey) from lineitem group by 1")
+    assert drawn(rewrite_distinct(plan)).count("Aggregate") == 2
+
+
+def test_distinct_beside_a_plain_aggregate_stays(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select l_returnflag, count(distinct l_suppkey), sum(l_tax) from lineitem group by 1")
+    assert rewrite_distinct(plan) is plan
+
+
+def test_joins_begin_with_the_smallest_result(bind: Callable[[str], lg.Plan]) -> None:
+    sql = """select count(*) from lineitem, orders, customer, nation
+             where l_orderkey = o_orderkey and o_custkey = c_custkey and c_nationkey = n_nationkey and n_name = 'PERU'"""
+    lines = drawn(order_joins(push_filters(bind(sql)))).splitlines()
+    depth = {line.split()[1]: len(line) - len(line.lstrip()) for line in lines if line.strip().startswith("Get")}
+    assert depth["nation"] == depth["customer"] > depth["orders"] > depth["lineitem"]
+
+
+def test_join_order_keeps_the_output_columns(bind: Callable[[str], lg.Plan]) -> None:
+    plan = push_filters(
+        bind("select * from region, nation, supplier where n_regionkey = r_regionkey and s_nationkey = n_nationkey")
+    )
+    assert order_joins(plan).schema == plan.schema
+
+
+def test_like_is_computed_by_the_scan_below_the_join(bind: Callable[[str], lg.Plan]) -> None:
+    sql = """select sum(case when p_type like 'PROMO%' then l_extendedprice else 0 end) from lineitem, part
+             where l_partkey = p_partkey"""
+    assert "computed0" in drawn(push_computations(push_filters(bind(sql))))
+
+
+def test_a_cast_that_may_fail_is_not_moved_below_the_join(bind: Callable[[str], lg.Plan]) -> None:
+    sql = "select sum(cast(p_type as integer) + l_linenumber) from lineitem, part where l_partkey = p_partkey"
+    assert "computed0" not in drawn(push_computations(push_filters(bind(sql))))
+
+
+def test_unread_columns_leave_scans_and_joins(bind: Callable[[str], lg.Plan]) -> None:
+    plan = push_filters(bind("select n_name from nation, region where n_regionkey = r_regionkey"))
+    assert drawn(prune_columns(plan)) == expect("""
+        Compute [n_name]
+          Join inner on =
+            Get nation [n_regionkey, n_name]
+            Get region [r_regionkey]""")
+
+
+def test_count_star_reads_no_column(bind: Callable[[str], lg.Plan]) -> None:
+    assert "Get nation []" in drawn(prune_columns(bind("select count(*) from nation")))
+
+
+@pytest.mark.parametrize("rule", [push_filters, rewrite_joins, rewrite_distinct, order_joins, push_computations, prune_columns])
+def test_a_plan_with_nothing_to_do_keeps_its_shape(rule: Rule, bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select n_name from nation")
+    assert rule(plan) == plan
