@@ -181,8 +181,8 @@ def _arrow(t: SqlType, timezone: str, inner: bool) -> pa.DataType:
         case "MAP":
             key, value = (_arrow(c, timezone, inner) for c in t.children)
             return pa.map_(key, value)
-        case "NULL" | "SQLNULL":
-            return pa.int32()
+        case "NULL":
+            return pa.int32() if inner else pa.null()
     raise NotSupported(f"columns of type {t} cannot be moved between agents")
 
 

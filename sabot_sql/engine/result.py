@@ -36,6 +36,8 @@ def answer_table(plan: DistributedPlan, batches: Iterable[pa.RecordBatch]) -> pa
 def _column(parts: list[pa.Array], wanted: pa.DataType) -> pa.ChunkedArray:
     if not parts:
         return pa.chunked_array([], type=wanted)
+    if pa.types.is_null(wanted):
+        return pa.chunked_array([pa.nulls(len(p)) for p in parts], type=wanted)
     return pa.chunked_array([_owned(p) if p.type == wanted else p.cast(wanted) for p in parts], type=wanted)
 
 

@@ -9,7 +9,7 @@ Exchange hash                        1. Scan s                     -> JoinBuild
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -23,8 +23,9 @@ from sabot_sql.executor.hash_aggregate import HashAggregateSink
 from sabot_sql.executor.hash_join import HashJoinProbe, JoinBuildSink, Residual
 from sabot_sql.executor.limit import LimitOperator
 from sabot_sql.executor.operator import OperatorStats, Sink, StreamOperator, TaskContext, Unit
-from sabot_sql.executor.pipeline import Branch
+from sabot_sql.executor.pipeline import Branch, run_pipeline
 from sabot_sql.executor.scan import ScanSource
+from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
 from sabot_sql.planner.physical import (
     ExchangeRead,
@@ -46,11 +47,28 @@ from sabot_sql.types import Schema, inner_schema
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Branches into a sink; `node` is what the sink stands for, None at the top of the stage."""
+    """Branches into a sink."""
 
     branches: tuple[Branch, ...]
     sink: Sink
-    node: Node | None = None
+
+    def run(self, context: TaskContext) -> None:
+        run_pipeline(self.branches, self.sink, context)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPipelines:
+    """Pipelines that end in a build side which other tasks may share; the first task runs them."""
+
+    build: SharedBuild
+    pipelines: tuple[Pipeline | SharedPipelines, ...]
+
+    def run(self, context: TaskContext) -> None:
+        def build(inner: TaskContext) -> None:
+            for pipeline in self.pipelines:
+                pipeline.run(inner)
+
+        self.build.build(build, context)
 
 
 class Lowering:
@@ -58,8 +76,6 @@ class Lowering:
 
     Attributes:
         pipelines: in the order in which they must run; the caller adds the last one.
-        builds: the build sides of joins, to be closed at the end.
-        sorts: sorts, likewise.
     """
 
     def __init__(
@@ -71,9 +87,10 @@ class Lowering:
         self.context = context
         self.timezone = context.session.timezone
         self.numbers = {id(node): number for number, node in enumerate(preorder(stage.root))}
-        self.pipelines: list[Pipeline] = []
-        self.builds: list[JoinBuildSink] = []
-        self.sorts: list[SortSink] = []
+        self.pipelines: list[Pipeline | SharedPipelines] = []
+        self._builds: list[JoinBuildSink] = []
+        self._sorts: list[SortSink] = []
+        self._shared: list[SharedBuild] = []
 
     def schema(self, types: Schema) -> pa.Schema:
         """The Arrow schema of batches of `types` in this task."""
@@ -103,12 +120,12 @@ class Lowering:
                 return self._over(node.input, LimitOperator(node, self.schema(node.schema), self.stats(node)))
             case HashAggregate():
                 groups = HashAggregateSink(node, node.input.schema, self.schema(node.schema), self.stats(node))
-                self.pipelines.append(Pipeline(self.lower(node.input), groups, node))
+                self.pipelines.append(Pipeline(self.lower(node.input), groups))
                 return (Branch(SinkSource(groups)),)
             case Sort():
                 rows = SortSink(node, self.schema(node.schema), self.stats(node))
-                self.sorts.append(rows)
-                self.pipelines.append(Pipeline(self.lower(node.input), rows, node))
+                self._sorts.append(rows)
+                self.pipelines.append(Pipeline(self.lower(node.input), rows))
                 return (Branch(SinkSource(rows)),)
             case HashJoin():
                 return self._join(node)
@@ -123,14 +140,48 @@ class Lowering:
         partitions = self.task.partitions.get(node.stage, ())
         return ExchangeReadSource(blocks, partitions, self.reader, self.schema(node.schema), self.stats(node))
 
+    def close(self) -> None:
+        """Free what the operators hold."""
+        for build in self._builds:
+            build.close(self.context)
+        for sort in self._sorts:
+            sort.close(self.context)
+        while self._shared:
+            SHARED.release(self._shared.pop(), self.context)
+
     def _join(self, node: HashJoin) -> tuple[Branch, ...]:
         build_types, probe_types = node.build.schema, node.probe.schema
-        build = JoinBuildSink(node, build_types, self.schema(build_types), self.stats(node, "HashJoinBuild"))
-        self.builds.append(build)
-        self.pipelines.append(Pipeline(self.lower(node.build), build, node))
+
+        def make() -> JoinBuildSink:
+            return JoinBuildSink(node, build_types, self.schema(build_types), self.stats(node, "HashJoinBuild"))
+
+        shared, before = None, self.pipelines
+        if (key := self._share_key(node)) is not None:
+            shared = SHARED.acquire(key, make, self.context)
+            self._shared.append(shared)
+            self.pipelines = []
+        build = make() if shared is None else shared.sink
+        branches = self.lower(node.build)
+        self.pipelines.append(Pipeline(branches, build))
+        if shared is None:
+            self._builds.append(build)
+        else:
+            self.pipelines = [*before, SharedPipelines(shared, tuple(self.pipelines))]
         schema, residual = self.schema(node.schema), self._residual(node)
         probe = HashJoinProbe(node, build, probe_types, build_types, residual, schema, self.stats(node))
         return self._over(node.probe, probe)
+
+    def _share_key(self, node: HashJoin) -> Hashable | None:
+        """What the build side is built from, equal in all tasks that read the same blocks; None where it reads a table."""
+        reads = []
+        for below in preorder(node.build):
+            match below:
+                case Scan():
+                    return None
+                case ExchangeRead(stage=stage):
+                    blocks = tuple((b.task_index, b.attempt, b.path) for b in self.inputs.get(stage, ()))
+                    reads.append((stage, self.task.partitions.get(stage, ()), blocks))
+        return (self.context.job_id, self.context.stage_id, self.numbers[id(node)], tuple(reads))
 
     def _residual(self, node: HashJoin) -> Residual | None:
         if node.residual is None:

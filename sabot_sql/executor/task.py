@@ -10,7 +10,6 @@ from sabot_sql.executor.exchange import BlockFile, BlockReader, BlockWriter, Par
 from sabot_sql.executor.exchange_write import ExchangeWriteSink
 from sabot_sql.executor.lower import Lowering, Pipeline
 from sabot_sql.executor.operator import OperatorStats, TaskContext
-from sabot_sql.executor.pipeline import run_pipeline
 from sabot_sql.planner.physical import Stage, Task
 from sabot_sql.planner.wire import register
 
@@ -61,16 +60,13 @@ def run_task(
         schema = lowering.schema(stage.root.schema)
         sink = ExchangeWriteSink(stage.output, stage.root.schema, schema, writer, stats)
         for pipeline in (*lowering.pipelines, Pipeline(branches, sink)):
-            run_pipeline(pipeline.branches, pipeline.sink, context)
+            pipeline.run(context)
         block = writer.finish()
     except BaseException:
         writer.abort()
         raise
     finally:
-        for build in lowering.builds:
-            build.close(context)
-        for sort in lowering.sorts:
-            sort.close(context)
+        lowering.close()
         # the states of a pipeline that was stopped cannot be asked any more: what they held goes with the task
         context.memory.release(context.memory.used_bytes)
     return TaskResult(block, _report(context.stats), context.memory.peak_bytes)

@@ -18,7 +18,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.decode import decode_plan
 from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.planner.physical import Session
-from sabot_sql.types import INTEGER, Field, Schema, SqlType, parse_type, quote_identifier
+from sabot_sql.types import Field, Schema, SqlType, parse_type, quote_identifier
 
 # The optimizers whose work we want. The others break the serialisation or bake in that the planning tables are empty.
 KEPT_OPTIMIZERS = frozenset(
@@ -122,8 +122,8 @@ class Binder:
 
 
 def result_type(text: str) -> SqlType:
-    """The type of a result column; one that is only NULL is an INTEGER, as in DuckDB's own results."""
-    return INTEGER if text == '"NULL"' else parse_type(text)
+    """The type of a result column; DuckDB writes the type of one that is only NULL in quotes."""
+    return parse_type(text.strip('"'))
 
 
 # A string, kept as it is, or a number that JSON has no form for.

@@ -41,8 +41,11 @@ WIDTH = re.compile(r"%[-+ 0#,_]*(\d{5,})|\{[^}]*?(\d{5,})[^}]*\}")
 
 def calls(root: Node, params: Params | None = None) -> Iterator[tuple[str, int | None]]:
     """Name and bytes of each multiplying call in `root`; bytes None where they are not known before it runs."""
+    in_from: set[int] = set()
     for node in walk(root):
-        if node.get("class") == "FUNCTION" and isinstance(node.get("function_name"), str):
+        if node.get("type") == "TABLE_FUNCTION":  # these give rows one vector at a time
+            in_from.add(id(node["function"]))
+        elif node.get("class") == "FUNCTION" and id(node) not in in_from and isinstance(node.get("function_name"), str):
             name = node["function_name"].lower()
             if name in SIZES:
                 yield name, _saturated(SIZES[name], _arguments(node), params or {})

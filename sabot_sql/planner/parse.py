@@ -178,14 +178,22 @@ def _parse_other(sql: str) -> Statement:
     if explained := EXPLAIN.match(sql):
         return _explain(sql, explained)
     if kinds == ("MULTI",):
-        listed = with_pivot_lists(sql)
-        roots = reader().statements(listed) if listed else None
-        if listed and roots is None and (kind := reader().kinds(listed)[0]) != "MULTI":
-            return Statement(kind, sql)
-        if not roots or len(roots) != 1:
-            raise NotSupported("this PIVOT takes its columns from the data in a place that is not read", hint="add IN (...) to it")
-        return _query(sql, roots[0], pivots=True)
+        return _parse_pivot(sql)
     return Statement(kinds[0] if kinds else "OTHER", sql)
+
+
+def _parse_pivot(sql: str) -> Statement:
+    """A statement with a PIVOT without IN, or one that writes what such a PIVOT gives."""
+    listed = with_pivot_lists(sql) or ""
+    try:
+        roots = reader().statements(listed)
+        if roots is None and (kind := reader().kinds(listed)[0]) != "MULTI":
+            return Statement(kind, sql)
+    except ParseError:
+        roots = None
+    if not roots or len(roots) != 1:
+        raise NotSupported("this PIVOT takes its columns from the data in a place that is not read", hint="add IN (...) to it")
+    return _query(sql, roots[0], pivots=True)
 
 
 COMMENT = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"
