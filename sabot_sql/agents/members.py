@@ -15,7 +15,8 @@ from sabot_sql.agents.agent import AgentConfig
 from sabot_sql.agents.blocks import host_name
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import AgentConnection
-from sabot_sql.agents.messages import AgentReport, AgentState
+from sabot_sql.agents.info import AgentInfo, AgentState
+from sabot_sql.agents.messages import AgentReport
 from sabot_sql.agents.providers.local import LocalProvider
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, PoolProvider, ProviderEvent
 from sabot_sql.agents.scheduler import AgentDown, AgentUp
@@ -39,22 +40,6 @@ class Heartbeat:
     interval_s: float = 1.0
     suspect_s: float = 3.0
     lost_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class AgentInfo:
-    """One agent of the pool, as `db.agents()` and `GET /v1/agents` show it."""
-
-    id: str
-    pid: int
-    state: AgentState
-    flight_uri: str
-    host: str = "127.0.0.1"
-    incarnation: str = ""
-    slots: int = 1
-    tasks_done: int = 0
-    tasks_failed: int = 0
-    started_at: dt.datetime | None = None
 
 
 @dataclass(eq=False, slots=True)

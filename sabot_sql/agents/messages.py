@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sabot_sql.errors import SabotError
 from sabot_sql.executor.exchange import BlockFile
@@ -115,7 +115,5 @@ class BlockTicket:
     attempt: int
     batches: tuple[int, ...]
 
-
-AgentState = Literal["starting", "alive", "draining", "suspect", "lost", "stopped"]
 
 register(StagePlan, Deploy, TaskDone, TaskFailed, Cancel, DropJob, AgentReport, BlockTicket)

@@ -18,7 +18,8 @@ from sabot_sql.agents.block_root import BlockRoot
 from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import FlightBlockReader
-from sabot_sql.agents.members import AgentInfo, Heartbeat, Members
+from sabot_sql.agents.info import AgentInfo
+from sabot_sql.agents.members import Heartbeat, Members
 from sabot_sql.agents.scheduler import MAX_ATTEMPTS
 from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, readdress
 from sabot_sql.config import AgentSettings

@@ -27,7 +27,7 @@ def columns_to_json(columns: Schema, schema: pa.Schema) -> list[dict[str, Any]]:
     if len(columns) != len(schema):
         columns = schema_of(schema)
     return [
-        {"name": f.name, "type": ARROW_NAMES.get(f.type) or str(f.type), "sql_type": str(c.type), "nullable": f.nullable}
+        {"name": f.name, "type": arrow_name(f.type), "sql_type": str(c.type), "nullable": f.nullable}
         for c, f in zip(columns, schema)
     ]
 
@@ -219,12 +219,18 @@ def _table_column(table: Table, field: Field) -> dict[str, Any]:
     }
 
 
+def arrow_name(arrow: pa.DataType) -> str:
+    """The Arrow type as the contract writes it; an ENUM is the string that its values are."""
+    if pa.types.is_dictionary(arrow):
+        arrow = arrow.value_type
+    return ARROW_NAMES.get(arrow) or str(arrow)
+
+
 def _arrow_name(sql_type: SqlType) -> str:
     try:
-        arrow = arrow_type(sql_type)
+        return arrow_name(arrow_type(sql_type))
     except SabotError:
         return "opaque"
-    return ARROW_NAMES.get(arrow) or str(arrow)
 
 
 def _bound(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The trip of one query: prepare (parse, allow, estimate, route, plan), run locally or stage by stage over the agents, collect."""
+"""The trip of one query: parse, allow, estimate, route, plan; run locally, or stage by stage over the agents; collect."""
 
 from __future__ import annotations
 

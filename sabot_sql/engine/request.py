@@ -9,8 +9,22 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from sabot_sql.agents.info import AgentInfo
 from sabot_sql.errors import SabotError
 from sabot_sql.types import Schema
+
+__all__ = [
+    "TERMINAL_STATES",
+    "AgentInfo",
+    "Explanation",
+    "Progress",
+    "ProgressCallback",
+    "QueryRequest",
+    "QueryResult",
+    "QueryStatus",
+    "Route",
+    "State",
+]
 
 Route = Literal["auto", "local", "distributed"]
 State = Literal["queued", "planning", "running", "finishing", "finished", "failed", "cancelled", "expired"]
@@ -115,19 +129,3 @@ class Explanation:
     physical: str = ""
     stages: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class AgentInfo:
-    """One agent of the pool, as `db.agents()` and `GET /v1/agents` show it."""
-
-    id: str
-    pid: int
-    state: Literal["starting", "alive", "draining", "suspect", "lost", "stopped"]
-    flight_uri: str
-    host: str = "127.0.0.1"
-    incarnation: str = ""
-    slots: int = 1
-    tasks_done: int = 0
-    tasks_failed: int = 0
-    started_at: dt.datetime | None = None

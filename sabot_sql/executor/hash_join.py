@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sabot_sql.errors import InternalError
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap
-from sabot_sql.executor.gather import batch_of, concatenate, take_array
+from sabot_sql.executor.gather import batch_of, concatenate, take, take_array
 from sabot_sql.executor.join_table import NO_ROWS, JoinTable
 from sabot_sql.executor.kernels import gathering, joining
 from sabot_sql.executor.keys import KeyEncoder
@@ -56,7 +56,7 @@ class JoinBuildSink:
         schema: their Arrow schema.
 
     Attributes:
-        batch: after `combine`, the build rows in order, with the columns that are needed (see `column`).
+        batch: after `combine`, the build rows that can match, by group, with the columns that are needed (see `column`).
         table: after `combine`, the table; None when no row can match.
     """
 
@@ -129,6 +129,11 @@ class JoinBuildSink:
         pairs = self.node.kind in ("inner", "left") or self.node.residual is not None
         table = JoinTable(words, usable, pairs, context)
         self.table = table if table.num_rows else None
+        if len(table.rows):
+            # rows of a group side by side: pairs are made without looking up rows, and gathered from fewer places
+            self._reserve(self.batch.nbytes, context)
+            self.batch = take(self.batch, table.rows, self.schema)
+            table.rows = NO_ROWS
 
     def _reserve(self, num_bytes: int, context: TaskContext) -> None:
         if num_bytes > 0:
@@ -142,6 +147,7 @@ class JoinBuildSink:
 class _ProbeState:
     context: TaskContext
     blanks: dict[int, pa.Array] = field(default_factory=dict)
+    selective: bool = False
     rows_in: int = 0
     rows_out: int = 0
     elapsed_ns: int = 0
@@ -203,7 +209,8 @@ class HashJoinProbe:
         state.blanks.clear()
 
     def _join(self, batch: pa.RecordBatch, state: _ProbeState) -> Iterator[pa.RecordBatch]:
-        groups, found = self._find(batch, state.context)
+        groups, found = self._find(batch, state)
+        state.selective = 2 * found < batch.num_rows
         if found == 0:
             if self.node.kind == "left":
                 yield self._output(batch, None, np.full(batch.num_rows, -1, np.int64))
@@ -216,17 +223,17 @@ class HashJoinProbe:
         else:
             yield from self._pairs(batch, groups, found, state)
 
-    def _find(self, batch: pa.RecordBatch, context: TaskContext) -> tuple[Array, int]:
+    def _find(self, batch: pa.RecordBatch, state: _ProbeState) -> tuple[Array, int]:
         table = self.build.table
         if table is None:
             return NO_ROWS, 0
         columns, usable = _keys(batch, self.node.probe_keys, self.probe_types, self.node.null_equal)
         if not columns:
-            return table.find(np.zeros((1, batch.num_rows), np.int64), usable, context)
+            return table.find(np.zeros((1, batch.num_rows), np.int64), usable, False, state.context)
         words, known = self.build.encoder.lookup(columns)
         if not known.all():
             usable = known if not len(usable) else usable & known
-        return table.find(words, usable, context)
+        return table.find(words, usable, state.selective, state.context)
 
     def _pairs(self, batch: pa.RecordBatch, groups: Array, found: int, state: _ProbeState) -> Iterator[pa.RecordBatch]:
         """Inner and left join without further condition."""
@@ -234,21 +241,16 @@ class HashJoinProbe:
         assert table is not None
         room = self._room(batch, state.context)
         left = self.node.kind == "left"
-        if not table.unique:
+        if len(table.starts):
             for each_probe, each_build, _ in self._candidates(groups, left, room):
                 yield self._output(batch, each_probe, each_build)
             return
-        if left:
-            build = groups
-            if len(table.rows):
-                build = np.empty(len(groups), np.int64)
-                gathering.take_fixed(table.rows.view(np.uint64), groups, build.view(np.uint64))
-                build[groups < 0] = -1
-            probe: Array | None = None
-        else:
-            pair_probe, build = np.empty(len(groups), np.int64), np.empty(len(groups), np.int64)
-            joining.pair_unique(groups, table.rows, pair_probe, build)
-            probe, build = (None if found == len(groups) else pair_probe[:found]), build[:found]
+        probe: Array | None = None
+        build = groups
+        if found < len(groups) and not left:
+            probe, build = np.empty(len(groups), np.int64), np.empty(len(groups), np.int64)
+            joining.pair_unique(groups, probe, build)
+            probe, build = probe[:found], build[:found]
         if len(build) <= 2 * room:
             yield self._output(batch, probe, build)
             return
@@ -302,14 +304,10 @@ class HashJoinProbe:
         """
         table = self.build.table
         assert table is not None
-        starts, rows = table.starts, table.rows
-        if table.unique:
-            starts = np.arange(table.num_rows + 1)
-            rows = rows if len(rows) else starts
         state = np.zeros(2, np.int64)
         while state[0] < len(groups):
             probe, build = np.empty(room, np.int64), np.empty(room, np.int64)
-            count = joining.pair_groups(groups, starts, rows, int(keep), state, probe, build)
+            count = joining.pair_groups(groups, table.starts, int(keep), state, probe, build)
             if count:
                 yield probe[:count], build[:count], int(state[0]) if state[1] else -1
 

@@ -14,7 +14,9 @@ from sabot_sql.executor.operator import TaskContext
 
 STEP = 1 << 19  # rows a kernel takes between two looks at the cancel flag
 RANK_SPAN = 64  # values of the key's range a row may cost in a table of ranks: 16 bytes a row
+FILTERED = 1 << 16  # build rows from which a filter before the slots pays, when few probe rows match
 NO_ROWS: Array = np.empty(0, np.int64)
+NO_BITS: Array = np.empty(0, np.uint64)
 
 
 def steps(num_rows: int, context: TaskContext) -> Iterator[tuple[int, int]]:
@@ -30,11 +32,11 @@ class JoinTable:
     Args:
         words (int64[k, n]): of the build rows.
         usable (uint8[n]): 0 for rows that match nothing; may be empty.
-        pairs: whether the rows of groups will be asked for, not only which groups there are.
+        pairs: whether `rows` and `starts` will be asked for, not only which groups there are.
 
     Attributes:
-        starts, rows: the build rows of group g are rows[starts[g] : starts[g + 1]], in order.
-        unique: no group has two rows; then `starts` is empty and the row of group g is rows[g], or g where `rows` is empty.
+        rows: the build rows that can match, by group, in each in order; empty when they are so already.
+        starts: the group g has starts[g] to starts[g + 1] of these; empty when it has one, number g.
     """
 
     def __init__(self, words: Array, usable: Array, pairs: bool, context: TaskContext) -> None:
@@ -44,6 +46,7 @@ class JoinTable:
         self.slots = np.zeros(2, np.int64)
         self.words = words
         self.firsts = NO_ROWS
+        self.bits = NO_BITS
         num_rows = words.shape[1]
         groups = np.empty(num_rows, np.int64)
         bounds = np.zeros(2, np.int64)
@@ -53,15 +56,15 @@ class JoinTable:
             num_groups = self._rank(words[0], usable, int(bounds[0]), span, groups, context)
         else:
             num_groups = self._insert(words, usable, groups, context)
-        self.unique = num_groups == self.num_rows
+        unique = num_groups == self.num_rows
         self.starts = self.rows = NO_ROWS
-        if pairs and (not self.unique or self.ranked or num_groups != num_rows):
-            self._list_rows(groups, num_groups, context)
+        if pairs and (not unique or self.ranked or num_groups != num_rows):
+            self._list_rows(groups, num_groups, unique, context)
 
     @property
     def size_bytes(self) -> int:
         """Memory held."""
-        arrays = (self.table, self.slots, self.words, self.firsts, self.starts, self.rows)
+        arrays = (self.table, self.slots, self.words, self.firsts, self.starts, self.rows, self.bits)
         return sum(a.nbytes for a in arrays)
 
     @staticmethod
@@ -69,8 +72,13 @@ class JoinTable:
         """Memory that building may take, at most."""
         return num_rows * (8 * num_words + 32 + 64)
 
-    def find(self, words: Array, usable: Array, context: TaskContext) -> tuple[Array, int]:
-        """The group of each row of words (int64[k, n]), -1 for none, and how many rows have one."""
+    def find(self, words: Array, usable: Array, selective: bool, context: TaskContext) -> tuple[Array, int]:
+        """The group of each row of words (int64[k, n]), -1 for none, and how many rows have one.
+
+        Args:
+            selective: whether most rows are thought to have none; changes the way, not the answer.
+        """
+        bits = self.bits if selective else NO_BITS
         num_rows = words.shape[1]
         groups = np.empty(num_rows, np.int64)
         found = 0
@@ -81,7 +89,7 @@ class JoinTable:
             if self.ranked:
                 found += joining.rank_find(words[0], usable, self.base, first, last, self.table, groups)
             elif len(words) == 1:
-                found += joining.slot_find_word(words[0], usable, first, last, self.slots, groups)
+                found += joining.slot_find_word(words[0], usable, first, last, self.slots, bits, groups)
             else:
                 found += joining.slot_find_row(words, hashes, usable, first, last, self.slots, self.firsts, self.words, groups)
         return groups, found
@@ -106,6 +114,10 @@ class JoinTable:
             self.words = np.empty((1, 0), np.int64)
             for first, last in steps(num_rows, context):
                 num_groups = joining.slot_insert_word(words[0], usable, first, last, num_groups, self.slots, groups)
+            if self.num_rows >= FILTERED:
+                self.bits = np.zeros(len(self.slots) // 32, np.uint64)
+                for first, last in steps(num_rows, context):
+                    joining.filter_mark(words[0], usable, first, last, self.bits)
             return int(num_groups)
         hashes = np.empty(num_rows, np.uint64)
         hash_words(words, hashes)
@@ -116,9 +128,9 @@ class JoinTable:
             )
         return int(num_groups)
 
-    def _list_rows(self, groups: Array, num_groups: int, context: TaskContext) -> None:
+    def _list_rows(self, groups: Array, num_groups: int, unique: bool, context: TaskContext) -> None:
         self.rows = np.empty(self.num_rows, np.int64)
-        if self.unique:
+        if unique:
             for first, last in steps(len(groups), context):
                 joining.place_single_rows(groups, first, last, self.rows)
             if len(groups) == len(self.rows) and np.array_equal(self.rows, np.arange(len(self.rows))):

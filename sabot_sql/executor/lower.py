@@ -120,12 +120,14 @@ class Lowering:
                 return self._over(node.input, LimitOperator(node, self.schema(node.schema), self.stats(node)))
             case HashAggregate():
                 groups = HashAggregateSink(node, node.input.schema, self.schema(node.schema), self.stats(node))
-                self.pipelines.append(Pipeline(self.lower(node.input), groups))
+                below = self.lower(node.input)
+                self.pipelines.append(Pipeline(below, groups))
                 return (Branch(SinkSource(groups)),)
             case Sort():
                 rows = SortSink(node, self.schema(node.schema), self.stats(node))
                 self._sorts.append(rows)
-                self.pipelines.append(Pipeline(self.lower(node.input), rows))
+                below = self.lower(node.input)
+                self.pipelines.append(Pipeline(below, rows))
                 return (Branch(SinkSource(rows)),)
             case HashJoin():
                 return self._join(node)
@@ -139,6 +141,11 @@ class Lowering:
         blocks = self.inputs.get(node.stage, ())
         partitions = self.task.partitions.get(node.stage, ())
         return ExchangeReadSource(blocks, partitions, self.reader, self.schema(node.schema), self.stats(node))
+
+    @property
+    def shared_peak_bytes(self) -> int:
+        """The most that the build sides held which this task shares with others."""
+        return sum(s.memory.peak_bytes for s in self._shared)
 
     def close(self) -> None:
         """Free what the operators hold."""

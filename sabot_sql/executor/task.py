@@ -62,6 +62,7 @@ def run_task(
         for pipeline in (*lowering.pipelines, Pipeline(branches, sink)):
             pipeline.run(context)
         block = writer.finish()
+        peak_bytes = context.memory.peak_bytes + lowering.shared_peak_bytes
     except BaseException:
         writer.abort()
         raise
@@ -69,7 +70,7 @@ def run_task(
         lowering.close()
         # the states of a pipeline that was stopped cannot be asked any more: what they held goes with the task
         context.memory.release(context.memory.used_bytes)
-    return TaskResult(block, _report(context.stats), context.memory.peak_bytes)
+    return TaskResult(block, _report(context.stats), peak_bytes)
 
 
 def _report(stats: Sequence[OperatorStats]) -> tuple[dict[str, Any], ...]:

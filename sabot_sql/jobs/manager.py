@@ -83,11 +83,12 @@ class JobManager:
 
     def __init__(self, settings: Settings, data: Any = None) -> None:
         self.settings = settings
-        self.log = QueryLog()
+        self._wake = threading.Event()
         self._folder = open_folder(settings.state_dir)
+        self._results = ResultStore(self._folder.results, settings.result_ttl_s, self._wake.set)
+        self.log = QueryLog(on_forget=self._results.forget)
         try:
             STORE.register(self._folder, self)
-            self._results = ResultStore(self._folder.results, settings.result_ttl_s)
             self._scratch = self._folder.make_scratch()
             self._engine = self._make_engine(settings, data)
         except BaseException:
@@ -97,7 +98,6 @@ class JobManager:
         self._workers = Workers("sabot-job")
         self._runner = QueryRunner(settings, self._engine, self._folder, self._results, self._workers)
         self._lock = threading.Lock()
-        self._wake = threading.Event()
         self._recovered = threading.Event()
         self._recovery_error: SabotError | None = None
         self._housekeeper: threading.Thread | None = None
@@ -417,12 +417,13 @@ class JobManager:
             if now >= next_sweep_s:
                 next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
                 self._expire()
-            if now >= next_retention_s and not self._folder.temporary and self._recovery_error is None:
+            if now >= next_retention_s and STORE.launched:
                 next_retention_s = now + 3600.0
                 before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=max(RETENTION_S, self.settings.result_ttl_s))
                 STORE.delete_before(self._folder, before.isoformat())
             self._wake.wait(max(0.01, next_sweep_s - time.monotonic()))
-            self._wake.clear()
+            if not self._closed:
+                self._wake.clear()
 
     def _expire(self) -> None:
         for query_id in self._results.sweep():

@@ -135,10 +135,15 @@ def as_datetime(seconds: float | None) -> dt.datetime | None:
 
 class QueryLog:
     """The recent queries by id. Past `capacity` the oldest ended ones are forgotten; a query under an idempotency key is kept
-    for ten minutes after its end (within ten times the capacity)."""
+    for ten minutes after its end (within ten times the capacity).
 
-    def __init__(self, capacity: int = 1000) -> None:
+    Args:
+        on_forget: told the id of a forgotten query.
+    """
+
+    def __init__(self, capacity: int = 1000, on_forget: Callable[[str], None] = lambda query_id: None) -> None:
         self._capacity = capacity
+        self._on_forget = on_forget
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
 
@@ -182,4 +187,5 @@ class QueryLog:
             fresh_key = bool(record.fingerprint) and now - (record.finished_s or now) < KEY_KEPT_S
             if record.terminal and (not fresh_key or len(self._records) > 10 * self._capacity):
                 del self._records[query_id]
+                self._on_forget(query_id)
                 return

@@ -23,7 +23,7 @@ from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recording import JobFailed, Output, Recording, Steps
 from sabot_sql.jobs.recovery import ResumedSteps
-from sabot_sql.jobs.results import ResultStore
+from sabot_sql.jobs.results import ResultStore, manifest_of
 from sabot_sql.jobs.spec import columns_of, plan_of, spec_of
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Alarms, Workers
@@ -169,7 +169,8 @@ class QueryRunner:
                 table = run.to_end(recording.put)
                 record.advance("finishing")
                 result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
-                recording.put(self._results.keep(result, record.kept, save=record.kept and record.durable))
+                path = self._results.keep(result, record.kept, save=record.kept and record.durable)
+                recording.put(manifest_of(result, path))
             begin = time.monotonic()
             if record.kept or len(self._recordings) > LAGGING:
                 recording.wait()
@@ -229,7 +230,7 @@ class QueryRunner:
     def _finish_resumed(self, record: QueryRecord, spec: Output, run: JobRun, table: pa.Table, queue_s: float) -> Output:
         stats = {**spec["stats"], "resumed": True}
         result = job_result(record, run, table, columns_of(spec), spec["statement_type"], stats, queue_s)
-        return self._results.keep(result, fetched_later=True, save=True)
+        return manifest_of(result, self._results.keep(result, fetched_later=True, save=True))
 
 
 def job_result(

@@ -172,11 +172,26 @@ def _tie(rows: float, other: float, done: set[int], place: int, edges: list[Pred
         left, right = edge.sides
         if not ((left.owners == alone and right.owners <= done) or (right.owners == alone and left.owners <= done)):
             continue
-        known = [s.stats.distinct_count for s in edge.sides if s.stats is not None and s.stats.distinct_count]
-        # without distinct counts: a key joined with its references gives the longer side
-        found = rows * other / max(known) if known else max(rows, other)
+        ours, theirs = (left, right) if right.owners == alone else (right, left)
+        found = _matches(rows, other, _distinct(ours.stats), _distinct(theirs.stats))
         best = found if best is None else min(best, found)
     return best
+
+
+def _distinct(stats: ColumnStatistics | None) -> int | None:
+    return stats.distinct_count if stats is not None else None
+
+
+def _matches(left: float, right: float, left_distinct: int | None, right_distinct: int | None) -> float:
+    """Rows of `left = right`. Where nothing is known of the values, a key is joined with its references: the longer side.
+    Where one side is known, the other, when shorter, is taken for a key."""
+    if not left_distinct and not right_distinct:
+        return max(left, right)
+    if not left_distinct:
+        left_distinct = int(left) if left < right else 1
+    if not right_distinct:
+        right_distinct = int(right) if right < left else 1
+    return left * right / max(left_distinct, right_distinct, 1)
 
 
 def _joined(

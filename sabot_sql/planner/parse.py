@@ -258,7 +258,12 @@ def _sqlglot_tree(sql: str, names: Names) -> exp.Expression | None:
         return None
     ours = {tuple(p.lower() for p in table.parts) for table in names.tables}
     theirs = {parts for parts in _sqlglot_tables(trees[0]) if len(parts) > 1 or parts[0] not in names.ctes}
-    return trees[0] if ours == theirs | {p for p in ours if len(p) == 1 and p[0] in names.ctes} else None
+    if ours != theirs | {p for p in ours if len(p) == 1 and p[0] in names.ctes}:
+        return None
+    unnamed = [p for p in trees[0].find_all(exp.Placeholder, bfs=False) if not p.this]
+    for number, placeholder in enumerate(unnamed, 1):
+        placeholder.set("this", str(number))
+    return trees[0]
 
 
 def _sqlglot_tables(tree: exp.Expression) -> Iterator[tuple[str, ...]]:

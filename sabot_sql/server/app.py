@@ -15,7 +15,7 @@ from sabot_sql.server.edge import Door, Edge
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.query_routes import add_query_routes
 from sabot_sql.server.service_routes import add_service_routes
-from sabot_sql.server.sql_request import BODY_BYTES, body_too_large, invalid_fields
+from sabot_sql.server.sql_request import invalid_fields
 from sabot_sql.server.statement_routes import add_statement_routes
 from sabot_sql.server.statements import post_sql
 from sabot_sql.server.threads import Threads
@@ -32,7 +32,6 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
         title="sabot-sql",
         version=__version__,
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
-        max_body_size=BODY_BYTES,
     )
     app.state.door, app.state.threads = door, threads
     app.add_middleware(Edge, door=door, direct={("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads)})
@@ -63,8 +62,6 @@ def add_problem_handlers(app: FastAPI) -> None:
                 found: SabotError = QueryError(f"there is nothing at {path}", code="NOT_FOUND", hint="see /docs")
             case 405:
                 found = QueryError(f"{method} is not possible at {path}")
-            case 413:
-                found = body_too_large()
             case _:
                 found = QueryError(str(error.detail))
         response = problem_response(found, request.state.request_id, error.status_code)

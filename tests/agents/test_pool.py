@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import flight
 
-from sabot_sql.agents.members import AgentInfo, Heartbeat
+from sabot_sql.agents.info import AgentInfo
+from sabot_sql.agents.members import Heartbeat
 from sabot_sql.agents.pool import AgentPool
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import AgentLost, Cancelled, QueryTimeout, ReadError, SabotError, ServiceError

@@ -128,6 +128,17 @@ def test_join_of_many_keys_agrees_with_duckdb(kind: JoinKind, spread: int, repea
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_large_build_side_that_few_probe_rows_match(kind: JoinKind) -> None:
+    rng = np.random.default_rng(4)
+    keys = rng.permutation(100_000) * 1_000_003
+    probe = numbered([(int(k) * (1 if i % 20 == 0 else -1) - 1, 0) for i, k in enumerate(rng.choice(keys, 4000))])
+    build = numbered([(int(k) - 1, 0) for k in keys])
+    join, context = Join(["BIGINT"], kind), task()
+    join.load(build, context, size=30_000)
+    assert rows_of(join.run(probe, context, size=1000)) == duckdbs(join, probe, build)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("residual", [False, True])
 def test_skewed_key_comes_out_in_small_batches(kind: JoinKind, residual: bool) -> None:
     build = numbered([(1, i % 7) for i in range(5000)] + [(2, 0)])

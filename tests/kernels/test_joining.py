@@ -56,9 +56,12 @@ def test_slots_of_one_word_find_groups(usable: Array) -> None:
     built, probed = np.empty(len(BUILD), np.int64), np.empty(len(PROBE), np.int64)
     groups = joining.slot_insert_word(BUILD, usable, 0, 4, 0, slots, built)
     joining.slot_insert_word(BUILD, usable, 4, len(BUILD), groups, slots, built)
-    joining.slot_find_word(PROBE, ALL, 0, len(PROBE), slots, probed)
-    same_groups(built, probed, BUILD.tolist(), PROBE.tolist(), usable)
-    assert joining.slot_find_word(BUILD, USABLE, 0, len(BUILD), slots, built) == int((built >= 0).sum())
+    bits = np.zeros(1, np.uint64)
+    joining.filter_mark(BUILD, usable, 0, len(BUILD), bits)
+    for each in (np.empty(0, np.uint64), bits):
+        joining.slot_find_word(PROBE, ALL, 0, len(PROBE), slots, each, probed)
+        same_groups(built, probed, BUILD.tolist(), PROBE.tolist(), usable)
+    assert joining.slot_find_word(BUILD, USABLE, 0, len(BUILD), slots, bits, built) == int((built >= 0).sum())
     assert (built[USABLE == 0] == -1).all()
 
 
@@ -98,38 +101,27 @@ def test_rows_by_match() -> None:
     assert out[: joining.rows_by_match(groups, 0, out)].tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("rows", [np.empty(0, np.int64), np.array([7, 8, 9, 10])])
-def test_pair_unique(rows: Array) -> None:
+def test_pair_unique() -> None:
     groups = np.array([0, -1, 3, 1])
     probe, build = np.empty(4, np.int64), np.empty(4, np.int64)
-    assert joining.pair_unique(groups, rows, probe, build) == 3
+    assert joining.pair_unique(groups, probe, build) == 3
     assert probe[:3].tolist() == [0, 2, 3]
-    assert build[:3].tolist() == ([7, 10, 8] if len(rows) else [0, 3, 1])
+    assert build[:3].tolist() == [0, 3, 1]
 
 
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("room", [1, 2, 3, 100])
-def test_pair_groups_in_pieces(keep: int, room: int) -> None:
-    groups, starts, rows = np.array([1, -1, 0, 1, -1]), np.array([0, 2, 5]), np.array([10, 11, 20, 21, 22])
+@pytest.mark.parametrize("single", [False, True])
+def test_pair_groups_in_pieces(keep: int, room: int, single: bool) -> None:
+    groups, starts = np.array([1, -1, 0, 1, -1]), np.array([] if single else [0, 2, 5], np.int64)
     state, pairs = np.zeros(2, np.int64), []
     while state[0] < len(groups):
         probe, build = np.empty(room, np.int64), np.empty(room, np.int64)
-        count = joining.pair_groups(groups, starts, rows, keep, state, probe, build)
+        count = joining.pair_groups(groups, starts, keep, state, probe, build)
         pairs += zip(probe[:count].tolist(), build[:count].tolist())
-    missing = {1: [(1, -1)], 4: [(4, -1)]} if keep else {}
-    expected = [
-        (0, 20),
-        (0, 21),
-        (0, 22),
-        *missing.get(1, []),
-        (2, 10),
-        (2, 11),
-        (3, 20),
-        (3, 21),
-        (3, 22),
-        *missing.get(4, []),
-    ]
-    assert pairs == expected
+    rows = {0: [0], 1: [1]} if single else {0: [0, 1], 1: [2, 3, 4]}
+    rows[-1] = [-1] if keep else []
+    assert pairs == [(i, row) for i, group in enumerate(groups.tolist()) for row in rows[group]]
 
 
 def test_mark_probe() -> None:

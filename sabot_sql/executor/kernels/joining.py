@@ -134,6 +134,16 @@ def slot_insert_word(words: Any, usable: Any, first: Any, last: Any, groups: Any
     return groups
 
 
+@kernel(void(I64, U8, i64, i64, OUT_U64))
+def filter_mark(words: Any, usable: Any, first: Any, last: Any, bits: Any) -> None:
+    """Set a bit of `bits` (uint64[2^b]) for each usable one-word key in rows [first, last), by the upper bits of its hash."""
+    mask = _U(len(bits) * 64 - 1)
+    for i in range(first, last):
+        if len(usable) == 0 or usable[i] != 0:
+            at = (hash_word(words[i]) >> _U(32)) & mask
+            bits[at >> _U(6)] |= _U(1) << (at & _U(63))
+
+
 @inline
 def drop_unusable(usable: Any, first: Any, last: Any, out: Any) -> Any:
     """Set out to -1 where `usable` is 0, in rows [first, last); returns how many rows have a group."""
@@ -147,23 +157,39 @@ def drop_unusable(usable: Any, first: Any, last: Any, out: Any) -> Any:
     return count
 
 
-@kernel(i64(I64, U8, i64, i64, I64, OUT_I64))
-def slot_find_word(words: Any, usable: Any, first: Any, last: Any, slots: Any, out: Any) -> Any:
+@kernel(i64(I64, U8, i64, i64, I64, U64, OUT_I64))
+def slot_find_word(words: Any, usable: Any, first: Any, last: Any, slots: Any, bits: Any, out: Any) -> Any:
     """out[i] (int64[n]) = the group of each one-word key in rows [first, last), -1 for none; returns how many have one.
 
     Rows go in blocks: ask for all slots, look at each once without a branch, then go on with those that must look further.
+
+    Args:
+        bits: of `filter_mark`, to leave out most keys that are not in the table before their slots are asked for; or empty.
     """
     mask = _U(len(slots) // 2 - 1)
+    bit_mask = _U(len(bits) * 64 - 1)
     places = np.empty(BLOCK, np.uint64)
     rows = np.empty(BLOCK, np.int64)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
-        for k in range(size):
-            at = hash_word(words[start + k]) & mask
-            places[k] = at
-            rows[k] = start + k
-            prefetch(slots, np.int64(_U(2) * at))
         left = size
+        if len(bits) == 0:
+            for k in range(size):
+                at = hash_word(words[start + k]) & mask
+                places[k] = at
+                rows[k] = start + k
+                prefetch(slots, np.int64(_U(2) * at))
+        else:
+            left = 0
+            for k in range(size):
+                hashed = hash_word(words[start + k])
+                at = (hashed >> _U(32)) & bit_mask
+                places[left] = hashed & mask
+                rows[left] = start + k
+                out[start + k] = -1
+                left += np.int64((bits[at >> _U(6)] >> (at & _U(63))) & _U(1))
+            for k in range(left):
+                prefetch(slots, np.int64(_U(2) * places[k]))
         while left > 0:
             further: Any = 0
             for k in range(left):
@@ -286,35 +312,24 @@ def rows_by_match(groups: Any, wanted: Any, out: Any) -> Any:
     return count
 
 
-@kernel(i64(I64, I64, OUT_I64, OUT_I64))
-def pair_unique(groups: Any, rows: Any, out_probe: Any, out_build: Any) -> Any:
-    """The pairs of a table whose groups are single rows; rows (int64[groups]) may be empty: group g is row g.
-
-    Returns:
-        The number of pairs.
-    """
+@kernel(i64(I64, OUT_I64, OUT_I64))
+def pair_unique(groups: Any, out_probe: Any, out_build: Any) -> Any:
+    """The pairs of a table where group g is build row g; returns how many."""
     count: Any = 0
-    if len(rows) == 0:
-        for i in range(len(groups)):
-            out_probe[count] = i
-            out_build[count] = groups[i]
-            count += np.int64(groups[i] >= 0)
-    else:
-        for i in range(len(groups)):
-            group = groups[i]
-            if group >= 0:
-                out_probe[count] = i
-                out_build[count] = rows[_U(group)]
-                count += 1
+    for i in range(len(groups)):
+        out_probe[count] = i
+        out_build[count] = groups[i]
+        count += np.int64(groups[i] >= 0)
     return count
 
 
-@kernel(i64(I64, I64, I64, u8, OUT_I64, OUT_I64, OUT_I64))
-def pair_groups(groups: Any, starts: Any, rows: Any, keep: Any, state: Any, out_probe: Any, out_build: Any) -> Any:
+@kernel(i64(I64, I64, u8, OUT_I64, OUT_I64, OUT_I64))
+def pair_groups(groups: Any, starts: Any, keep: Any, state: Any, out_probe: Any, out_build: Any) -> Any:
     """The next pairs, as many as the output holds.
 
     Args:
-        groups (int64[n]): of the probe rows; starts (int64[groups + 1]) and rows: the build rows of each group.
+        groups (int64[n]): of the probe rows; starts (int64[groups + 1]): build rows starts[g] to starts[g + 1] are group g;
+            empty: row g is.
         keep: 1 to pair probe rows without group with -1.
         state (int64[2]): the probe row to go on with and how many of its pairs are done; advanced.
 
@@ -332,13 +347,15 @@ def pair_groups(groups: Any, starts: Any, rows: Any, keep: Any, state: Any, out_
             count += np.int64(keep)
             i += 1
             continue
-        at = starts[_U(group)] + done
-        size = min(starts[_U(group + 1)] - at, room - count)
+        at, end = group, group + 1
+        if len(starts) != 0:
+            at, end = starts[_U(group)] + done, starts[_U(group + 1)]
+        size = min(end - at, room - count)
         for k in range(size):
             out_probe[count + k] = i
-            out_build[count + k] = rows[_U(at + k)]
+            out_build[count + k] = at + k
         count += size
-        if at + size == starts[_U(group + 1)]:
+        if at + size == end:
             i += 1
             done = 0
         else:
@@ -394,6 +411,7 @@ def warm() -> None:
         rank_count,
         rank_find,
         slot_insert_word,
+        filter_mark,
         slot_find_word,
         slot_insert_row,
         slot_find_row,
