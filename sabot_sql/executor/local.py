@@ -130,7 +130,7 @@ def refuse_oversized(statement: Statement, params: Mapping[str, Any]) -> None:
     if statement.nodes is not None and (found := oversized(statement.nodes, params)) is not None:
         name, size = found
         raise PlanError(
-            f"function {name} would make a value of {size_text(size)}, more than the {size_text(LARGEST_BYTES)} that are allowed",
+            f"function {name} would make a value of {size_text(size)}; {size_text(LARGEST_BYTES)} are allowed",
             code="STATEMENT_TOO_COMPLEX",
             hint="make the value smaller, or read it from a table",
         )
@@ -142,4 +142,6 @@ def lists_tables(statement: Statement) -> bool:
         return True
     if statement.kind == "SELECT" and "show" not in statement.sql.lower():
         return False
-    return statement.nodes is not None and any(n.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM") for n in walk(statement.nodes))
+    return statement.nodes is not None and any(
+        n.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM") for n in walk(statement.nodes)
+    )

@@ -13,7 +13,7 @@ from sqlglot import exp
 from sabot_sql.catalog.sources_ipc import ipc_dataset
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import Cancelled
-from sabot_sql.executor.local_datafusion_proven import unproven
+from sabot_sql.executor.local_datafusion_proven import integer_sums, unproven
 from sabot_sql.planner.parse import Statement
 
 __all__ = ["Answer", "LocalDataFusion", "unproven"]
@@ -44,7 +44,7 @@ class LocalDataFusion:
         if why is not None or statement.tree is None:
             return Answer(None, f"DataFusion is not proven for {why}")
         try:
-            found = self._run(to_datafusion(statement.tree), tables, cancel)
+            found = self._run(to_datafusion(statement.tree, tables), tables, cancel)
         except ValueError as error:  # its Python module has no error class of its own
             return Answer(None, f"DataFusion failed: {str(error).splitlines()[0]}")
         return as_duckdb(found, schema)
@@ -66,10 +66,11 @@ class LocalDataFusion:
         readonly = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = context.sql_with_options(sql, readonly)
         batches = []
-        for batch in frame.execute_stream():
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("the query was cancelled")
-            batches.append(batch.to_pyarrow())
+        for partition in frame.execute_stream_partitioned():  # one a file, in the files' order
+            for batch in partition:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("the query was cancelled")
+                batches.append(batch.to_pyarrow())
         return pa.Table.from_batches(batches, batches[0].schema if batches else frame.schema())
 
     @staticmethod
@@ -84,21 +85,20 @@ class LocalDataFusion:
             context.register_dataset(table.name, ipc_dataset(table.scan))
 
 
-def to_datafusion(tree: exp.Expression) -> str:
+def to_datafusion(tree: exp.Expression, tables: Sequence[Table]) -> str:
     """The text for DataFusion: names folded and quoted, sums of integers in 38 digits, the place of NULLs written out.
 
-    Example:
-        >>> import sqlglot
-        >>> to_datafusion(sqlglot.parse_one("select Sum(A) from T order by 1 desc", dialect="duckdb"))
-        'SELECT SUM("a") FROM "t" ORDER BY 1 DESC NULLS LAST'
+    DuckDB's `order by a desc` becomes `ORDER BY "a" DESC NULLS LAST`, `sum(i)` becomes `SUM(CAST("i" AS DECIMAL(38, 0)))`.
     """
     tree = tree.copy()
+    for call in integer_sums(tree, tables):
+        call.set("this", exp.cast(call.this, "DECIMAL(38, 0)"))
     for node in list(tree.find_all(exp.Identifier)):
         node.set("this", node.name.lower())
         node.set("quoted", True)
     for order in tree.find_all(exp.Ordered):
         order.set("nulls_first", bool(order.args.get("nulls_first")))
-    return tree.sql(dialect="postgres")
+    return str(tree.sql(dialect="postgres"))
 
 
 def as_duckdb(found: pa.Table, schema: pa.Schema) -> Answer:

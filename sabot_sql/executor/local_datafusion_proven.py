@@ -19,7 +19,7 @@ Kind = Literal["int", "float", "decimal", "text", "date", "timestamp", "bool", "
 Columns = dict[str, Kind | None]
 
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "int"),  # type: ignore[dict-item]
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "int"),
     "DOUBLE": "float",
     "FLOAT": "real",
     "DECIMAL": "decimal",
@@ -29,7 +29,9 @@ KINDS: dict[str, Kind] = {
     "BOOLEAN": "bool",
 }
 
-SELECT_ARGS = frozenset(("kind", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "with_"))
+SELECT_ARGS = frozenset(
+    ("kind", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "with_")
+)
 FLOATING = frozenset(("float", "real"))
 
 
@@ -58,6 +60,13 @@ def unproven(tree: exp.Expression | None, tables: Sequence[Table] = ()) -> str |
     return None
 
 
+def integer_sums(tree: exp.Expression, tables: Sequence[Table]) -> list[exp.Expression]:
+    """The calls of sum over integers in a proven tree: 64 bits are not enough for them."""
+    walk = _Check({t.name.lower(): _kinds(t) for t in tables})
+    walk.query(tree, {})
+    return walk.sums
+
+
 def unproven_table(table: Table) -> str | None:
     """Why a table is not read through DataFusion."""
     if table.scan.kind not in ("parquet", "ipc"):
@@ -81,8 +90,14 @@ Scope = dict[str, Columns]
 
 
 class _Check:
+    """One walk; `sums` are the sums of integers that it meets."""
+
     def __init__(self, tables: Scope) -> None:
         self.tables = tables
+        self.sums: list[exp.Expression] = []
+
+    def _rows(self, scope: Scope) -> _Rows:
+        return _Rows(scope, self.sums)
 
     def query(self, node: exp.Expression, ctes: Scope) -> Columns:
         """The columns of a query, all of it proven."""
@@ -116,7 +131,7 @@ class _Check:
                     raise Unproven("WITH with column names or MATERIALIZED")
                 ctes[cte.alias.lower()] = self.query(cte.this, ctes)
         scope = self._from(node, ctes)
-        rows = _Rows(scope)
+        rows = self._rows(scope)
         if where := node.args.get("where"):
             rows.predicate(where.this)
         self._group(node, rows)
@@ -132,10 +147,12 @@ class _Check:
         self._source(start.this, ctes, scope)
         for join in [*(start.this.args.get("joins") or ()), *(node.args.get("joins") or ())]:
             kind = (join.side or join.kind or "INNER").upper()
-            if join.args.get("using") or join.method or kind not in ("INNER", "LEFT") or not join.args.get("on"):
-                raise Unproven(f"{(join.method or kind).upper()} JOIN" if join.args.get("on") else "JOIN without ON")
+            on = join.args.get("on")
+            if join.args.get("using") or join.method or kind not in ("INNER", "LEFT", "CROSS") or (kind == "LEFT" and not on):
+                raise Unproven("JOIN USING" if join.args.get("using") else f"{(join.method or kind).upper()} JOIN")
             self._source(join.this, ctes, scope)
-            _Rows(scope).predicate(join.args["on"])
+            if on is not None:
+                self._rows(scope).predicate(on)
         return scope
 
     def _source(self, node: exp.Expression, ctes: Scope, scope: Scope) -> None:
@@ -182,9 +199,9 @@ class _Check:
             if name in found or (rows.has(name) and not (isinstance(inner, exp.Column) and inner.name.lower() == name)):
                 raise Unproven("an alias that is a column's name")
             found[name] = rows.value(inner)
-        if node.args.get("distinct"):
-            if node.args["distinct"].args.get("on") or FLOATING & set(found.values()):
-                raise Unproven("DISTINCT ON, or DISTINCT of DOUBLE")
+        distinct = node.args.get("distinct")
+        if distinct and (distinct.args.get("on") or FLOATING & set(found.values())):
+            raise Unproven("DISTINCT ON, or DISTINCT of DOUBLE")
         return found
 
     @staticmethod
@@ -214,8 +231,9 @@ class _Check:
 class _Rows:
     """Expressions over the columns of one FROM."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, sums: list[exp.Expression]) -> None:
         self.scope = scope
+        self.sums = sums
         self.joined = len(scope) > 1
 
     def has(self, name: str) -> bool:
@@ -296,10 +314,15 @@ class _Rows:
             self.value(items[0])
             return "int"
         kind = self.value(inner) if isinstance(inner, exp.Expression) and not isinstance(inner, exp.Distinct) else None
-        allowed = {"sum": ("int", "float", "decimal"), "avg": ("int", "float")}.get(node.key, ("int", "decimal", "text", "date", "timestamp"))
+        allowed = {"sum": ("int", "float", "decimal"), "avg": ("int", "float")}.get(
+            node.key, ("int", "decimal", "text", "date", "timestamp")
+        )
         if kind is None or kind not in allowed or node.expressions:
             raise Unproven(f"{node.key.upper()} of {kind or 'DISTINCT'}")
-        return "decimal" if node.key == "sum" and kind == "int" else kind
+        if node.key == "sum" and kind == "int":
+            self.sums.append(node)
+            return "decimal"
+        return "float" if node.key == "avg" else kind
 
     def _case(self, node: exp.Expression) -> Kind:
         if node.this is not None:
@@ -351,7 +374,21 @@ class _Rows:
             raise Unproven(f"comparison of {' and '.join(sorted(kinds))}")
 
 
-PREDICATES = (exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In, exp.Is, exp.Like)
+PREDICATES = (
+    exp.And,
+    exp.Or,
+    exp.Not,
+    exp.EQ,
+    exp.NEQ,
+    exp.LT,
+    exp.LTE,
+    exp.GT,
+    exp.GTE,
+    exp.Between,
+    exp.In,
+    exp.Is,
+    exp.Like,
+)
 
 
 def _literal(node: exp.Expression) -> Kind:

@@ -63,7 +63,9 @@ class Instance:
         try:
             self._do(f"SET GLOBAL TimeZone = {literal(self.timezone)}")
         except duckdb.Error as error:
-            raise QueryError(f'there is no time zone "{self.timezone}"', code="INVALID_VALUE", hint='write e.g. "Europe/Rome"') from error
+            raise QueryError(
+                f'there is no time zone "{self.timezone}"', code="INVALID_VALUE", hint='write e.g. "Europe/Rome"'
+            ) from error
         try:
             for (path, _, _), alias in self.databases.items():
                 self._do(f"ATTACH {literal(path)} AS {alias} (TYPE duckdb, READ_ONLY)")

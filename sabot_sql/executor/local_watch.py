@@ -46,7 +46,9 @@ class Watch:
         self._closed = False
 
     @contextmanager
-    def guard(self, interrupt: Callable[[], None], timeout_s: float | None, cancel: threading.Event | None) -> Iterator[Guarded]:
+    def guard(
+        self, interrupt: Callable[[], None], timeout_s: float | None, cancel: threading.Event | None
+    ) -> Iterator[Guarded]:
         """Guard what runs inside the block. `interrupt` is called again each tick until the block ends: an interrupt that
         comes before the engine starts is lost."""
         found = Guarded(interrupt, None if timeout_s is None else time.monotonic() + timeout_s, cancel)

@@ -19,6 +19,7 @@ import shutil
 import threading
 import time
 import weakref
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sabot_sql.config import Settings
@@ -153,7 +154,10 @@ class JobManager:
             record.notify_accepted = accepted.set
             self._workers.run(functools.partial(self._run_quietly, record))
             accepted.wait(ACCEPT_S)
-        return record.status()
+        status = record.status()
+        if not fresh:
+            status.stats = {**status.stats, "replayed": True}
+        return status
 
     def status(self, query_id: str, wait_s: float = 0) -> QueryStatus:
         """Where a query is; waits up to `wait_s` for its end.
@@ -200,16 +204,18 @@ class JobManager:
 
     def list(self, state: State | None = None, user: str | None = None, limit: int = 50) -> Statuses:
         """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes."""
-        records: dict[str, QueryRecord] = {}
-        for owner in self._owners():
-            records.update((record.query_id, record) for record in owner.log.newest_first())
-        if not self._folder.temporary and self._recover_waited():
-            for row in STORE.rows(self._folder, limit=limit + len(records)):
-                if row.workflow_id not in records and not row.input["args"][0]["temporary"]:
-                    records[row.workflow_id] = self._restore(row)
-        found = (r for r in sorted(records.values(), key=lambda r: -r.submitted_s))
-        wanted = (r for r in found if state in (None, r.state) and user in (None, r.request.user))
-        return [r.status() for r, _ in zip(wanted, range(limit))]
+
+        def matching(records: Iterable[QueryRecord]) -> Iterator[QueryRecord]:
+            return (r for r in records if state in (None, r.state) and user in (None, r.request.user))
+
+        recent = {r.query_id: r for owner in self._owners() for r in owner.log.newest_first()}
+        found = {*matching(recent.values())}
+        if len(found) < limit and not self._folder.temporary and self._recover_waited():
+            durable = sum(record.durable for record in recent.values())
+            for row in STORE.rows(self._folder, limit=limit + durable):
+                if row.workflow_id not in recent and not row.input["args"][0]["temporary"]:
+                    found.update(matching([self._restore(row)]))
+        return [r.status() for r in sorted(found, key=lambda r: -r.submitted_s)[:limit]]
 
     # the engine's own
 

@@ -38,7 +38,14 @@ TABLE = re.compile(r'(?:Table|View) with name "?(?P<a>.+?)"? does not exist|Refe
 FUNCTION = re.compile(r"Function with name \"?(?P<a>.+?)\"? does not exist", re.IGNORECASE)
 NO_MATCH = re.compile(r"No function matches the given name and argument types '(.+?)'\. You might", re.DOTALL)
 AMBIGUOUS = re.compile(r'Ambiguous reference to (?:column name|table|alias) "(.+?)" \(use: (.+?)\)?$', re.MULTILINE)
-TYPE_WORDS = ("Cannot compare values", "explicit type cast", "can only be applied to", "must be of type", "Cannot mix", "Cannot combine types")
+TYPE_WORDS = (
+    "Cannot compare values",
+    "explicit type cast",
+    "can only be applied to",
+    "must be of type",
+    "Cannot mix",
+    "Cannot combine types",
+)
 
 
 def translate(error: BaseException, sql: str = "") -> SabotError:
@@ -99,16 +106,28 @@ class Told:
             return f'did you mean "{near}"?'
         return f"known there: {', '.join(candidates)}, ..." if len(candidates) > 1 else None
 
-    def query(self, cls: type[QueryError], code: str, detail: str = "", hint: str | None = None, at: Position | None = None) -> QueryError:
+    def query(
+        self, cls: type[QueryError], code: str, detail: str = "", hint: str | None = None, at: Position | None = None
+    ) -> QueryError:
         """An error of the user's query."""
         return cls(
-            detail or self.detail, code=code, hint=hint, position=at or self.position, sql=self.sql or None, engine_message=self.message
+            detail or self.detail,
+            code=code,
+            hint=hint,
+            position=at or self.position,
+            sql=self.sql or None,
+            engine_message=self.message,
         )
 
 
 def _parser(told: Told) -> SabotError:
     if "Max expression depth" in told.message or "stack" in told.message.lower():
-        return told.query(PlanError, "STATEMENT_TOO_COMPLEX", "the statement is nested too deeply", "split it with WITH, or use IN for long OR chains")
+        return told.query(
+            PlanError,
+            "STATEMENT_TOO_COMPLEX",
+            "the statement is nested too deeply",
+            "split it with WITH, or use IN for long OR chains",
+        )
     if told.detail.startswith("Unknown ordered aggregate"):
         return told.query(PlanError, "UNDEFINED_FUNCTION")
     return told.query(ParseError, "SYNTAX_ERROR")
@@ -120,14 +139,22 @@ def _binder(told: Told) -> SabotError:
         return _parser(told)
     if found := AMBIGUOUS.search(message):
         choices = found[2].replace("'", "").rstrip(")")
-        return told.query(PlanError, "AMBIGUOUS_COLUMN", f'column "{found[1]}" is ambiguous', f"write {choices}", find_name(sql, found[1]))
+        return told.query(
+            PlanError, "AMBIGUOUS_COLUMN", f'column "{found[1]}" is ambiguous', f"write {choices}", find_name(sql, found[1])
+        )
     if found := NO_MATCH.search(message):
         return _no_match(told, found[1])
     if found := COLUMN.search(message):
         return _no_column(told, found)
     if found := TABLE.search(message):
         table = found["a"] or found["b"]
-        return told.query(PlanError, "UNDEFINED_TABLE", f'table "{table}" does not exist', told.meant(table), find_name(sql, table.rpartition(".")[2]))
+        return told.query(
+            PlanError,
+            "UNDEFINED_TABLE",
+            f'table "{table}" does not exist',
+            told.meant(table),
+            find_name(sql, table.rpartition(".")[2]),
+        )
     if found := FUNCTION.search(message):
         name = found["a"]
         at = find_name(sql, name, before="(")
@@ -172,7 +199,11 @@ def _value(told: Told) -> SabotError:
 
 
 def _out_of_memory(told: Told) -> SabotError:
-    return OutOfMemory(told.detail, hint="raise the memory limit, read fewer columns or rows, or use route=\"distributed\"", engine_message=told.message)
+    return OutOfMemory(
+        told.detail,
+        hint='raise the memory limit, read fewer columns or rows, or use route="distributed"',
+        engine_message=told.message,
+    )
 
 
 def _read(told: Told) -> SabotError:
@@ -181,14 +212,28 @@ def _read(told: Told) -> SabotError:
     path = next(filter(None, found.groups()), None) if found else None
     missing = re.search(r"No files found|No such file|not exist|Cannot open file|could not be found", message)
     if missing:
-        return ReadError(f"file {path or told.detail} is missing", code="FILE_MISSING", hint="was it moved or deleted? look at the catalog again", engine_message=message)
+        return ReadError(
+            f"file {path or told.detail} is missing",
+            code="FILE_MISSING",
+            hint="was it moved or deleted? look at the catalog again",
+            engine_message=message,
+        )
     what = f"file {path} cannot be read: {told.detail}" if path and path not in told.detail else told.detail
     return ReadError(what, code="FILE_CORRUPT", engine_message=message)
 
 
 def _invalid_input(told: Told) -> SabotError:
     """DuckDB's Parquet and CSV readers say what is wrong with a file by this class too."""
-    words = ("magic bytes", "too small to be a Parquet", "is not a Parquet", "CSV Error", "Malformed JSON in file", "footer", "corrupt", "Corrupt")
+    words = (
+        "magic bytes",
+        "too small to be a Parquet",
+        "is not a Parquet",
+        "CSV Error",
+        "Malformed JSON in file",
+        "footer",
+        "corrupt",
+        "Corrupt",
+    )
     if any(word in told.message for word in words) or re.search(r"file ['\"]/", told.message):
         return _read(told)
     return _value(told)

@@ -111,9 +111,16 @@ def _estimate(statement: Statement, tables: dict[tuple[str, ...], Table], params
     try:
         out = work.query(statement.tree, {})
     except (RecursionError, AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
-        return _unknown(statement, tables, f"the statement has a form that is not read for an estimate ({type(error).__name__})")
+        return _unknown(
+            statement, tables, f"the statement has a form that is not read for an estimate ({type(error).__name__})"
+        )
     return Estimate(
-        _whole(work.scanned), _whole(work.intermediate), _whole(out.rows), _whole(work.size_bytes), work.confidence, tuple(work.inputs)
+        _whole(work.scanned),
+        _whole(work.intermediate),
+        _whole(out.rows),
+        _whole(work.size_bytes),
+        work.confidence,
+        tuple(work.inputs),
     )
 
 
@@ -197,7 +204,7 @@ class _Work:
         self._subqueries(node, ctes)
         early = self._early_limit(node, sources, predicates)
         for place, source in enumerate(sources):
-            self._scan(source, [p for p in predicates if p.owners == {place}], scope, early)
+            self._scan(source, [p for p in predicates if p.owners == frozenset((place,))], scope, early)
         rows = join_all(sources, kinds, predicates, self._joined) if sources else 1.0
         return self._limited(node, self._grouped(node, rows, scope))
 
@@ -210,7 +217,8 @@ class _Work:
         start = node.args.get("from_")
         if start is None:
             return [], [], []
-        sources, kinds, conditions = [self._source(start.this, ctes)], ["INNER"], []
+        sources, kinds = [self._source(start.this, ctes)], ["INNER"]
+        conditions: list[exp.Expression] = []
         joins = [*(start.this.args.get("joins") or ()), *(node.args.get("joins") or ())]
         joins += [exp.Join(this=lateral) for lateral in node.args.get("laterals") or ()]
         for join in joins:
@@ -386,7 +394,9 @@ def _intervals(predicates: list[exp.Expression]) -> list[exp.Expression]:
 def _aggregates(item: exp.Expression) -> bool:
     if isinstance(item, (exp.Column, exp.Star)):
         return False
-    return any(call.find_ancestor(exp.Window, exp.Query) is item.find_ancestor(exp.Query) for call in item.find_all(exp.AggFunc))
+    return any(
+        call.find_ancestor(exp.Window, exp.Query) is item.find_ancestor(exp.Query) for call in item.find_all(exp.AggFunc)
+    )
 
 
 def _limit_of(node: exp.Expression) -> float | None:
@@ -395,5 +405,7 @@ def _limit_of(node: exp.Expression) -> float | None:
     if not isinstance(limit, exp.Limit) or limit.expression is None or not limit.expression.is_int:
         return None
     offset = node.args.get("offset")
-    skipped = int(offset.expression.name) if offset is not None and offset.expression is not None and offset.expression.is_int else 0
+    skipped = (
+        int(offset.expression.name) if offset is not None and offset.expression is not None and offset.expression.is_int else 0
+    )
     return float(int(limit.expression.name) + skipped)

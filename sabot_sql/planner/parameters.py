@@ -142,7 +142,8 @@ def sql_constant(value: Any) -> str:
         case dt.time():
             return _cast(value.isoformat(), "TIMETZ" if value.tzinfo else "TIME")
         case dt.timedelta():
-            return f"(to_days(CAST({value.days} AS INTEGER)) + to_microseconds(CAST({value.seconds * 10**6 + value.microseconds} AS BIGINT)))"
+            microseconds = value.seconds * 10**6 + value.microseconds
+            return f"(to_days(CAST({value.days} AS INTEGER)) + to_microseconds(CAST({microseconds} AS BIGINT)))"
         case uuid.UUID():
             return _cast(str(value), "UUID")
         case list():

@@ -287,7 +287,7 @@ def _transpiled(sql: str, dialect: str) -> str:
         raise ParseError("the statement is empty", code="EMPTY_STATEMENT", hint="write a SELECT")
     if len(trees) > 1:
         raise several(sql)
-    return trees[0].sql(dialect="duckdb")
+    return str(trees[0].sql(dialect="duckdb"))
 
 
 def _syntax_error(error: SqlglotError, sql: str) -> SabotError:

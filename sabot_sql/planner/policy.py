@@ -73,18 +73,18 @@ FILES_HINT = "files are read as tables of the catalog; register them there"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a statement is not run. `offset` counts bytes in the statement, -1 where unknown; `name` is looked for then."""
+    """Why a statement is not run. `place` is offset and length in bytes of the statement, None where unknown; `name` is
+    looked for then."""
 
     code: str
     detail: str
     hint: str | None = None
-    offset: int = -1
-    length: int = 1
+    place: tuple[int, int] | None = None
     name: str = ""
 
     def error(self, sql: str) -> QueryError:
         """The error to raise; a new one each time, as tracebacks stick to errors."""
-        position = position_at_byte(sql, self.offset, self.length) if self.offset >= 0 else None
+        position = position_at_byte(sql, *self.place) if self.place else None
         if position is None and self.name:
             position = find_name(sql, self.name)
         cls = NotSupported if self.code == "NOT_SUPPORTED" else PlanError
@@ -117,13 +117,15 @@ def check(statement: Statement, resolve: Resolve) -> tuple[Table, ...]:
 def _unknown(statement: Statement, reference: TableRef, error: PlanError) -> QueryError:
     """UNDEFINED_TABLE at the name's place in the text; PERMISSION_DENIED for what looks like a file."""
     shown = ".".join(reference.parts)
-    at = {"offset": reference.offset, "length": len(shown.encode())} if reference.offset >= 0 else {}
+    place = (reference.offset, len(shown.encode())) if reference.offset >= 0 else None
     if any(PATH.search(part) for part in reference.parts):
-        denied = Refusal("PERMISSION_DENIED", f"reading the file '{shown}' is not permitted", FILES_HINT, name=reference.parts[-1], **at)
+        denied = Refusal(
+            "PERMISSION_DENIED", f"reading the file '{shown}' is not permitted", FILES_HINT, name=reference.parts[-1], **at
+        )
         return denied.error(statement.sql)
     if error.problem.code != "UNDEFINED_TABLE":
         return error
-    return Refusal("UNDEFINED_TABLE", error.detail, error.hint, name=reference.parts[-1], **at).error(statement.sql)
+    return Refusal("UNDEFINED_TABLE", error.detail, error.hint, name=reference.parts[-1], place=place).error(statement.sql)
 
 
 def is_system_table(parts: tuple[str, ...]) -> bool:
@@ -149,14 +151,16 @@ def _kind_refusal(kind: str) -> Refusal:
     shown = kind.replace("_", " ")
     if kind in WRITES:
         return Refusal("READ_ONLY", f"{shown} is refused: this connection only reads", "connect with writable=True to write")
-    return Refusal("PERMISSION_DENIED", f"{shown} statements are not permitted", "run queries: SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN")
+    return Refusal(
+        "PERMISSION_DENIED", f"{shown} statements are not permitted", "run queries: SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN"
+    )
 
 
 def _node_refusal(node: Node) -> Refusal | None:
     expression, kind = node.get("class"), node.get("type")
     if isinstance(expression, str):
         if expression not in EXPRESSIONS:
-            return Refusal("PERMISSION_DENIED", f"{expression} expressions are not permitted", **_at(node))
+            return Refusal("PERMISSION_DENIED", f"{expression} expressions are not permitted", place=_place(node))
         if expression in ("FUNCTION", "WINDOW"):
             return _function_refusal(node)
         return None
@@ -172,13 +176,15 @@ def _node_refusal(node: Node) -> Refusal | None:
         case "SHOW_REF" if node.get("show_type") == "SHOW_SPECIAL":
             shown = node.get("table_name", "").strip('"')
             if shown not in SHOWN:
-                return Refusal("PERMISSION_DENIED", f"SHOW {shown} is not permitted", "SHOW TABLES lists the tables", name=shown)
+                return Refusal(
+                    "PERMISSION_DENIED", f"SHOW {shown} is not permitted", "SHOW TABLES lists the tables", name=shown
+                )
     return None
 
 
-def _at(node: Node) -> dict[str, int]:
+def _place(node: Node) -> tuple[int, int] | None:
     offset = node.get("query_location", NOWHERE)
-    return {} if offset >= NOWHERE else {"offset": offset, "length": max(1, node.get("query_location_length", 1))}
+    return None if offset >= NOWHERE else (offset, max(1, node.get("query_location_length", 1)))
 
 
 def _dml_refusal(kind: str) -> Refusal:
@@ -191,7 +197,7 @@ def _dml_refusal(kind: str) -> Refusal:
 def _function_refusal(node: Node) -> Refusal | None:
     name = _function_name(node)
     if name in DENIED_FUNCTIONS or DENIED_PATTERN.match(name):
-        return Refusal("PERMISSION_DENIED", f"function {name} is not permitted", **(_at(node) or {}), name=name)
+        return Refusal("PERMISSION_DENIED", f"function {name} is not permitted", place=_place(node), name=name)
     return None
 
 
@@ -206,14 +212,16 @@ def _table_function_refusal(node: Node) -> Refusal | None:
         return None
     files = name.startswith(("read_", "parquet_", "glob", "sniff_", "scan_")) or name.endswith("_scan")
     hint = FILES_HINT if files else "table functions that may be called: " + ", ".join(sorted(TABLE_FUNCTIONS))
-    return Refusal("PERMISSION_DENIED", f"table function {name} is not permitted", hint, **_at(node))
+    return Refusal("PERMISSION_DENIED", f"table function {name} is not permitted", hint, place=_place(node))
 
 
 def _table_refusal(node: Node) -> Refusal | None:
     if node.get("at_clause"):
-        return Refusal("NOT_SUPPORTED", "AT (VERSION or TIMESTAMP) is not supported: tables have one version", **_at(node))
+        return Refusal(
+            "NOT_SUPPORTED", "AT (VERSION or TIMESTAMP) is not supported: tables have one version", place=_place(node)
+        )
     if len(node["qualified_name"]["path"]) > 3:
-        return Refusal("UNDEFINED_TABLE", "a table name has at most three parts: catalog.schema.table", **_at(node))
+        return Refusal("UNDEFINED_TABLE", "a table name has at most three parts: catalog.schema.table", place=_place(node))
     return None
 
 

@@ -287,7 +287,7 @@ def _moved(value: Any, interval: exp.Expression, sign: int) -> Any:
     unit = str(interval.args.get("unit") or "").upper().removesuffix("S")
     amount = constant(interval.this, {}) if interval.this is not None else None
     try:
-        count = sign * int(amount)
+        count = sign * int(str(amount))
     except (TypeError, ValueError):
         return None
     if not isinstance(value, dt.date):

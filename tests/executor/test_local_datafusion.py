@@ -69,7 +69,7 @@ select sum(id) from t
 select sum(small), avg(small), min(small), max(small) from t
 select sum(price), min(price), max(price) from t
 select sum(x), avg(x) from t
-select min(name), max(name), min(day), max(day), min(at), max(at) from t
+select min(name), max(name), min(day), max(day), min("at"), max("at") from t
 select small, count(*) n from t group by small
 select name, small, sum(id) s from t group by name, small
 select name, sum(price) p from t where ok group by name having count(*) > 3
@@ -130,6 +130,7 @@ select median(id) from t
 select first(id) from t
 select * from t full join u on t.id = u.id
 select * from t cross join u
+select t.id from t natural join u
 select t.id from t join u using (id)
 select t.id from t join u on t.x = u.x
 select small, sum(id) from t group by rollup (small)

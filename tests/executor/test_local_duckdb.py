@@ -44,7 +44,14 @@ class Local:
 def folder(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
-    rows = pa.table({"id": range(1000), "g": [i % 7 for i in range(1000)], "v": [i / 10 for i in range(1000)], "s": [f"s{i % 5}" for i in range(1000)]})
+    rows = pa.table(
+        {
+            "id": range(1000),
+            "g": [i % 7 for i in range(1000)],
+            "v": [i / 10 for i in range(1000)],
+            "s": [f"s{i % 5}" for i in range(1000)],
+        }
+    )
     pq.write_table(rows, data / "t.parquet")
     (data / "c.csv").write_text("a,b\n1,x\n2,\n")
     (data / "j.ndjson").write_text('{"a": 1}\n{"a": 2}\n')
@@ -91,7 +98,7 @@ def test_registered_tables_are_seen_under_any_name(tmp_path):
 
 
 def test_names_and_types_are_duckdbs(local):
-    sql = "select 1 a, 2 a, sum(id), avg(v), 1.5::decimal(4,1) d, date '2020-01-01', 1::hugeint, [1], {'k': 'v'}, uuid(), null from t"
+    sql = "select 1 a, 2 a, sum(id), avg(v), 1.5::decimal(4,1), date '2020-01-01', 1::hugeint, [1], {'k': 'v'}, null from t"
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'").fetchall()
         con.execute(f"create view t as from '{local.catalog.table('t').scan.files[0].path}'").fetchall()
@@ -99,7 +106,9 @@ def test_names_and_types_are_duckdbs(local):
 
 
 def test_parameters_are_bound_natively(local):
-    assert local.run("select $a + id x from t where s = $b and id < 10 order by 1 limit 1", {"a": 100, "b": "s3"}).to_pylist() == [{"x": 103}]
+    assert local.run(
+        "select $a + id x from t where s = $b and id < 10 order by 1 limit 1", {"a": 100, "b": "s3"}
+    ).to_pylist() == [{"x": 103}]
     assert local.run("select ? || ?", ["a", "b"]).column(0).to_pylist() == ["ab"]
 
 
@@ -150,7 +159,9 @@ def test_linked_file_outside_the_folder_is_readable_as_a_table_only(local, folde
 
 def test_running_query_keeps_the_old_instance(local, tmp_path):
     found = []
-    thread = threading.Thread(target=lambda: found.append(local.run("select count(*) from t, range(3000000)").column(0)[0].as_py()))
+    thread = threading.Thread(
+        target=lambda: found.append(local.run("select count(*) from t, range(3000000)").column(0)[0].as_py())
+    )
     thread.start()
     time.sleep(0.05)
     pq.write_table(pa.table({"z": [6]}), tmp_path / "f.parquet")
@@ -229,7 +240,8 @@ def test_one_thread_watches_all_queries(local):
 def test_queries_run_beside_each_other(local):
     answers: list[int] = []
     threads = [
-        threading.Thread(target=lambda n=n: answers.extend(local.run(f"select {n} + count(*) from t").column(0).to_pylist())) for n in range(12)
+        threading.Thread(target=lambda n=n: answers.extend(local.run(f"select {n} + count(*) from t").column(0).to_pylist()))
+        for n in range(12)
     ]
     for thread in threads:
         thread.start()

@@ -277,6 +277,7 @@ def test_keys_of_two_users_are_two_queries(manager: HandManager) -> None:
 
 def test_same_key_while_the_query_runs_waits_for_it(manager: HandManager) -> None:
     first = manager.submit(keyed(job(3, stage_s=0.1)))
+    assert [manager.submit(keyed(job(3, stage_s=0.1))).stats.get("replayed"), first.stats.get("replayed")] == [True, None]
     assert manager.execute(keyed(job(3, stage_s=0.1))).query_id == first.query_id
     assert len({j for j, _ in manager.engine.ran}) == 1
 

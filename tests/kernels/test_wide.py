@@ -62,8 +62,10 @@ def test_sums_of_wide_values_are_exact_or_said_to_overflow(values: list[int]) ->
         assert wrong > 0
 
 
-@given(st.integers(-(10**38) + 1, 10**38 - 1), st.integers(1, 2**40), st.integers(0, 18))
-@settings(max_examples=200, deadline=None)
+@given(
+    st.one_of(st.integers(-(10**38) + 1, 10**38 - 1), st.integers(-(2**70), 2**70)), st.integers(1, 2**40), st.integers(0, 18)
+)
+@settings(max_examples=300, deadline=None)
 def test_averages_are_rounded_once(total: int, count: int, scale: int) -> None:
     out = np.empty(1, np.float64)
     wide.averages(*limbs([total]), np.array([count]), 10.0**scale, out)

@@ -9,7 +9,15 @@ from sabot_sql.errors import PlanError
 from sabot_sql.types import Field, parse_type
 
 
-def table(name: str, columns: dict[str, str], rows: int | None, confidence: str = "exact", size: int = 1000, groups: int = 0, **bounds: Any) -> Table:
+def table(
+    name: str,
+    columns: dict[str, str],
+    rows: int | None,
+    confidence: str = "exact",
+    size: int = 1000,
+    groups: int = 0,
+    **bounds: Any,
+) -> Table:
     """A table of `rows` rows; `bounds` are (min, max) or (min, max, distinct) of columns."""
     known = {
         column: ColumnStatistics(min=b[0], max=b[1], distinct_count=b[2] if len(b) > 2 else None, null_count=0, exact=True)
@@ -34,4 +42,6 @@ class Tables:
         try:
             return self._tables[".".join(keys)]
         except KeyError:
-            raise PlanError(f'table "{".".join(parts)}" does not exist', code="UNDEFINED_TABLE", hint='did you mean "t"?') from None
+            raise PlanError(
+                f'table "{".".join(parts)}" does not exist', code="UNDEFINED_TABLE", hint='did you mean "t"?'
+            ) from None

@@ -15,11 +15,13 @@ VALUES = [
     0.0, -0.0, 1.5, 1e308, 5e-324, float("nan"), float("inf"), float("-inf"),
     "", "x", "it's", 'a"b', "-- $1 ?", "a\0b", "\0", "é😀", "\\x41", "line\nbreak",
     b"", b"ab\0", b"'\\x41", bytearray(b"x"),
-    Decimal("1.50"), Decimal("1E+5"), Decimal("0.001"), Decimal("-0.05"), Decimal(0), Decimal("0.00"), Decimal("9" * 38), Decimal("1" * 39),
+    Decimal("1.50"), Decimal("1E+5"), Decimal("0.001"), Decimal("-0.05"), Decimal(0), Decimal("0.00"),
+    Decimal("9" * 38), Decimal("1" * 39),
     dt.date(2020, 2, 29), dt.date(1, 1, 1), dt.date(9999, 12, 31), dt.time(1, 2, 3, 4), dt.time(1, 2, tzinfo=dt.UTC),
     dt.datetime(2020, 1, 1, 1, 2, 3, 4), dt.datetime(2020, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2))),
     dt.timedelta(days=1, seconds=2, microseconds=3), dt.timedelta(days=-1, seconds=2), dt.timedelta(days=40, hours=30),
-    uuid.UUID(int=7), [], [1, 2], [1, 2**40], [1, 2.5], [1, "a"], [None], [1.5, None], [[1], [2, 3]], [dt.date(2020, 1, 1)], (1, 2),
+    uuid.UUID(int=7), [], [1, 2], [1, 2**40], [1, 2.5], [1, "a"], [None], [1.5, None], [[1], [2, 3]],
+    [dt.date(2020, 1, 1)], (1, 2),
     {"a": 1}, {"a": {"b": [1]}}, {}, [{"a": 1}],
 ]  # fmt: skip
 
@@ -51,7 +53,12 @@ def test_injection_text_comes_back_as_it_is(con):
 
 @pytest.mark.parametrize(
     ("params", "named"),
-    [(None, "$a has no value"), ({"b": 1}, "$a has no value"), ({"a": 1, "b": 2}, "no parameter $b"), ({"a": object()}, "$a is a object")],
+    [
+        (None, "$a has no value"),
+        ({"b": 1}, "$a has no value"),
+        ({"a": 1, "b": 2}, "no parameter $b"),
+        ({"a": object()}, "$a is a object"),
+    ],
 )
 def test_wrong_parameters_are_named(params, named):
     with pytest.raises(QueryError, match=named.replace("$", r"\$")) as caught:

@@ -51,7 +51,9 @@ def test_empty_statement_is_refused(sql):
     assert code(sql) == "EMPTY_STATEMENT"
 
 
-@pytest.mark.parametrize("sql", ["select 1;", "select 1;;", "select 1; -- done", ";select 1", "select 1 /* ; */ ;\n", "select ';'"])
+@pytest.mark.parametrize(
+    "sql", ["select 1;", "select 1;;", "select 1; -- done", ";select 1", "select 1 /* ; */ ;\n", "select ';'"]
+)
 def test_trailing_semicolon_and_comment_are_one_statement(sql):
     found = parse(sql)
     assert found.kind == "SELECT"
@@ -248,7 +250,13 @@ def test_fingerprint_ignores_literals_case_spaces_and_list_lengths():
 
 
 def test_fingerprint_differs_with_the_shape():
-    shapes = ["select a from t", "select b from t", 'select "A" from t', "select a from t where b = 1", "select a from t where b > 1"]
+    shapes = [
+        "select a from t",
+        "select b from t",
+        'select "A" from t',
+        "select a from t where b = 1",
+        "select a from t where b > 1",
+    ]
     assert len({fingerprint(parse(s)) for s in shapes}) == len(shapes)
 
 

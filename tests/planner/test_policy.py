@@ -392,19 +392,35 @@ def test_each_refusal_is_a_new_error():
 
 
 def test_every_table_function_of_duckdb_is_refused_or_listed():
-    rows = reader()._con.sql(
-        "select distinct function_name from duckdb_functions() where function_type in ('table', 'table_macro')"
-    ).fetchall()
+    rows = (
+        reader()
+        ._con.sql("select distinct function_name from duckdb_functions() where function_type in ('table', 'table_macro')")
+        .fetchall()
+    )
     listed = {name for (name,) in rows} & TABLE_FUNCTIONS
-    assert listed <= {"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "test_all_types", "pg_timezone_names"}
+    assert listed <= {
+        "range",
+        "generate_series",
+        "unnest",
+        "repeat",
+        "repeat_row",
+        "json_each",
+        "json_tree",
+        "test_all_types",
+        "pg_timezone_names",
+    }
     for name in sorted({name for (name,) in rows} - TABLE_FUNCTIONS):
         assert refused(f"select * from {name}()").problem.code == "PERMISSION_DENIED"
 
 
 def test_the_scalar_functions_of_duckdb_that_are_refused_are_these():
-    rows = reader()._con.sql(
-        "select distinct function_name from duckdb_functions() where function_type in ('scalar', 'aggregate', 'macro')"
-    ).fetchall()
+    rows = (
+        reader()
+        ._con.sql(
+            "select distinct function_name from duckdb_functions() where function_type in ('scalar', 'aggregate', 'macro')"
+        )
+        .fetchall()
+    )
     found = {name for (name,) in rows if name in DENIED_FUNCTIONS or DENIED_PATTERN.match(name)}
     outside = {name for name in found if not name.startswith("__internal")}
     assert outside == set(
@@ -446,7 +462,14 @@ def test_calls_of_unknown_size_are_named_but_not_measured(sql):
 
 
 @pytest.mark.parametrize(
-    "sql", ["select repeat('x', 1000)", "select range(1000)", "select lpad(b, 20, ' ') from t", "select * from range(1000000000)", "select 1"]
+    "sql",
+    [
+        "select repeat('x', 1000)",
+        "select range(1000)",
+        "select lpad(b, 20, ' ') from t",
+        "select * from range(1000000000)",
+        "select 1",
+    ],
 )
 def test_small_calls_are_not_named(sql):
     assert multiplies_memory(parse(sql).nodes) is None

@@ -10,7 +10,14 @@ def of(rows: int, confidence: str = "exact") -> Estimate:
 
 def choose(route="auto", threshold=10_000, rows=0, confidence="exact", bytes_scanned=0, agents=2, auto_rows=None):
     return decide(
-        route, threshold, of(rows, confidence), bytes_scanned=bytes_scanned, local_max_bytes=1 << 30, cores=2, agents=agents, auto_rows=auto_rows
+        route,
+        threshold,
+        of(rows, confidence),
+        bytes_scanned=bytes_scanned,
+        local_max_bytes=1 << 30,
+        cores=2,
+        agents=agents,
+        auto_rows=auto_rows,
     )
 
 
@@ -26,7 +33,10 @@ def test_a_callers_threshold_is_taken_as_it_is():
 
 
 def test_reason_is_one_sentence():
-    assert choose(threshold="auto", rows=120_000, auto_rows=1_900_000).reason == "estimated 120,000 rows (exact) < threshold 1.9 M (auto)"
+    assert (
+        choose(threshold="auto", rows=120_000, auto_rows=1_900_000).reason
+        == "estimated 120,000 rows (exact) < threshold 1.9 M (auto)"
+    )
     expected = "estimated 84.0 M rows (statistics) >= threshold 5.0 M (auto)"
     assert choose(threshold="auto", rows=84_000_000, confidence="statistics", auto_rows=5_000_000).reason == expected
     assert choose(rows=9_999).reason == "estimated 9,999 rows (exact) < threshold 10,000"
@@ -58,8 +68,8 @@ def test_without_agents_everything_is_local_and_the_reason_says_so():
 
 def test_auto_threshold_keeps_the_overhead_under_a_tenth():
     rows = auto_threshold(cores=2, agents=2, overhead_ms=15, rows_per_ms=20_000)
-    assert 15 <= 0.1 * rows / (2 * 20_000)
-    assert 15 > 0.1 * (rows - 1) / (2 * 20_000)
+    assert 0.1 * rows / (2 * 20_000) >= 15
+    assert 0.1 * (rows - 1) / (2 * 20_000) < 15
 
 
 def test_auto_threshold_is_lower_where_the_pool_is_larger():

@@ -20,8 +20,10 @@ LIMIT_LOW = _U((10**38) & 0xFFFFFFFFFFFFFFFF)
 LOWEST = np.int64(-(2**63))
 
 SPLITTER = 134217729.0  # 2**27 + 1
-TWO_64 = 18446744073709551616.0
-TWO_32 = 4294967296.0
+TWO_32 = 2.0**32
+TWO_64 = 2.0**64
+TWO_96 = 2.0**96
+_LOWER = _U(0xFFFFFFFF)
 
 
 @inline
@@ -102,19 +104,23 @@ def product(a: Any, b: Any) -> Any:
 
 
 @inline
+def quick_sum(larger: Any, smaller: Any) -> Any:
+    """larger + smaller as a rounded double and its error (Dekker 1971); larger may be 0."""
+    total = larger + smaller
+    return total, smaller - (total - larger)
+
+
+@inline
 def two_doubles(low: Any, high: Any) -> Any:
     """The integer high * 2**64 + low (uint64, int64) as a double and the rest as another."""
     negative = high < 0
     if negative:
         low = ~low + _U(1)
         high = ~high + (np.int64(1) if low == 0 else np.int64(0))
-    first = np.float64(_U(high)) * TWO_64
-    second = np.float64(low >> _U(32)) * TWO_32
-    third = np.float64(low & _U(0xFFFFFFFF))
-    middle = second + third
-    rest = third - (middle - second)
-    total = first + middle
-    rest += middle - (total - first)
+    upper, upper_rest = quick_sum(np.float64(_U(high) >> _U(32)) * TWO_96, np.float64(_U(high) & _LOWER) * TWO_64)
+    lower, lower_rest = quick_sum(np.float64(low >> _U(32)) * TWO_32, np.float64(low & _LOWER))
+    total, rest = quick_sum(upper, lower)
+    total, rest = quick_sum(total, rest + (upper_rest + lower_rest))
     return (-total, -rest) if negative else (total, rest)
 
 
