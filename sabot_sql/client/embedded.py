@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sabot_sql.client.contract import agent_to_json, table_to_json
 from sabot_sql.client.record import Record
 from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
-from sabot_sql.errors import ConfigError
+from sabot_sql.errors import ConfigError, InternalError
 
 if TYPE_CHECKING:
     from sabot_sql.config import Settings
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Threshold = int | Literal["auto"]
 LocalEngine = Literal["duckdb", "datafusion"]
+
+# DuckDB looks for signals while it runs in the main thread; the KeyboardInterrupt that it meets becomes this RuntimeError
+DUCKDB_TOOK_CTRL_C = "Query interrupted"
 
 
 class EmbeddedService:
@@ -33,6 +36,10 @@ class EmbeddedService:
             return self.manager.execute(request, progress, stop)
         except KeyboardInterrupt:
             stop.set()
+            raise
+        except InternalError as error:
+            if str(error.__cause__) == DUCKDB_TOOK_CTRL_C and not stop.is_set():
+                raise KeyboardInterrupt from error
             raise
 
     def submit(self, request: QueryRequest) -> QueryStatus:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sabot_sql.client.channel import Channel
+from sabot_sql.client.channel import Answer, Channel
 from sabot_sql.client.contract import (
     ARROW_STREAM,
     QUERY_METADATA,
@@ -22,7 +22,7 @@ from sabot_sql.client.contract import (
 )
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
+from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
 
 FIRST_WAIT_MS = 1000  # until a query has an id here that can be cancelled
@@ -45,7 +45,10 @@ class RemoteService:
         first_ms = FIRST_WAIT_MS if cancel is None and progress is None else CANCEL_POLL_MS
         answer = self._post_sql(request, first_ms, accept=ARROW_STREAM)
         if answer.status == 200:
-            return read_arrow(answer.data)
+            result = read_arrow(answer.data)
+            if progress is not None and result.route == "distributed":
+                progress(progress_at_end(result.stats))
+            return result
         status = status_from_json(answer.json())
         try:
             while not is_terminal(status):
@@ -75,12 +78,16 @@ class RemoteService:
 
     def submit(self, request: QueryRequest) -> QueryStatus:
         key = request.idempotency_key or uuid.uuid4().hex
-        answer = self._post_sql(request, 0, accept="application/json", key=key)
+        try:
+            answer = self._post_sql(request, 0, accept="application/json", key=key, row_limit=0)
+        except SabotError as error:
+            if error.query_id is None:
+                raise
+            return self.status(error.query_id)  # the query failed at once, and its status says how
         return status_from_json(answer.json())
 
-    def _post_sql(self, request: QueryRequest, wait_ms: int, accept: str, key: str | None = None) -> Any:
-        body = request_to_json(request)
-        body["wait_ms"] = wait_ms
+    def _post_sql(self, request: QueryRequest, wait_ms: int, accept: str, key: str | None = None, **more: Any) -> Answer:
+        body = {**request_to_json(request), "wait_ms": wait_ms, **more}
         headers = {"Accept": accept}
         if key := key or request.idempotency_key:
             headers["Idempotency-Key"] = key
@@ -161,6 +168,12 @@ def request_to_json(request: QueryRequest) -> dict[str, Any]:
         "tags": request.tags or None,
     }
     return {name: value for name, value in body.items() if value is not None}
+
+
+def progress_at_end(stats: dict[str, Any]) -> Progress:
+    """The progress of a distributed query that ended before it was asked for."""
+    stages, tasks = int(stats.get("stages") or 0), int(stats.get("tasks") or 0)
+    return Progress(stages, stages, tasks, tasks, int(stats.get("rows_scanned") or 0))
 
 
 def read_arrow(body: bytes) -> QueryResult:

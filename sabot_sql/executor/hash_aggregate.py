@@ -96,7 +96,7 @@ class AggregateState:
 
     def absorb(self, other: AggregateState) -> None:
         """Take over the groups of another worker."""
-        if self.table.num_words and other.encoder.types:
+        if self.encoder.types:
             mapping = self.group(other.keys())
         else:
             mapping = np.zeros(1, np.int64)

@@ -1,5 +1,7 @@
 """Tells the kernels where to keep their machine code; imported by whatever calls a kernel.
 
+`python -m sabot_sql.executor.kernel_cache` fills the folder.
+
 The folder is named after the kernels' sources and the versions of numba and numpy, because numba notices a change in the file
 of a kernel but not in the files of the functions it calls.
 """
@@ -51,3 +53,8 @@ def prepare() -> Path:
 
 
 FOLDER = prepare()
+
+if __name__ == "__main__":
+    from sabot_sql.executor.kernels.warm import warm
+
+    print(f"{len(warm())} kernels are ready in {FOLDER}")

@@ -115,8 +115,8 @@ def sql_constant(value: Any) -> str:
     """`value` as SQL text of the type that DuckDB gives it as a parameter.
 
     Example:
-        >>> sql_constant(1.5), sql_constant(Decimal("1.50")), sql_constant([1, None])
-        ("CAST('1.5' AS DOUBLE)", "CAST('1.50' AS DECIMAL(3,2))", "[CAST(1 AS INTEGER), NULL]")
+        >>> sql_constant(1.5), sql_constant([1, None])
+        ("CAST('1.5' AS DOUBLE)", '[CAST(1 AS INTEGER), NULL]')
     """
     match value:
         case None:

@@ -119,9 +119,8 @@ def _unknown(statement: Statement, reference: TableRef, error: PlanError) -> Que
     shown = ".".join(reference.parts)
     place = (reference.offset, len(shown.encode())) if reference.offset >= 0 else None
     if any(PATH.search(part) for part in reference.parts):
-        denied = Refusal(
-            "PERMISSION_DENIED", f"reading the file '{shown}' is not permitted", FILES_HINT, name=reference.parts[-1], **at
-        )
+        detail = f"reading the file '{shown}' is not permitted"
+        denied = Refusal("PERMISSION_DENIED", detail, FILES_HINT, place, reference.parts[-1])
         return denied.error(statement.sql)
     if error.problem.code != "UNDEFINED_TABLE":
         return error

@@ -68,7 +68,8 @@ class Shell:
                 return self.guarded(lambda: run_command(self, line))
             if line.rstrip(";").lower() in LEAVING_WORDS:
                 raise Leave
-        statements, self.rest = split_statements(self.rest + text + "\n")
+        statements, rest = split_statements(self.rest + text)
+        self.rest = f"{rest}\n" if rest else ""
         return all(map(self.run, statements))
 
     def finish(self) -> bool:

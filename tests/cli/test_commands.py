@@ -12,18 +12,19 @@ import pyarrow.parquet as pq
 import pytest
 
 import sabot_sql
+from tests.cli.in_process import sabot
 from tests.server.live_server import LONG_QUERY, LiveServer, clean_environment
 
 HEAVY = ("duckdb", "fastapi", "numba", "pydantic", "sqlglot", "rich", "prompt_toolkit")
 
 
-def sabot(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sabot_sql.cli", *arguments]
-    return subprocess.run(command, input=stdin.encode(), capture_output=True, timeout=90, env=clean_environment(**environment))
+    return subprocess.run(command, capture_output=True, timeout=90, env=clean_environment(**environment))
 
 
 def test_piped_answer_is_csv_and_nothing_else(server: LiveServer) -> None:
-    done = sabot("query", "--url", server.url, "-c", "SELECT id, name FROM people ORDER BY id")
+    done = process("query", "--url", server.url, "-c", "SELECT id, name FROM people ORDER BY id")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, 'id,name\n1,Ada\n2,\n3,"Zoë, „Z“"\n', b"")
 
 
@@ -64,7 +65,7 @@ def test_parameters_are_given_by_name(server: LiveServer) -> None:
 
 
 def test_data_folder_is_queried_in_this_process(data: Path) -> None:
-    done = sabot("query", "--data", str(data), "--agents", "0", "-c", "SELECT count(*) n FROM numbers")
+    done = process("query", "--data", str(data), "--agents", "0", "-c", "SELECT count(*) n FROM numbers")
     assert (done.stdout, done.stderr, done.returncode) == (b"n\n10000\n", b"", 0)
 
 

@@ -63,7 +63,7 @@ def manager(folder: Path, killed: str) -> Iterator[JobManager]:
 
 
 def test_killed_job_is_finished_by_the_next_process(manager: JobManager, killed: str) -> None:
-    status = manager.status(killed, 30)
+    status = manager.status(killed, 60)
     assert (status.state, status.error) == ("finished", None)
     assert status.stats["resumed"]
     assert manager.result(killed).table == manager.execute(LOCAL).table

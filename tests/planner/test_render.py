@@ -15,6 +15,7 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.decode import decode_plan
 from sabot_sql.planner.expressions import Call, Cast, Const, Expr, Ref
+from sabot_sql.planner.physical import Session
 from sabot_sql.planner.render import render, render_constant, render_output
 from sabot_sql.types import BIGINT, HUGEINT, VARCHAR, Field, SqlType, inner_arrow_type, parse_type, quote_identifier
 
@@ -103,7 +104,7 @@ def bound(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Expr, list[int]]:
     assert not plan.get("error"), plan
     schema = tuple(Field(n, parse_type(t)) for n, t in COLUMNS.items())
     table = Table("empty", ScanSpec("parquet", schema, ()), TableStatistics(0, 0, "exact"), 1)
-    top = decode_plan(plan["plans"][0], lambda name: table)
+    top = decode_plan(plan["plans"][0], lambda name: table, Session())
     assert isinstance(top, lg.Compute)
     (expr,) = top.exprs
     positions = list(range(len(schema)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +95,19 @@ def live_server(data: Path | None, *options: str, **environment: str) -> Iterato
             process.kill()
             process.wait()
         process.stderr.close()
+
+
+@functools.cache
+def shared_data() -> Path:
+    """The tables that all tests may read."""
+    folder = tempfile.TemporaryDirectory(prefix="sabot-doors-")
+    atexit.register(folder.cleanup)
+    return write_tables(Path(folder.name))
+
+
+@functools.cache
+def shared_server() -> LiveServer:
+    """One server with two agents for all tests that do not harm it."""
+    kept = contextlib.ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(live_server(shared_data(), "--agents", "2"))

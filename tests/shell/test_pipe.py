@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.server.live_server import LiveServer, clean_environment
+from tests.cli.in_process import Done, sabot
+from tests.server.live_server import LiveServer
 
 
-def shell(server: LiveServer, script: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sabot_sql.cli", "shell", server.url]
-    return subprocess.run(command, input=script, capture_output=True, text=True, timeout=60, env=clean_environment())
+def shell(server: LiveServer, script: str) -> Done:
+    return sabot("shell", server.url, stdin=script)
 
 
 def test_statement_over_several_lines_gives_a_table(server: LiveServer) -> None:
     done = shell(server, "SELECT id,\n  name -- ; no end\nFROM people\nORDER BY id;\n")
-    lines = done.stdout.splitlines()
+    lines = done.out.splitlines()
     assert lines[0].startswith("┌")
-    assert "│  2 │ NULL" in done.stdout
+    assert "│  2 │ NULL" in done.out
     assert lines[-1].startswith("(3 rows)  route local · ")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.err) == (0, "")
 
 
 def test_last_statement_needs_no_semicolon(server: LiveServer) -> None:
-    assert "(1 row)" in shell(server, "SELECT 1").stdout
+    assert "(1 row)" in shell(server, "SELECT 1").out
 
 
 def test_script_stops_at_its_first_error(server: LiveServer) -> None:
     done = shell(server, "SELECT 1;\nSELECT nam\nFROM people;\nSELECT 3;\n")
     assert done.returncode == 1
-    assert done.stdout.count("(1 row)") == 1
-    assert "  SELECT nam\n         ^^^" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.out.count("(1 row)") == 1
+    assert "  SELECT nam\n         ^^^" in done.err
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -58,7 +56,7 @@ def test_script_stops_at_its_first_error(server: LiveServer) -> None:
 )
 def test_command_shows(server: LiveServer, line: str, shown: str) -> None:
     done = shell(server, line)
-    assert shown in done.stdout, done.stderr
+    assert shown in done.out, done.err
     assert done.returncode == 0
 
 
@@ -77,19 +75,19 @@ def test_command_shows(server: LiveServer, line: str, shown: str) -> None:
 )
 def test_command_that_fails_says_why(server: LiveServer, line: str, message: str) -> None:
     done = shell(server, line)
-    assert message in done.stderr
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert message in done.err
+    assert (done.returncode, "Traceback" in done.err) == (1, False)
 
 
 def test_route_holds_for_the_statements_after_it(server: LiveServer) -> None:
     done = shell(server, "\\route distributed\nSELECT count(*) FROM numbers;\n\\explain\n")
-    assert "route distributed · " in done.stdout
-    assert "route     distributed" in done.stdout
+    assert "route distributed · " in done.out
+    assert "route     distributed" in done.out
 
 
 def test_expanded_display_and_timing_off(server: LiveServer) -> None:
     done = shell(server, "\\x\n\\timing off\nSELECT 1 a, 'b' bb;\n")
-    assert done.stdout.splitlines()[-4:] == ["─[ row 1 ]────", "a  │ 1", "bb │ b", "(1 row)"]
+    assert done.out.splitlines()[-4:] == ["─[ row 1 ]────", "a  │ 1", "bb │ b", "(1 row)"]
 
 
 def test_output_file_has_the_format_of_its_name(server: LiveServer, tmp_path: Path) -> None:
@@ -97,33 +95,30 @@ def test_output_file_has_the_format_of_its_name(server: LiveServer, tmp_path: Pa
     done = shell(server, f"\\o {csv}\nSELECT 1 a; SELECT 2 b;\n\\o {parquet}\nSELECT * FROM people;\n\\o\nSELECT 5 back;\n")
     assert csv.read_text() == "a\n1\nb\n2\n"
     assert pq.read_table(parquet).num_rows == 3
-    assert "3 rows written to" in done.stdout
-    assert "back" in done.stdout
+    assert "3 rows written to" in done.out
+    assert "back" in done.out
 
 
 def test_included_file_is_run_up_to_its_error(server: LiveServer, tmp_path: Path) -> None:
     script = tmp_path / "script.sql"
     script.write_text("SELECT 1\n  AS first;\n\\timing off\nSELEC;\nSELECT 3 AS third;\n")
     done = shell(server, f"\\i {script}\n")
-    assert "first" in done.stdout
-    assert "third" not in done.stdout
-    assert "SELEC" in done.stderr
+    assert "first" in done.out
+    assert "third" not in done.out
+    assert "SELEC" in done.err
 
 
 def test_leaving_words_end_the_script(server: LiveServer) -> None:
     for word in ("\\q", "quit", "exit;"):
-        assert shell(server, f"{word}\nSELECT 1;\n").stdout == ""
+        assert shell(server, f"{word}\nSELECT 1;\n").out == ""
 
 
 def test_only_a_thousand_rows_are_shown(server: LiveServer) -> None:
     done = shell(server, "SELECT i FROM numbers;")
-    assert "… 9,000 more rows" in done.stdout
-    assert "(10,000 rows)" in done.stdout
+    assert "… 9,000 more rows" in done.out
+    assert "(10,000 rows)" in done.out
 
 
 def test_folder_is_opened_in_this_process(data: Path) -> None:
-    command = [sys.executable, "-m", "sabot_sql.cli", "shell", str(data), "--agents", "0"]
-    done = subprocess.run(
-        command, input="SELECT count(*) c FROM people;", capture_output=True, text=True, timeout=60, env=clean_environment()
-    )
-    assert "│ 3 │" in done.stdout, done.stderr
+    done = sabot("shell", data, "--agents", "0", stdin="SELECT count(*) c FROM people;")
+    assert "│ 3 │" in done.out, done.err

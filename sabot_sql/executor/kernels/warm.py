@@ -1,4 +1,7 @@
-"""Have every kernel's machine code ready before it is needed: once in the process that forks the agents."""
+"""Have every kernel's machine code ready before it is needed: once in the process that forks the agents.
+
+`sabot_sql.executor.kernel_cache` must have been imported before, or nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,3 @@ def warm() -> list[str]:
     for declared in list(KERNELS.values()):
         declared.load()
     return sorted(KERNELS)
-
-
-if __name__ == "__main__":
-    import sabot_sql.executor.kernel_cache  # noqa: F401  (chooses the folder)
-
-    print(f"{len(warm())} kernels are ready")
