@@ -1,10 +1,9 @@
-"""What the tasks of a query reported, summed up for `stats` and EXPLAIN ANALYZE."""
+"""What the tasks of a query reported, summed up for EXPLAIN ANALYZE."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner.explain import NodeRun, StageRun
@@ -12,9 +11,10 @@ from sabot_sql.planner.explain import NodeRun, StageRun
 StageResults = Mapping[int, Sequence[TaskResult]]
 
 
-def stage_runs(results: StageResults, elapsed_ms: Mapping[int, float]) -> dict[int, StageRun]:
-    """Per stage, what its operators did over all tasks."""
-    return {stage: _stage_run(tasks, elapsed_ms.get(stage, 0.0)) for stage, tasks in results.items()}
+def stage_runs(results: StageResults, elapsed_ms: Sequence[float]) -> dict[int, StageRun]:
+    """Per stage, what its operators did over all tasks; `elapsed_ms` is in the order of the stages."""
+    times = dict(enumerate(elapsed_ms))
+    return {stage: _stage_run(tasks, times.get(stage, 0.0)) for stage, tasks in results.items()}
 
 
 def _stage_run(tasks: Sequence[TaskResult], elapsed_ms: float) -> StageRun:
@@ -29,21 +29,3 @@ def _stage_run(tasks: Sequence[TaskResult], elapsed_ms: float) -> StageRun:
     nodes = {n: NodeRun(rows_in[n], rows_out[n], elapsed[n]) for n in rows_in}
     agents = tuple(sorted({t.block.agent_id for t in tasks}))
     return StageRun(nodes, agents, sum(t.block.rows for t in tasks), sum(t.block.size_bytes for t in tasks), elapsed_ms)
-
-
-def run_stats(results: StageResults) -> dict[str, Any]:
-    """The part of the contract's stats that only the tasks know: agents that took part, tasks, and rows by engine."""
-    tasks = [t for stage in results.values() for t in stage]
-    by_engine: dict[str, int] = defaultdict(int)
-    for task in tasks:
-        for s in task.stats:
-            by_engine[s["engine"]] += s["rows_in"]
-    return {
-        "stages": len(results),
-        "tasks": len(tasks),
-        "agents": len({t.block.agent_id for t in tasks}),
-        "retries": sum(t.block.attempt for t in tasks),
-        "rows_by_engine": dict(by_engine),
-        "bytes_shuffled": sum(t.block.size_bytes for t in tasks),
-        "peak_memory_bytes": max((t.peak_memory_bytes for t in tasks), default=0),
-    }

@@ -16,7 +16,7 @@ from sabot_sql.agents.pool import AgentPool
 from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings, cores
-from sabot_sql.engine.analysis import run_stats, stage_runs
+from sabot_sql.engine.analysis import stage_runs
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
@@ -30,7 +30,7 @@ from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.lower import lower
 from sabot_sql.planner.optimize import optimize
-from sabot_sql.planner.parameters import inline_parameters
+from sabot_sql.planner.parameters import bound_parameters, inline_parameters
 from sabot_sql.planner.parse import Statement, parse
 from sabot_sql.planner.physical import DistributedPlan, Session, Stage
 from sabot_sql.planner.policy import check, is_system_table
@@ -119,9 +119,11 @@ class Engine:
             )
         begin = time.perf_counter()
         statement = prepared.statement
+        params = bound_parameters(statement, prepared.request.params)
         sql = inline_parameters(statement, prepared.request.params)
+        asked = (statement.sql, params) if params else None
         try:
-            bound = self._bind(sql, prepared.tables, prepared.session)
+            bound = self._binder_of_all().bind(sql, prepared.tables, self.catalog.table, prepared.session, asked)
             bind_end = time.perf_counter()
             plan = optimize(bound.plan)
             cluster = Cluster(self.settings.agents.count * self.settings.agents.slots, self.settings.broadcast_bytes)
@@ -140,12 +142,11 @@ class Engine:
             "optimize_ms": (time.perf_counter() - bind_end) * 1e3,
         }
 
-    def _bind(self, sql: str, tables: tuple[Table, ...], session: Session) -> Any:
+    def _binder_of_all(self) -> Binder:
         with self._binding:
             if self._binder is None:
                 self._binder = Binder()
-            binder = self._binder
-        return binder.bind(sql, tables, self.catalog.table, session)
+            return self._binder
 
     def run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult:
         """Run a query of the local route in the calling thread."""
@@ -198,11 +199,10 @@ class Engine:
         if prepared.plan is None:
             took = f"ran in {stats.get('exec_ms', 0.0):.1f} ms on {stats.get('engine', 'duckdb')}"
             return self._explanation(prepared, took, [])
-        runs = stage_runs(results, stats.get("stages_ms", {}))
-        totals = run_stats(results)
-        by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(totals["rows_by_engine"].items()))
-        agents = f"{totals['agents']} agent{'s' if totals['agents'] != 1 else ''}"
-        text = f"{draw_stages(prepared.plan, runs)}\n{totals['tasks']} tasks on {agents}, rows by engine: {by_engine}"
+        runs = stage_runs(results, stats.get("stage_ms", ()))
+        by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(stats["rows_by_engine"].items()))
+        agents = f"{stats['agents']} agent{'s' if stats['agents'] != 1 else ''}"
+        text = f"{draw_stages(prepared.plan, runs)}\n{stats['tasks']} tasks on {agents}, rows by engine: {by_engine}"
         return self._explanation(prepared, text, stage_records(prepared.plan, runs))
 
     def _explanation(self, prepared: Prepared, physical: str, stages: list[dict[str, Any]]) -> Explanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sabot_sql.executor.exchange import BlockFile, BlockReader, BlockWriter, PartitionBlock
@@ -15,6 +15,8 @@ from sabot_sql.planner.wire import register
 
 WRITE_NODE = -1
 """The number of the exchange writer in a task's counters: it stands above the stage's tree."""
+
+COUNTERS = tuple(f.name for f in fields(OperatorStats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +80,4 @@ def _report(stats: Sequence[OperatorStats]) -> tuple[dict[str, Any], ...]:
     for each in stats:
         if each.name == "HashJoinBuild":
             each.rows_out = 0
-    return tuple(asdict(s) for s in stats)
+    return tuple({name: getattr(s, name) for name in COUNTERS} for s in stats)

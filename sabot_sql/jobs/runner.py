@@ -112,8 +112,9 @@ class QueryRunner:
             more = "; it goes on when the state folder is opened again" if record.interrupted else ""
             detail = f"the engine was closed while the query ran{more}"
             return ServiceError(detail, code="SHUTTING_DOWN", query_id=query_id, retryable=True)
-        if isinstance(exc, QueryTimeout) or (isinstance(exc, Cancelled) and record.timed_out):
-            detail = f"the query ran into its time limit of {record.request.timeout_s:g} s"
+        limit_s = record.request.timeout_s
+        if limit_s is not None and (isinstance(exc, QueryTimeout) or (isinstance(exc, Cancelled) and record.timed_out)):
+            detail = f"the query ran into its time limit of {limit_s:g} s"
             return QueryTimeout(detail, query_id=query_id)
         if isinstance(exc, SabotError):
             exc.query_id = exc.query_id or query_id

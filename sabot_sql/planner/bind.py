@@ -64,12 +64,21 @@ class Binder:
         self._versions: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def bind(self, sql: str, tables: Iterable[Table], lookup: Callable[[str], Table], session: Session) -> BoundQuery:
+    def bind(
+        self,
+        sql: str,
+        tables: Iterable[Table],
+        lookup: Callable[[str], Table],
+        session: Session,
+        asked: tuple[str, dict[str, Any]] | None = None,
+    ) -> BoundQuery:
         """The bound plan of one SELECT without parameters.
 
         Args:
             tables: the catalog's tables that the statement may name.
             lookup: the catalog's table by name.
+            asked: the text as the user wrote it and its parameters, where `sql` has constants in their place; the names of
+                the result are its names.
 
         Raises:
             PlanError: the statement does not bind; position and hint are set.
@@ -82,7 +91,7 @@ class Binder:
         try:
             zone = session.timezone.replace("'", "''")
             cursor.execute(f"SET TimeZone = '{zone}'").fetchall()
-            relation = cursor.sql(sql)
+            relation = cursor.sql(sql) if asked is None else cursor.sql(asked[0], params=asked[1])
             schema = tuple(Field(n, result_type(str(t))) for n, t in zip(relation.columns, relation.types))
             text = self._serialize(cursor, sql, optimize=True)
             if text["error"]:

@@ -173,7 +173,7 @@ def describe(node: Node) -> str:
 
 def _aggregate(node: HashAggregate) -> str:
     source = node.input.schema
-    calls = []
+    calls: list[str] = []
     for call in node.calls:
         if node.mode == "final":
             calls.append(call.function)

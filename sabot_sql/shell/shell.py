@@ -44,8 +44,8 @@ class Shell:
         timeout_s: float | None = None,
     ) -> None:
         self.connection = connection
-        self.out = out or sys.stdout
-        self.err = err or sys.stderr
+        self._out = out
+        self._err = err
         self.route: Route = route
         self.threshold = threshold
         self.engine = engine
@@ -55,6 +55,16 @@ class Shell:
         self.target: ResultFile | None = None
         self.last: str | None = None
         self.rest = ""  # of a statement that is not ended yet
+
+    @property
+    def out(self) -> TextIO:
+        """Where answers go: stdout, unless the caller named another."""
+        return self._out or sys.stdout
+
+    @property
+    def err(self) -> TextIO:
+        """Where all else goes."""
+        return self._err or sys.stderr
 
     def feed(self, text: str) -> bool:
         """Takes a line or more; runs what is complete. Returns whether all went well.

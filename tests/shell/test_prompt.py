@@ -24,9 +24,7 @@ from tests.server.live_server import LONG_QUERY, LiveServer, clean_environment
 
 
 @pytest.fixture
-def shell(
-    server: LiveServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Shell]:
+def shell(server: LiveServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shell]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with sabot_sql.connect(server.url) as connection:
         yield Shell(connection)

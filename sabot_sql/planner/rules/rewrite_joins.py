@@ -66,9 +66,11 @@ def _is_unique(plan: lg.Plan, keys: set[Expr]) -> bool:
         case lg.Select():
             return _is_unique(plan.input, keys)
         case lg.Join():
-            ours = {k for k in keys if isinstance(k, ex.Ref) and k.index < len(plan.left.schema)}
+            ours: set[Expr] = {k for k in keys if isinstance(k, ex.Ref) and k.index < len(plan.left.schema)}
             theirs = {c.right for c in plan.conditions if c.op in EQUALITIES}
-            single = plan.kind in ("semi", "anti", "mark") or plan.kind in ("left", "inner") and _is_unique(plan.right, theirs)
+            single = plan.kind in ("semi", "anti", "mark") or (
+                plan.kind in ("left", "inner") and _is_unique(plan.right, theirs)
+            )
             return single and _is_unique(plan.left, ours)
         case lg.Slice() | lg.Order():
             return plan.limit is not None and plan.limit <= 1
