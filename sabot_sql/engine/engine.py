@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import threading
 import time
@@ -20,7 +21,7 @@ from sabot_sql.engine.analysis import stage_runs
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
-from sabot_sql.errors import NotSupported, ServiceError
+from sabot_sql.errors import NotSupported, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines
 from sabot_sql.executor.task import TaskResult
@@ -58,9 +59,19 @@ class Engine:
         self._closed = False
 
     def start(self) -> None:
-        """Begin to start the agents; returns at once."""
+        """Begin to start the agents and to warm what the first query needs; returns at once."""
         if self.settings.agents.count:
             self.pool.start()
+        threading.Thread(target=self._warm, name="sabot-warm", daemon=True).start()
+
+    def _warm(self) -> None:
+        """Load the parsers, look at the tables and open the engines, so that the first query does not wait for it. What
+        is wrong with a table is for the query that names it to say."""
+        with contextlib.suppress(SabotError):
+            self.catalog.tables()
+            self.run_local(self.prepare(QueryRequest("SELECT 1")), "warm", threading.Event())
+            if self.settings.agents.count:
+                self._binder_of_all().bind("SELECT 1", (), self.catalog.table, self._session(QueryRequest("SELECT 1")))
 
     def prepare(self, request: QueryRequest) -> Prepared:
         """Parse, check, estimate and route a statement; plan it where it goes to the agents.

@@ -74,10 +74,12 @@ class JoinBuildSink:
         self.encoder = KeyEncoder([build_types[k].type for k in node.build_keys], growable=True)
         self.batch: pa.RecordBatch | None = None
         self.table: JoinTable | None = None
+        self.states: list[_BuildState] = []
         self.reserved = 0
 
     def new_state(self, context: TaskContext) -> _BuildState:
-        return _BuildState(context)
+        self.states.append(_BuildState(context))
+        return self.states[-1]
 
     def sink(self, morsel: Morsel, state: _BuildState) -> None:
         state.context.check()
@@ -111,8 +113,12 @@ class JoinBuildSink:
         self.stats.elapsed_ns += time.perf_counter_ns() - began
 
     def close(self, context: TaskContext) -> None:
-        """Let go of the table and its memory; may be called twice."""
+        """Let go of the rows, the table and their memory, whether `combine` ran or not; may be called twice."""
         self.batch = self.table = None
+        for state in self.states:
+            state.batches.clear()
+            self.reserved += state.reserved
+            state.reserved = 0
         self._reserve(-self.reserved, context)
 
     def column(self, position: int) -> pa.Array:

@@ -67,10 +67,12 @@ class SortSink:
         )
         self.batch = concatenate([], schema)
         self.order: Array = np.empty(0, np.int64)
+        self.states: list[_State] = []
         self.reserved = 0
 
     def new_state(self, context: TaskContext) -> _State:
-        return _State(context)
+        self.states.append(_State(context))
+        return self.states[-1]
 
     def sink(self, morsel: Morsel, state: _State) -> None:
         state.context.check()
@@ -120,9 +122,13 @@ class SortSink:
             self.close(context)
 
     def close(self, context: TaskContext) -> None:
-        """Let go of the rows and their memory; may be called twice."""
+        """Let go of the rows and their memory, whether `combine` ran or not; may be called twice."""
         self.batch = concatenate([], self.schema)
         self.order = np.empty(0, np.int64)
+        for state in self.states:
+            state.batches, state.sequences = [], []
+            self.reserved += state.reserved
+            state.reserved = 0
         self._reserve(-self.reserved, context)
 
     def _inside(self, batch: pa.RecordBatch, state: _State, bound: _Bound) -> pa.RecordBatch:

@@ -196,10 +196,13 @@ def test_output_without_columns_counts_pairs() -> None:
     assert sum(batch.num_rows for batch in out) == 3
 
 
-def test_build_side_over_the_memory_limit_fails() -> None:
-    join = Join(["BIGINT"], "inner")
+@pytest.mark.parametrize("limit_bytes", [30_000, 100_000])
+def test_build_side_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: int) -> None:
+    join, context = Join(["BIGINT"], "inner"), task(limit_bytes)
     with pytest.raises(OutOfMemory, match="join needs"):
-        join.load(numbered([(i, 0) for i in range(2000)]), task(limit_bytes=100_000), size=500)
+        join.load(numbered([(i, 0) for i in range(2000)]), context, size=500)
+    join.build.close(context)
+    assert context.memory.used_bytes == 0
 
 
 def cancelled_join() -> float:

@@ -154,10 +154,14 @@ def test_sort_by_a_list_is_not_supported() -> None:
         sink_of(["INTEGER[]"], [SortKey(0)])
 
 
-def test_sort_over_the_memory_limit_fails() -> None:
-    batch = batch_of_rows(["BIGINT"], [(i,) for i in range(5000)])
+@pytest.mark.parametrize("limit_bytes", [30_000, 100_000])
+def test_sort_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: int) -> None:
+    batch, context = batch_of_rows(["BIGINT"], [(i,) for i in range(5000)]), task(limit_bytes)
+    sink = sink_of(["BIGINT"], [SortKey(0)])
     with pytest.raises(OutOfMemory, match="a sort needs"):
-        feed(sink_of(["BIGINT"], [SortKey(0)]), cut(batch, 1000), 1, task(limit_bytes=100_000))
+        feed(sink, cut(batch, 1000), 1, context)
+    sink.close(context)
+    assert context.memory.used_bytes == 0
 
 
 def test_memory_is_free_when_the_reader_stops_early() -> None:
