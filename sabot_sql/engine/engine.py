@@ -82,6 +82,10 @@ class Engine:
         """
         begin = time.perf_counter()
         statement = parse(request.sql, request.dialect, self.settings)
+        if statement.analyze and statement.inner is not None:
+            prepared = self.prepare(replace(request, sql=statement.inner.sql))
+            prepared.analyze = True
+            return prepared
         tables = check(statement, self.catalog.resolve)
         parsed = time.perf_counter()
         subject = statement.inner or statement
@@ -212,8 +216,9 @@ class Engine:
             return self._explanation(prepared, took, [])
         runs = stage_runs(results, stats.get("stage_ms", ()))
         by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(stats["rows_by_engine"].items()))
+        tasks = f"{stats['tasks']} task{'s' if stats['tasks'] != 1 else ''}"
         agents = f"{stats['agents']} agent{'s' if stats['agents'] != 1 else ''}"
-        text = f"{draw_stages(prepared.plan, runs)}\n{stats['tasks']} tasks on {agents}, rows by engine: {by_engine}"
+        text = f"{draw_stages(prepared.plan, runs)}\n{tasks} on {agents}, rows by engine: {by_engine}"
         return self._explanation(prepared, text, stage_records(prepared.plan, runs))
 
     def _explanation(self, prepared: Prepared, physical: str, stages: list[dict[str, Any]]) -> Explanation:
@@ -242,13 +247,7 @@ class Engine:
         """EXPLAIN as a statement: its text as one row, under DuckDB's column names."""
         inner = prepared.statement.inner
         assert inner is not None
-        if prepared.statement.analyze:
-            raise NotSupported(
-                "EXPLAIN ANALYZE as a statement is not built yet",
-                hint="db.explain(sql, analyze=True), or sabot-sql explain --analyze",
-            )
-        explanation = self.explain(replace(prepared.request, sql=inner.sql))
-        table = pa.table({"explain_key": ["physical_plan"], "explain_value": [explanation.text]})
+        table = explanation_table(self.explain(replace(prepared.request, sql=inner.sql)))
         stats = prepared.stats | {"engine": "planner", "exec_ms": 0.0, "elapsed_ms": prepared.stats["plan_ms"]}
         return QueryResult(query_id, table, (), "local", prepared.reason, stats, "EXPLAIN")
 
@@ -276,6 +275,11 @@ class Engine:
         if self._binder is not None:
             self._binder.close()
         self.catalog.close()
+
+
+def explanation_table(explanation: Explanation) -> pa.Table:
+    """An explanation as the answer of a statement, under DuckDB's column names."""
+    return pa.table({"explain_key": ["physical_plan"], "explain_value": [explanation.text]})
 
 
 def stage_list(prepared: Prepared) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ class Prepared:
     Attributes:
         reason: why the query goes where it goes, one sentence.
         plan: for the distributed route.
+        analyze: EXPLAIN ANALYZE: the query runs, and its answer is what it did.
         columns: names and SQL types of the result; empty for the local route until it ran.
         stats: the contract's stats as far as they are known before the run.
     """
@@ -34,9 +35,10 @@ class Prepared:
     plan: DistributedPlan | None = None
     logical: str = ""
     columns: Schema = ()
+    analyze: bool = False
     stats: dict[str, Any] = field(default_factory=dict)
 
     @property
     def statement_type(self) -> str:
         """SELECT, DESCRIBE, EXPLAIN, ..."""
-        return self.statement.kind
+        return "EXPLAIN" if self.analyze else self.statement.kind

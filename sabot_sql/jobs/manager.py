@@ -226,10 +226,7 @@ class JobManager:
             return self._engine.explain(request)
         record, _ = self._open(dataclasses.replace(request, idempotency_key=None), None)
         ran = self._runner.run(record)
-        if ran.run is None:
-            return self._engine.explain_analyzed(ran.prepared, {}, ran.result.stats)
-        stats = {**ran.result.stats, "stages_ms": ran.run.stages_ms}
-        return self._engine.explain_analyzed(ran.prepared, ran.run.results, stats)
+        return self._engine.explain_analyzed(ran.prepared, ran.run.results if ran.run else {}, ran.result.stats)
 
     def tables(self) -> Tables:
         """The tables of the catalog."""

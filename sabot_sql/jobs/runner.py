@@ -81,6 +81,8 @@ class QueryRunner:
                 ran = Ran(prepared, self._run_local(record, prepared), None)
             else:
                 ran = self._run_distributed(record, prepared, progress)
+            if prepared.analyze:
+                self._explain(ran)
         except BaseException as exc:
             error = self.translate(record, exc)
             if record.interrupted:
@@ -92,6 +94,14 @@ class QueryRunner:
             raise error from exc
         record.finish(ran.result.stats)
         return ran
+
+    def _explain(self, ran: Ran) -> None:
+        """Answer EXPLAIN ANALYZE: what the query did in place of what it found."""
+        from sabot_sql.engine.engine import explanation_table
+
+        results = ran.run.results if ran.run else {}
+        ran.result.table = explanation_table(self._engine.explain_analyzed(ran.prepared, results, ran.result.stats))
+        ran.result.columns = ()
 
     def stop(self, record: QueryRecord) -> None:
         """Ask a running query to end."""

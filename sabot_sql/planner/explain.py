@@ -176,11 +176,12 @@ def _aggregate(node: HashAggregate) -> str:
     calls: list[str] = []
     for call in node.calls:
         if node.mode == "final":
-            calls.append(call.function)
+            calls.append(call.function.removesuffix("_star"))
             continue
         arg = "*" if call.arg is None else source[call.arg].name
         where = "" if call.filter is None else f" filter {source[call.filter].name}"
-        calls.append(f"{call.function}({'distinct ' if call.distinct else ''}{arg}){where}")
+        name = call.function.removesuffix("_star")
+        calls.append(f"{name}({'distinct ' if call.distinct else ''}{arg}){where}")
     by = f" by {_names(node.groups, source)}" if node.groups else ""
     return f"HashAggregate {node.mode}{by} [{', '.join(calls)}]"
 

@@ -8,6 +8,7 @@ it while binding.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 
 from sabot_sql.errors import InternalError, NotSupported
@@ -37,6 +38,12 @@ FIXED_TYPE = frozenset(
 
 TIMESTAMP_INFINITY = 2**63 - 1
 DATE_INFINITY = 2**31 - 1
+
+# What Python's dates cover is written as a literal: DuckDB reads it faster than a call, and so do people.
+EPOCH = dt.datetime(1970, 1, 1)
+EPOCH_DAY = dt.date(1970, 1, 1).toordinal() - 1
+LAST_DAY = dt.date.max.toordinal() - 1 - EPOCH_DAY
+DAY_US = 86_400_000_000
 
 
 def render(expr: Expr, columns: Sequence[str]) -> str:
@@ -145,11 +152,15 @@ def _infinite(value: int, limit: int, t: str) -> str | None:
 
 
 def _date(days: int) -> str:
+    if -EPOCH_DAY < days <= LAST_DAY:
+        return f"DATE '{dt.date.fromordinal(days + 1 + EPOCH_DAY)}'"
     return _infinite(days, DATE_INFINITY, "DATE") or f"make_date(CAST({days} AS INTEGER))"
 
 
 def _timestamp(t: str, function: str, factor: int = 1) -> Callable[[int], str]:
     def make(value: int) -> str:
+        if t == "TIMESTAMP" and -EPOCH_DAY < value // DAY_US <= LAST_DAY:
+            return f"TIMESTAMP '{EPOCH + dt.timedelta(microseconds=value)}'"
         built = f"{function}(CAST('{value * factor}' AS BIGINT))"
         return _infinite(value, TIMESTAMP_INFINITY, t) or f"CAST({built} AS {t})"
 

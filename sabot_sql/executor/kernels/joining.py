@@ -137,7 +137,7 @@ def slot_insert_word(words: Any, usable: Any, first: Any, last: Any, groups: Any
 @kernel(void(I64, U8, i64, i64, OUT_U64))
 def filter_mark(words: Any, usable: Any, first: Any, last: Any, bits: Any) -> None:
     """Set a bit of `bits` (uint64[2^b]) for each usable one-word key in rows [first, last), by the upper bits of its hash."""
-    mask = _U(len(bits) * 64 - 1)
+    mask = _U(np.int64(len(bits) * 64 - 1))
     for i in range(first, last):
         if len(usable) == 0 or usable[i] != 0:
             at = (hash_word(words[i]) >> _U(32)) & mask
@@ -167,7 +167,7 @@ def slot_find_word(words: Any, usable: Any, first: Any, last: Any, slots: Any, b
         bits: of `filter_mark`, to leave out most keys that are not in the table before their slots are asked for; or empty.
     """
     mask = _U(len(slots) // 2 - 1)
-    bit_mask = _U(len(bits) * 64 - 1)
+    bit_mask = _U(np.int64(len(bits) * 64 - 1))
     places = np.empty(BLOCK, np.uint64)
     rows = np.empty(BLOCK, np.int64)
     for start in range(first, last, BLOCK):
