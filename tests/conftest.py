@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--goldens", action="store_true", help="rewrite the golden plans")
+
+
+@pytest.fixture(scope="session")
+def tpch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TPC-H at scale factor 0.01: a folder of Parquet files a table, two files for the larger ones."""
+    folder = tmp_path_factory.mktemp("tpch")
+    command = Path(sys.executable).parent / "tpchgen-cli"
+    subprocess.run([command, "parquet", "-s", "0.01", "--parts=2", f"--output-dir={folder}"], check=True, capture_output=True)
+    return folder

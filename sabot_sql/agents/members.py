@@ -48,6 +48,7 @@ class _Member:
 
     Attributes:
         failures: deaths in a row, each soon after its start and before it did a task.
+        unborn: starts in a row that ended before the agent listened.
         how: how it ended, or why it is thought lost.
         answered: whether it has answered since the last tick.
         missed: ticks without an answer.
@@ -64,6 +65,7 @@ class _Member:
     since: float = 0.0
     restart_at: float | None = None
     failures: int = 0
+    unborn: int = 0
     how: str = ""
     answered: bool = True
     pinging: bool = False
@@ -195,7 +197,7 @@ class Members:
                     return alive
                 if alive and waited > (REPLACEMENT_WAIT_S if self._was_full else self.start_timeout_s):
                     return alive
-                hopeless = all(m.failures >= HOPELESS_STARTS for m in self._members.values())
+                hopeless = all(m.unborn >= HOPELESS_STARTS for m in self._members.values())
                 if not alive and (hopeless or waited > self.start_timeout_s):
                     raise self._no_agents(waited)
                 check()
@@ -243,7 +245,7 @@ class Members:
         member.state, member.pid, member.uri, member.incarnation = "alive", event.pid, event.flight_uri, event.incarnation
         member.connection = AgentConnection(event.flight_uri, self._config.token, f"agent {member.id}")
         member.started_at = dt.datetime.now(dt.UTC)
-        member.since = time.monotonic()
+        member.since, member.unborn = time.monotonic(), 0
         member.answered, member.pinging, member.missed, member.silent, member.report = True, False, 0, False, None
         self._tell(AgentUp(member.id, member.incarnation))
 
@@ -251,6 +253,7 @@ class Members:
         lived_s = time.monotonic() - member.since
         was_up = member.connection is not None
         member.failures = 1 if was_up and lived_s > STABLE_S else member.failures + 1
+        member.unborn += not was_up
         if not member.silent:
             member.how = event.how
             log.warning("agent %s (pid %d) is gone: %s", member.id, event.pid, event.how)
@@ -272,6 +275,7 @@ class Members:
         except SabotError as exc:
             member.how = exc.detail
             member.failures += 1
+            member.unborn += 1
             member.restart_at = time.monotonic() + MAX_BACKOFF_S
 
     def _lose(self, member: _Member, reason: str) -> None:

@@ -25,7 +25,7 @@ from sabot_sql.client.record import Record
 from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
 
-FIRST_WAIT_MS = 1000  # until a query has an id here that can be cancelled
+FIRST_WAIT_MS = 2000  # until a query has an id here that can be cancelled
 POLL_MS = 10_000
 PROGRESS_POLL_MS = 250
 CANCEL_POLL_MS = 200

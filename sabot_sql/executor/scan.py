@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sabot_sql.catalog.sources import scan_sql
 from sabot_sql.catalog.table import DataFile, Split
-from sabot_sql.errors import ExecutionError, InternalError, QueryError, ReadError
+from sabot_sql.errors import ExecutionError, InternalError, ReadError, SabotError
 from sabot_sql.executor.duckdb_session import Cursor, duck_session
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
@@ -26,6 +26,7 @@ from sabot_sql.planner.render import render, render_output
 from sabot_sql.types import quote_identifier
 
 VECTOR_ROWS = 2048
+MAX_FILES = 256  # that one query reads
 STRING_BYTES, NESTED_BYTES = 24, 64
 
 # How DuckDB's Parquet reader speaks of damaged pages; it says so by the class of errors that bad input has, too.
@@ -47,7 +48,10 @@ _stats_lock = threading.Lock()
 
 
 class ScanSource:
-    """The splits that a task reads of a table; a unit is one split, or neighbours in one file taken together.
+    """The splits that a task reads of a table.
+
+    A unit is one split, or neighbours in one file taken together; with one worker also whole files that follow each other:
+    a query costs DuckDB about as much as opening a file.
 
     Args:
         schema: of the batches: the inner Arrow types of the node's columns.
@@ -63,7 +67,23 @@ class ScanSource:
         self.conditions = tuple(render(f, columns) for f in node.filters)
 
     def units(self, context: TaskContext) -> Sequence[ScanUnit]:
-        return [ScanUnit(self, split) for split in self.splits]
+        together = MAX_FILES if context.threads == 1 and self.node.spec.kind in ("parquet", "csv", "json") else 1
+        found: list[list[Split]] = []
+        for split in self.splits:
+            last = found[-1] if found else []
+            if last and len(last) < together and self.is_whole(split) and self.is_whole(last[-1]):
+                last.append(split)
+            else:
+                found.append([split])
+        return [ScanUnit(self, tuple(splits)) for splits in found]
+
+    def is_whole(self, split: Split) -> bool:
+        """Whether the split covers its file."""
+        return split.first_row == 0 and split.num_rows in (None, self.file(split).rows)
+
+    def file(self, split: Split) -> DataFile:
+        """The file that the split is a piece of."""
+        return self.node.spec.files[split.file]
 
 
 def merged(splits: Sequence[Split]) -> list[Split]:
@@ -81,22 +101,18 @@ def merged(splits: Sequence[Split]) -> list[Split]:
 
 @dataclass(frozen=True, slots=True)
 class ScanUnit:
-    """One range of rows of one file."""
+    """A range of rows of one file, or several whole files."""
 
     source: ScanSource
-    split: Split
-
-    @property
-    def file(self) -> DataFile:
-        return self.source.node.spec.files[self.split.file]
+    splits: tuple[Split, ...]
 
     def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
-        """The rows of the range for which the filters hold.
+        """The rows for which the filters hold.
 
         Raises:
-            ReadError: the file is missing, is not the file that was planned for, or cannot be read.
+            ReadError: a file is missing, is not the file that was planned for, or cannot be read.
         """
-        check_unchanged(self.file)
+        self._check_unchanged()
         rows_out, elapsed_ns = 0, 0
         began = time.perf_counter_ns()
         try:
@@ -105,40 +121,45 @@ class ScanUnit:
                 rows_out += batch.num_rows
                 yield batch
                 began = time.perf_counter_ns()
-            check_unchanged(self.file)
+            self._check_unchanged()
             elapsed_ns += time.perf_counter_ns() - began
         finally:
-            known = self.split.num_rows if self.split.num_rows is not None else self.file.rows
+            known = [s.num_rows if s.num_rows is not None else self.source.file(s).rows for s in self.splits]
             with _stats_lock:
                 stats = self.source.stats
-                stats.rows_in += max(rows_out, known or 0)
+                stats.rows_in += max(rows_out, sum(rows or 0 for rows in known))
                 stats.rows_out += rows_out
                 stats.elapsed_ns += elapsed_ns
 
+    def _check_unchanged(self) -> None:
+        for split in self.splits:
+            check_unchanged(self.source.file(split))
+
     def _read(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
-        with duck_session(context).cursor(context) as cursor, self._relation(cursor) as (relation, bounds), self._naming_file():
-            conditions = " AND ".join((*bounds, *self.source.conditions))
-            tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
-            schema = self.source.schema
-            if not len(schema):
-                yield batch_of([], int(cursor.scalar(f"SELECT count(*){tail}")), schema)
-                return
-            rows = batch_rows(schema, context.morsel_bytes)
-            for batch in cursor.batches(f"SELECT {self.source.columns}{tail}", rows):
-                yield batch_of([conform(a, f) for a, f in zip(batch.columns, schema)], batch.num_rows, schema)
+        with self._naming_file(context), duck_session(context).cursor(context) as cursor:
+            with self._relation(cursor) as (relation, bounds):
+                conditions = " AND ".join((*bounds, *self.source.conditions))
+                tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
+                schema = self.source.schema
+                if not len(schema):
+                    yield batch_of([], int(cursor.scalar(f"SELECT count(*){tail}")), schema)
+                    return
+                rows = batch_rows(schema, context.morsel_bytes)
+                for batch in cursor.batches(f"SELECT {self.source.columns}{tail}", rows):
+                    yield batch_of([conform(a, f) for a, f in zip(batch.columns, schema)], batch.num_rows, schema)
 
     @contextlib.contextmanager
     def _relation(self, cursor: Cursor) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """The table expression that covers the range, and what else bounds it."""
-        spec, split = self.source.node.spec, self.split
-        whole = split.first_row == 0 and split.num_rows in (None, self.file.rows)
+        """The table expression that covers the splits, and what else bounds it."""
+        spec, split = self.source.node.spec, self.splits[0]
+        whole, path = self.source.is_whole(split), self.source.file(split).path
         match spec.kind:
             case "parquet":
-                yield scan_sql(spec, [split.file]), () if whole else self._bounds("file_row_number")
+                yield scan_sql(spec, [s.file for s in self.splits]), () if whole else _bounds("file_row_number", split)
             case "csv" | "json" if whole:
-                yield scan_sql(spec, [split.file]), ()
+                yield scan_sql(spec, [s.file for s in self.splits]), ()
             case "ipc":
-                with self._mapped() as table:
+                with mapped(self.source.file(split), split) as table:
                     cursor.register("mapped", table)
                     try:
                         yield "mapped", ()
@@ -146,55 +167,72 @@ class ScanUnit:
                         cursor.unregister("mapped")
             case "duckdb":
                 where = ".".join(quote_identifier(spec.options[part]) for part in ("schema", "table"))
-                with cursor.session.attached(self.file.path) as name:
-                    yield f"{name}.{where}", () if whole else self._bounds("rowid")
+                with cursor.session.attached(path) as name:
+                    yield f"{name}.{where}", () if whole else _bounds("rowid", split)
             case _:
-                raise InternalError(f"a {spec.kind} file cannot be read in pieces: {self.file.path}")
-
-    def _bounds(self, row: str) -> tuple[str, ...]:
-        first, rows = self.split.first_row, self.split.num_rows
-        lower = (f"{row} >= {first}",) if first else ()
-        return lower if rows is None else (*lower, f"{row} < {first + rows}")
+                raise InternalError(f"a {spec.kind} file cannot be read in pieces: {path}")
 
     @contextlib.contextmanager
-    def _mapped(self) -> Iterator[pa.Table]:
-        """The range of an Arrow IPC file, mapped."""
-        first, rows = self.split.first_row, self.split.num_rows
-        last = None if rows is None else first + rows
-        try:
-            with pa.memory_map(self.file.path) as mapped, pa.ipc.open_file(mapped) as file:
-                found, at = [], 0
-                for i, length in enumerate(self.file.row_groups):
-                    start, end = max(first, at), at + length if last is None else min(last, at + length)
-                    if start < end:
-                        found.append(file.get_batch(i).slice(start - at, end - start))
-                    at += length
-                yield pa.Table.from_batches(found, file.schema)
-        except (pa.ArrowException, OSError) as error:
-            raise ReadError(f"file {self.file.path} cannot be read as an Arrow IPC file: {error}") from error
-
-    @contextlib.contextmanager
-    def _naming_file(self) -> Iterator[None]:
+    def _naming_file(self, context: TaskContext) -> Iterator[None]:
         """Let errors of reading name the file."""
         try:
             yield
-        except ReadError as error:
-            if self.file.path in error.detail:
+        except SabotError as error:
+            if not is_of_file(error):
                 raise
-            raise self._named(error.detail, error.problem.code, error.engine_message) from error
-        except ExecutionError as error:
-            if type(error) is not ExecutionError:
+            named = next((self.source.file(s).path for s in self.splits if self.source.file(s).path in error.detail), None)
+            if isinstance(error, ReadError) and named is not None:
                 raise
-            # an error of no known class: the query was bound and typed before, so it is the bytes that DuckDB means
-            raise self._named(error.detail, "FILE_CORRUPT", error.engine_message) from error
-        except QueryError as error:
-            said = (error.engine_message or error.detail).split("\n\nLINE ")[0]
-            if error.problem.code == "INVALID_VALUE" and any(word in said for word in DAMAGED):
-                raise self._named(error.detail, "FILE_CORRUPT", error.engine_message) from error
-            raise
+            path = named or self._culprit(context)
+            code = error.problem.code if isinstance(error, ReadError) else "FILE_CORRUPT"
+            raise ReadError(
+                f"file {path} cannot be read: {error.detail}", code=code, engine_message=error.engine_message
+            ) from error
 
-    def _named(self, detail: str, code: str, said: str | None) -> ReadError:
-        return ReadError(f"file {self.file.path} cannot be read: {detail}", code=code, engine_message=said)
+    def _culprit(self, context: TaskContext) -> str:
+        """The file that an error is about which names none: the first that cannot be read alone."""
+        for split in self.splits[:-1]:
+            try:
+                for _ in ScanUnit(self.source, (split,))._read(context):
+                    context.check()
+            except ReadError:
+                return self.source.file(split).path
+        return self.source.file(self.splits[-1]).path
+
+
+def is_of_file(error: SabotError) -> bool:
+    """Whether DuckDB's error while it scans is about the bytes of a file.
+
+    Damage comes as a read error, as bad input in the words of the Parquet reader, or as an error of no known class: the query
+    itself was bound and typed before.
+    """
+    if isinstance(error, ReadError) or type(error) is ExecutionError:
+        return True
+    said = (error.engine_message or error.detail).split("\n\nLINE ")[0]
+    return error.problem.code == "INVALID_VALUE" and any(word in said for word in DAMAGED)
+
+
+def _bounds(row: str, split: Split) -> tuple[str, ...]:
+    lower = (f"{row} >= {split.first_row}",) if split.first_row else ()
+    return lower if split.num_rows is None else (*lower, f"{row} < {split.first_row + split.num_rows}")
+
+
+@contextlib.contextmanager
+def mapped(file: DataFile, split: Split) -> Iterator[pa.Table]:
+    """The range of an Arrow IPC file, mapped."""
+    first = split.first_row
+    last = None if split.num_rows is None else first + split.num_rows
+    try:
+        with pa.memory_map(file.path) as source, pa.ipc.open_file(source) as reader:
+            found, at = [], 0
+            for i, length in enumerate(file.row_groups):
+                start, end = max(first, at), at + length if last is None else min(last, at + length)
+                if start < end:
+                    found.append(reader.get_batch(i).slice(start - at, end - start))
+                at += length
+            yield pa.Table.from_batches(found, reader.schema)
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(f"file {file.path} cannot be read as an Arrow IPC file: {error}") from error
 
 
 def check_unchanged(file: DataFile) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sabot_sql.client.parameters import normalize_params, params_from_json, params_to_json
@@ -29,13 +29,17 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
     st.binary(),
 )
 
+UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
+
+@UNHURRIED
 @given(st.dictionaries(st.text(min_size=1), VALUES))
 def test_named_parameters_survive_json(params: dict[str, Any]) -> None:
     values, types = json.loads(json.dumps(params_to_json(params)))
     assert params_from_json(values, types) == (params or None)
 
 
+@UNHURRIED
 @given(st.lists(VALUES))
 def test_positional_parameters_survive_json(params: list[Any]) -> None:
     values, types = json.loads(json.dumps(params_to_json(tuple(params))))

@@ -61,6 +61,17 @@ def test_neighbouring_splits_of_a_file_are_one_unit() -> None:
     assert merged(splits) == [Split(0, 0, 15, 3), Split(0, 20, 5), Split(1, 0, None, 3), Split(2)]
 
 
+def test_whole_files_that_follow_each_other_are_one_unit_of_one_worker(tmp_path: Path) -> None:
+    spec = parquet_table(tmp_path, "t", NUMBERS, files=4)
+    splits = [Split(0, 0, 2500), Split(1, 0, 2500), Split(2, 0, 7), Split(3, 0, None)]
+    source = ScanSource(scan(spec, ["i"]), splits, inner_schema((Field("i", BIGINT),)), stats())
+    one, two = Runner(tmp_path).context(), Runner(tmp_path, threads=2).context()
+    assert [len(unit.splits) for unit in source.units(one)] == [2, 1, 1]
+    assert [len(unit.splits) for unit in source.units(two)] == [1, 1, 1, 1]
+    found = [row[0] for row in rows_of([b for unit in source.units(one) for b in unit.batches(one)])]
+    assert found == [*range(5007), *range(7500, 10000)]
+
+
 def test_filters_and_expressions_run_inside_the_scan(tmp_path: Path) -> None:
     spec = parquet_table(tmp_path, "t", NUMBERS)
     number = Ref(0, BIGINT)
@@ -199,6 +210,17 @@ def test_corrupt_parquet_file_is_named(tmp_path: Path, where: str) -> None:
     with pytest.raises(ReadError, match=str(path)) as caught:
         read(scan(spec, ["i", "s"]), [Split(0)], tmp_path)
     assert caught.value.problem.code == "FILE_CORRUPT"
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_corrupt_file_among_several_is_the_one_named(tmp_path: Path, broken: int) -> None:
+    spec = parquet_table(tmp_path, "t", NUMBERS, files=3)
+    path = Path(spec.files[broken].path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\xff" * 8 + data[12:])
+    files = [replace(f, mtime_ns=path.stat().st_mtime_ns) if i == broken else f for i, f in enumerate(spec.files)]
+    with pytest.raises(ReadError, match=str(path)):
+        read(scan(replace(spec, files=tuple(files)), ["i"]), [Split(0), Split(1), Split(2)], tmp_path)
 
 
 def data_file_like(path: Path) -> Any:

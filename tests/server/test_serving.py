@@ -2,22 +2,16 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.server.live_server import LONG_QUERY, clean_environment, live_server
+from tests.cli.in_process import sabot
+from tests.server.live_server import LONG_QUERY, live_server
 
 KEY = "a-key-of-sixteen-or-more"
-
-
-def serve(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sabot_sql.cli", "serve", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment(**environment))
 
 
 def test_port_in_use_says_which_and_what_to_do() -> None:
@@ -25,29 +19,29 @@ def test_port_in_use_says_which_and_what_to_do() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = serve("--port", str(port))
+        done = sabot("serve", "--port", str(port))
     assert done.returncode == 2
-    assert done.stderr == (
+    assert done.err == (
         f"error: port {port} on 127.0.0.1 is in use by another program\nhint: stop it, or choose another port with --port\n"
     )
 
 
 def test_missing_data_folder_is_named(tmp_path: Path) -> None:
-    done = serve("--port", "0", "--data", str(tmp_path / "nowhere"))
+    done = sabot("serve", "--port", "0", "--data", tmp_path / "nowhere")
     assert done.returncode == 2
-    assert "nowhere" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "nowhere" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_other_hosts_need_a_key() -> None:
-    done = serve("--host", "0.0.0.0", "--port", "0")
+    done = sabot("serve", "--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 2
-    assert "without authentication" in done.stderr
-    assert "SABOT_API_KEY" in done.stderr
+    assert "without authentication" in done.err
+    assert "SABOT_API_KEY" in done.err
 
 
 def test_short_key_is_no_key() -> None:
-    assert "at least 16" in serve("--port", "0", SABOT_API_KEY="short").stderr
+    assert "at least 16" in sabot("serve", "--port", "0", SABOT_API_KEY="short").err
 
 
 def test_key_opens_the_server_and_hides_others_queries(data: Path, tmp_path: Path) -> None:
