@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(STAMP) ## Install into .venv and compile the kernels
-	$(BIN)/python -m sabot_sql.executor.kernels.warm
+	$(BIN)/python -m sabot_sql.executor.kernel_cache
 
 demo: setup ## Real TPC-H queries through the server, local and on two agents (SF=0.1)
 	$(BIN)/sabot-sql demo --scale-factor $(SF) --data $(DATA)/demo

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LOCAL_QUERIES: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("one order", "select * from orders where o_orderkey = 7", ()),
     ("one customer's name", "select c_name, c_acctbal from customer where c_custkey = 42", ()),
-    ("nations of a region", "select n_name from nation, region where n_regionkey = r_regionkey and r_name = 'ASIA' order by 1", (0,)),
+    ("nations of a region",
+     "select n_name from nation, region where n_regionkey = r_regionkey and r_name = 'ASIA' order by 1", (0,)),
     ("suppliers a nation", "select s_nationkey, count(*) n, avg(s_acctbal) a from supplier group by 1 order by 1", (0,)),
 )  # fmt: skip
 

@@ -165,7 +165,7 @@ def test_cancel_ends_an_endless_pipeline_at_once(threads: int) -> None:
     began = time.monotonic()
     with pytest.raises(Cancelled):
         run_pipeline([Branch(source)], Collect(), where)
-    assert time.monotonic() - began < 0.1 + 0.1
+    assert time.monotonic() - began < 0.1 + 0.5
     assert (source.opened == source.closed, where.memory.used_bytes) == (True, 0)
     timer.join()
 

@@ -13,17 +13,20 @@ DATES = (dt.date(1992, 1, 1), dt.date(1998, 12, 1))
 
 # name: rows, files, columns with their type and, where known, smallest and largest value
 TABLES: dict[str, tuple[int, int, dict[str, tuple[str, Any, Any]]]] = {
-    "region": (5, 1, {"r_regionkey": ("BIGINT", 0, 4), "r_name": ("VARCHAR", None, None), "r_comment": ("VARCHAR", None, None)}),
+    "region": (5, 1, {
+        "r_regionkey": ("BIGINT", 0, 4), "r_name": ("VARCHAR", None, None), "r_comment": ("VARCHAR", None, None)}),
     "nation": (25, 1, {
         "n_nationkey": ("BIGINT", 0, 24), "n_name": ("VARCHAR", None, None), "n_regionkey": ("BIGINT", 0, 4),
         "n_comment": ("VARCHAR", None, None)}),
     "supplier": (1000, 2, {
         "s_suppkey": ("BIGINT", 1, 1000), "s_name": ("VARCHAR", None, None), "s_address": ("VARCHAR", None, None),
-        "s_nationkey": ("BIGINT", 0, 24), "s_phone": ("VARCHAR", None, None), "s_acctbal": ("DECIMAL(15,2)", Decimal(-999), Decimal(9999)),
+        "s_nationkey": ("BIGINT", 0, 24), "s_phone": ("VARCHAR", None, None),
+        "s_acctbal": ("DECIMAL(15,2)", Decimal(-999), Decimal(9999)),
         "s_comment": ("VARCHAR", None, None)}),
     "customer": (15000, 2, {
         "c_custkey": ("BIGINT", 1, 15000), "c_name": ("VARCHAR", None, None), "c_address": ("VARCHAR", None, None),
-        "c_nationkey": ("BIGINT", 0, 24), "c_phone": ("VARCHAR", None, None), "c_acctbal": ("DECIMAL(15,2)", Decimal(-999), Decimal(9999)),
+        "c_nationkey": ("BIGINT", 0, 24), "c_phone": ("VARCHAR", None, None),
+        "c_acctbal": ("DECIMAL(15,2)", Decimal(-999), Decimal(9999)),
         "c_mktsegment": ("VARCHAR", None, None), "c_comment": ("VARCHAR", None, None)}),
     "part": (20000, 2, {
         "p_partkey": ("BIGINT", 1, 20000), "p_name": ("VARCHAR", None, None), "p_mfgr": ("VARCHAR", None, None),
@@ -41,7 +44,8 @@ TABLES: dict[str, tuple[int, int, dict[str, tuple[str, Any, Any]]]] = {
     "lineitem": (600572, 2, {
         "l_orderkey": ("BIGINT", 1, 600000), "l_partkey": ("BIGINT", 1, 20000), "l_suppkey": ("BIGINT", 1, 1000),
         "l_linenumber": ("INTEGER", 1, 7), "l_quantity": ("DECIMAL(15,2)", Decimal(1), Decimal(50)),
-        "l_extendedprice": ("DECIMAL(15,2)", Decimal(900), Decimal(105000)), "l_discount": ("DECIMAL(15,2)", Decimal(0), Decimal("0.1")),
+        "l_extendedprice": ("DECIMAL(15,2)", Decimal(900), Decimal(105000)),
+        "l_discount": ("DECIMAL(15,2)", Decimal(0), Decimal("0.1")),
         "l_tax": ("DECIMAL(15,2)", Decimal(0), Decimal("0.08")), "l_returnflag": ("VARCHAR", None, None),
         "l_linestatus": ("VARCHAR", None, None), "l_shipdate": ("DATE", *DATES), "l_commitdate": ("DATE", *DATES),
         "l_receiptdate": ("DATE", *DATES), "l_shipinstruct": ("VARCHAR", None, None), "l_shipmode": ("VARCHAR", None, None),
