@@ -50,6 +50,8 @@ class SqlType:
                 return "STRUCT(" + ", ".join(f"{quote_identifier(n)} {c}" for n, c in zip(self.names, self.children)) + ")"
             case "MAP":
                 return f"MAP({self.children[0]}, {self.children[1]})"
+            case "TUPLE":
+                return f"TUPLE({', '.join(map(str, self.children))})"
             case "ENUM":
                 return "ENUM(" + ", ".join("'" + n.replace("'", "''") + "'" for n in self.names) + ")"
         return self.id
@@ -239,6 +241,13 @@ class _TypeParser:
                 value = self.type()
                 self._expect(")")
                 return SqlType("MAP", children=(key, value))
+            case "TUPLE":
+                self._expect("(")
+                members = [self.type()]
+                while self._take(","):
+                    members.append(self.type())
+                self._expect(")")
+                return SqlType("TUPLE", children=tuple(members))
             case "ENUM":
                 self._expect("(")
                 labels = [self._quoted("'")]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sabot_sql.client.contract import agent_to_json, table_to_json
+from sabot_sql.client.interrupt_watch import stops_on_interrupt
 from sabot_sql.client.record import Record
 from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ConfigError, InternalError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Threshold = int | Literal["auto"]
 LocalEngine = Literal["duckdb", "datafusion"]
 
-# DuckDB looks for signals while it runs in the main thread; the KeyboardInterrupt that it meets becomes this RuntimeError
+# DuckDB looks for signals now and then while it runs in the main thread; a KeyboardInterrupt becomes this RuntimeError
 DUCKDB_TOOK_CTRL_C = "Query interrupted"
 
 
@@ -33,12 +34,13 @@ class EmbeddedService:
     ) -> QueryResult:
         stop = cancel or threading.Event()
         try:
-            return self.manager.execute(request, progress, stop)
+            with stops_on_interrupt(stop):
+                return self.manager.execute(request, progress, stop)
         except KeyboardInterrupt:
             stop.set()
             raise
         except InternalError as error:
-            if str(error.__cause__) == DUCKDB_TOOK_CTRL_C and not stop.is_set():
+            if str(error.__cause__) == DUCKDB_TOOK_CTRL_C:
                 raise KeyboardInterrupt from error
             raise
 

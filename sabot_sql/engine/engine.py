@@ -40,6 +40,8 @@ from sabot_sql.planner.stages import Cluster
 
 __all__ = ["Engine", "Prepared"]
 
+WARM_S = 5.0  # what closing waits for a warm-up under way
+
 
 class Engine:
     """Everything one catalog needs to answer queries. Thread-safe.
@@ -57,12 +59,14 @@ class Engine:
         self._binder: Binder | None = None
         self._binding = threading.Lock()
         self._closed = False
+        self._warming: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to start the agents and to warm what the first query needs; returns at once."""
         if self.settings.agents.count:
             self.pool.start()
-        threading.Thread(target=self._warm, name="sabot-warm", daemon=True).start()
+        self._warming = threading.Thread(target=self._warm, name="sabot-warm", daemon=True)
+        self._warming.start()
 
     def _warm(self) -> None:
         """Load the parsers, look at the tables and open the engines, so that the first query does not wait for it. What
@@ -270,6 +274,8 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        if self._warming is not None:
+            self._warming.join(WARM_S)
         self.pool.stop()
         self.local.close()
         if self._binder is not None:

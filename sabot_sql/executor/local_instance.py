@@ -163,7 +163,8 @@ class Instance:
 
     def close(self) -> None:
         """Close the instance; queries that run keep it until they end."""
-        self._con.close()
+        with self._lock:  # a view may be made by another thread just now
+            self._con.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
 

@@ -109,13 +109,18 @@ def decode_type(t: Json) -> SqlType:
             fields = info["child_types"]
             names = tuple(str(c["first"]) for c in fields)
             return SqlType("STRUCT", children=tuple(decode_type(c["second"]) for c in fields), names=names)
+        case "TUPLE":
+            return SqlType("TUPLE", children=tuple(decode_type(c["second"]) for c in info["child_types"]))
         case "ENUM":
             return SqlType("ENUM", names=tuple(info["values"]))
         case "NULL" | "SQLNULL" | '"NULL"':
             return SqlType("INTEGER")
     if info.get("collation"):
         raise NotSupported(f"collation {info['collation']} is not distributed yet")
-    return parse_type(t["id"])
+    try:
+        return parse_type(t["id"])
+    except ValueError as error:
+        raise NotSupported(f"values of type {t['id']} cannot run distributed yet") from error
 
 
 class _Decoder:
@@ -146,18 +151,13 @@ class _Decoder:
         for column in op["column_indexes"]:
             if column["index_type"] != "FULL_READ" or column["child_indexes"]:
                 raise NotSupported("reading single fields of a nested column cannot run distributed yet")
-            columns.append(int(column["index"]))
+            columns.append(lg.ROWID if int(column["index"]) == NO_COLUMN else int(column["index"]))
         filters = self._table_filters(op, columns)
-        if any(i >= NO_COLUMN - 16 for i in columns):
-            # a scan of no column (count(*)): DuckDB lists rowid, which a file does not have
-            if any(ex.references(f) for f in filters) or len(columns) > 1:
-                raise NotSupported("rowid is not a column of the catalog's tables")
-            return lg.Get(table, ())
         plan: lg.Plan = lg.Get(table, tuple(columns), tuple(filters))
         return _pick(plan, op["projection_ids"])
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
-        types = [decode_type(t) for t in op["returned_types"]]
+        types = [*(decode_type(t) for t in op["returned_types"]), lg.ROWID_FIELD.type]
         filters: list[Expr] = []
         for entry in op["table_filters"]["filters"]:
             position = int(entry["key"])

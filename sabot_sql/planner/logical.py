@@ -11,7 +11,12 @@ from typing import Literal
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.planner.expressions import CompareOp, Expr
-from sabot_sql.types import BOOLEAN, Field, Schema, SqlType
+from sabot_sql.types import BIGINT, BOOLEAN, Field, Schema, SqlType
+
+
+# The position of DuckDB's rowid, which its scans list where no column is read (`count(*)`) and files do not have.
+ROWID = -1
+ROWID_FIELD = Field("rowid", BIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Get:
 
     @property
     def schema(self) -> Schema:
-        return tuple(self.table.schema[i] for i in self.columns)
+        return tuple(ROWID_FIELD if i == ROWID else self.table.schema[i] for i in self.columns)
 
     def describe(self) -> str:
         return f"Get {self.table.name} [{', '.join(f.name for f in self.schema)}]" + (

@@ -20,6 +20,7 @@ from sabot_sql.planner.physical import (
     HashJoin,
     JoinKind,
     Limit,
+    Node,
     Session,
     Sort,
     SortKey,
@@ -71,6 +72,8 @@ class _Lowering:
     def fragment(self, plan: lg.Plan) -> Fragment:
         match plan:
             case lg.Get():
+                if lg.ROWID in plan.columns:
+                    raise NotSupported(f"rowid is no column of {plan.table.name}; it cannot be read distributed")
                 return self.builder.scan(plan.table, plan.columns, plan.filters, self.estimator.rows(plan))
             case lg.OneRow():
                 return Fragment(Values(plan.num_rows, plan.schema), (Part(),), float(plan.num_rows))
@@ -194,8 +197,8 @@ class _Lowering:
         return replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
 
     def union(self, plan: lg.UnionAll) -> Fragment:
-        """Scans stay in the union's stage; any other input ends in a gather of its own, because an operator such as a
-        global aggregate would give rows in the other inputs' tasks too. Constant rows make one task together."""
+        """Inputs that only scans feed stay in the union's stage, where each runs in every task, over no row but in its own;
+        any other input ends in a gather of its own. Constant rows make one task together."""
         inputs = [self.fragment(i) for i in plan.inputs]
         for one in inputs:
             if tuple(f.type for f in one.schema) != tuple(f.type for f in plan.schema):
@@ -203,7 +206,7 @@ class _Lowering:
         rows = sum(f.rows for f in inputs)
         if all(f.parts == (Part(),) for f in inputs):
             return Fragment(Union(tuple(f.root for f in inputs), plan.schema), (Part(),), rows)
-        closed = [f if all(p.scans and not p.whole for p in f.parts) else self._cut(f) for f in inputs]
+        closed = [f if _is_idle(f) else self._cut(f) for f in inputs]
         parts = tuple(p for f in closed for p in f.parts)
         return Fragment(Union(tuple(f.root for f in closed), plan.schema), parts, rows)
 
@@ -264,6 +267,18 @@ class _Sides:
         kept = {column: i for i, column in reversed(list(enumerate(output)))}
         out_keys = tuple(kept[k] for k in keys) if keys is not None and all(k in kept for k in keys) else None
         return Fragment(node, probe.parts, rows, out_keys)
+
+
+def _is_idle(fragment: Fragment) -> bool:
+    """Whether the operators of `fragment` give no row in a task that has none of its splits."""
+    if not all(p.scans and not p.hashed and not p.whole for p in fragment.parts):
+        return False
+    nodes: list[Node] = [fragment.root]
+    for node in nodes:
+        if isinstance(node, Values) or (isinstance(node, HashAggregate) and not node.groups):
+            return False
+        nodes.extend(node.inputs)
+    return True
 
 
 def _bytes(fragment: Fragment) -> float:

@@ -214,7 +214,7 @@ def _binds_to(call: Call, operands: tuple[Expr, ...]) -> bool:
         if t.id == "DECIMAL":
             return _decimal_result(call.name, operands) == t
         return (t.is_integer or t.id in ("FLOAT", "DOUBLE")) and all(a.type == t for a in operands)
-    return call.name in SYNTAX and all(a.type == t for a in operands)
+    return call.name == "row" or (call.name in SYNTAX and all(a.type == t for a in operands))
 
 
 def _without_widening(call: Call) -> tuple[Expr, ...]:

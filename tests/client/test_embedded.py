@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -100,12 +101,16 @@ with sabot_sql.connect(data={}, num_local_agents=0) as db:
 """
 
 
-def test_ctrl_c_stops_a_local_query_and_leaves_the_connection_usable() -> None:
+@pytest.mark.parametrize("after_s", [0.2, 0.9])
+def test_ctrl_c_stops_a_local_query_and_leaves_the_connection_usable(after_s: float) -> None:
     command = [sys.executable, "-c", INTERRUPTED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
+        deadline = threading.Timer(30, process.kill)
+        deadline.start()
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.7)
+        time.sleep(after_s)
         os.kill(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "stopped 7\n"
         assert process.wait(20) == 0
+        deadline.cancel()

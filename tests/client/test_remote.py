@@ -159,7 +159,10 @@ def test_ctrl_c_cancels_the_query_on_the_server(server: LiveServer, after_s: flo
         assert process.stdout.readline() == "ready\n"
         time.sleep(after_s)
         os.kill(process.pid, signal.SIGINT)
+        deadline = threading.Timer(30, process.kill)
+        deadline.start()
         assert process.stdout.readline() == "stopped\n"
+        deadline.cancel()
     with sabot_sql.connect(server.url) as db:
         query_id = next(status.query_id for status in db.list_jobs() if status.tags == {"t": "interrupted"})
         assert db.job(query_id).wait(10).state == "cancelled"
