@@ -26,7 +26,7 @@ from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner import logical
-from sabot_sql.planner.bind import Binder, default_timezone
+from sabot_sql.planner.bind import Binder, default_timezone, result_type
 from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.lower import lower
@@ -37,6 +37,7 @@ from sabot_sql.planner.physical import DistributedPlan, Session, Stage
 from sabot_sql.planner.policy import check, is_system_table
 from sabot_sql.planner.route import Decision, decide
 from sabot_sql.planner.stages import Cluster
+from sabot_sql.types import Field
 
 __all__ = ["Engine", "Prepared"]
 
@@ -174,9 +175,11 @@ class Engine:
             return self._explained(prepared, query_id)
         table, stats = self.local.run(prepared.statement, prepared.request, prepared.tables, prepared.session, cancel)
         reason = prepared.reason + (f"; {stats['engine_reason']}" if "engine_reason" in stats else "")
+        types = stats.pop("types")
+        columns = tuple(Field(n, result_type(t)) for n, t in zip(table.column_names, types)) if types else ()
         stats = prepared.stats | {"queue_ms": 0.0, "stages": 0, "tasks": 0, "agents": 0, "retries": 0} | stats
         stats["elapsed_ms"] = (time.perf_counter() - begin) * 1e3 + stats["parse_ms"] + stats["plan_ms"]
-        return QueryResult(query_id, table, (), "local", reason, stats, prepared.statement_type)
+        return QueryResult(query_id, table, columns, "local", reason, stats, prepared.statement_type)
 
     def run_stage(
         self,

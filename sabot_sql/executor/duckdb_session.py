@@ -43,6 +43,14 @@ CONFIG: dict[str, Any] = {
 BROKEN = (duckdb.FatalException, duckdb.InternalException)
 
 
+# DuckDB's classes of errors as its messages begin ("Out of Range Error: ..."), in lower case without blanks.
+CLASSES: dict[str, type[duckdb.Error]] = {
+    name.removesuffix("Exception").lower(): cls
+    for name, cls in vars(duckdb).items()
+    if isinstance(cls, type) and issubclass(cls, duckdb.Error) and name.endswith("Exception")
+}
+
+
 class Cursor:
     """A borrowed DuckDB cursor: runs SQL and translates what goes wrong."""
 
@@ -106,10 +114,8 @@ def _translated(error: BaseException, sql: str) -> SabotError:
 def _as_duckdb(error: BaseException) -> BaseException:
     """An error that came through the Arrow stream, which keeps only its text, as the class that DuckDB raised."""
     kind, separator, _ = str(error).partition(" Error: ")
-    cls = getattr(duckdb, kind.replace(" ", "") + "Exception", None) if separator else None
-    if kind == "INTERRUPT":
-        cls = duckdb.InterruptException
-    return cls(str(error)) if isinstance(cls, type) and issubclass(cls, duckdb.Error) else error
+    cls = CLASSES.get(kind.replace(" ", "").lower()) if separator else None
+    return error if cls is None else cls(str(error))
 
 
 class DuckSession:

@@ -61,7 +61,8 @@ class LocalEngines:
         session: Session,
         cancel: threading.Event | None = None,
     ) -> tuple[pa.Table, dict[str, Any]]:
-        """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`.
+        """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`; under
+        `types` the SQL types of its columns.
 
         Args:
             tables: what `policy.check` gave for the statement.
@@ -73,13 +74,15 @@ class LocalEngines:
         params = bound_parameters(statement, request.params)
         refuse_oversized(statement, params)
         stats: dict[str, Any] = {"engine": "duckdb"}
+        types: list[str] = []
         table = None
         if (request.engine or self._settings.local.engine) == "datafusion":
             table = self._on_datafusion(statement, request, tables, session, cancel, stats)
         if table is None:
             spent = time.perf_counter() - start
             left = None if request.timeout_s is None else max(0.001, request.timeout_s - spent)
-            table = self._on_duckdb(statement, params, tables, session, left, cancel)
+            table = self._on_duckdb(statement, params, tables, session, left, cancel, types)
+        stats["types"] = types
         stats["exec_ms"] = (time.perf_counter() - start) * 1000
         return table, stats
 
@@ -91,11 +94,12 @@ class LocalEngines:
         session: Session,
         timeout_s: float | None,
         cancel: threading.Event | None,
+        types: list[str],
     ) -> pa.Table:
         every = lists_tables(statement)
         if every:
             tables = [t for t in self._catalog.tables() if getattr(t, "error", None) is None]
-        return self._duckdb.execute(statement.sql, params, tables, session, timeout_s, cancel, all_tables=every)
+        return self._duckdb.execute(statement.sql, params, tables, session, timeout_s, cancel, every, types)
 
     def _on_datafusion(
         self,

@@ -54,6 +54,7 @@ class LocalDuckDB:
         timeout_s: float | None = None,
         cancel: threading.Event | None = None,
         all_tables: bool = False,
+        types: list[str] | None = None,
     ) -> pa.Table:
         """The answer of one statement, with DuckDB's column names and Arrow types.
 
@@ -61,6 +62,7 @@ class LocalDuckDB:
             params: values by name ("1", "2", ... for positions).
             tables: the tables that the statement names.
             all_tables: `tables` are all there are, and the statement lists them (SHOW, information_schema).
+            types: a list to fill with the SQL types of the columns, as DuckDB writes them.
 
         Raises:
             QueryTimeout, Cancelled: it was stopped.
@@ -73,6 +75,8 @@ class LocalDuckDB:
             with self._watch.guard(cursor.interrupt, timeout_s, cancel) as guarded:
                 try:
                     relation = cursor.sql(sql, params=params) if params else cursor.sql(sql)
+                    if types is not None and relation is not None:
+                        types.extend(map(str, relation.types))
                     table = pa.table({}) if relation is None else relation.to_arrow_table()
                 except duckdb.Error as error:
                     raise stopped(guarded, timeout_s) or _named(translate(error, sql), tables) from error

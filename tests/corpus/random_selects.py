@@ -228,7 +228,7 @@ class Selects:
         joins = self.c.pick([0, 0, 1, 1, 2]) if depth > 0 else self.c.pick([0, 0, 1])
         for _ in range(joins):
             right, columns = self.relation(depth - 1, small=True)
-            kind = self.c.pick(["JOIN", "LEFT JOIN", "RIGHT JOIN", "SEMI JOIN", "ANTI JOIN", "CROSS JOIN", "JOIN", "LEFT JOIN", "FULL JOIN"])
+            kind = self.c.pick(["JOIN", "LEFT JOIN", "RIGHT JOIN", "SEMI JOIN", "ANTI JOIN", "CROSS JOIN", "JOIN", "LEFT JOIN"])
             if kind == "CROSS JOIN":
                 text, scope = f"{text} CROSS JOIN {right}", scope + columns
                 continue
