@@ -20,8 +20,8 @@ import duckdb
 import pyarrow as pa
 
 from sabot_sql.errors import ReadError, SabotError
-from sabot_sql.executor.duckdb_errors import translate
 from sabot_sql.executor.operator import TaskContext
+from sabot_sql.planner.duckdb_errors import translate
 
 WATCH_INTERVAL_S = 0.01
 IDLE_CURSORS = 16

@@ -14,9 +14,9 @@ import pyarrow as pa
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import LocalSettings
 from sabot_sql.errors import Cancelled, ExecutionError, QueryError, QueryTimeout, ReadError
-from sabot_sql.executor.duckdb_errors import translate
 from sabot_sql.executor.local_instance import Identity, Instance, identity
 from sabot_sql.executor.local_watch import Guarded, Watch
+from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.planner.physical import Session
 
 __all__ = ["LocalDuckDB", "translate"]

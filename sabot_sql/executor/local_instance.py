@@ -17,7 +17,7 @@ from sabot_sql.catalog.sources_ipc import ipc_dataset
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import LocalSettings
 from sabot_sql.errors import QueryError
-from sabot_sql.executor.duckdb_errors import translate
+from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.types import quote_identifier
 
 MAPPED_BYTES = 256 << 20

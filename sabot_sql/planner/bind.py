@@ -133,12 +133,9 @@ class Binder:
 def result_type(text: str) -> SqlType:
     """The type of a result column; DuckDB writes the type of one that is only NULL in quotes."""
     try:
-        try:
         return parse_type(text.strip('"'))
     except ValueError:  # a type that an extension brought
         return SqlType(text)
-    except ValueError as error:
-        raise NotSupported(f"columns of type {text} cannot run distributed yet") from error
 
 
 # A string, kept as it is, or a number that JSON has no form for.

@@ -13,7 +13,6 @@ from sabot_sql.catalog.table import Table
 from sabot_sql.planner.expressions import CompareOp, Expr
 from sabot_sql.types import BIGINT, BOOLEAN, Field, Schema, SqlType
 
-
 # The position of DuckDB's rowid, which its scans list where no column is read (`count(*)`) and files do not have.
 ROWID = -1
 ROWID_FIELD = Field("rowid", BIGINT)

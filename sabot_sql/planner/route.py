@@ -16,7 +16,7 @@ OVERHEAD_MS = 15.0
 """What a distributed query costs before its first row: the bar for two stages on a warm pool."""
 
 LOCAL_ROWS_PER_MS = 20_000
-"""Rows that one core of the local engine works through in a millisecond (scan, filter and group; measured 15,000-90,000)."""
+"""Rows that one core of the local engine works through in a millisecond (scan, filter and group); a rough default."""
 
 OVERHEAD_SHARE = 0.10
 """The overhead is accepted up to this share of the local time."""

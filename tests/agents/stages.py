@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sabot_sql.executor.task import TaskResult
 
 from sabot_sql.agents.pool import AgentPool
 from sabot_sql.catalog.table import DataFile, ScanSpec, Split
+from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner.expressions import Const, Ref
 from sabot_sql.planner.physical import (
     AggregateCall,

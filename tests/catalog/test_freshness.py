@@ -171,20 +171,6 @@ def test_corrupt_file_that_is_mended_is_read(folder, open_catalog):
     assert catalog.table("t").statistics.rows == 4
 
 
-def test_look_up_of_a_table_of_a_few_files_takes_microseconds(folder, open_catalog):
-    for i in range(1, 4):
-        write(folder / f"t/{i}.parquet", a=[i])
-    settle()
-    catalog = open_catalog(folder)
-    catalog.table("t")
-    times = []
-    for _ in range(500):
-        start = time.perf_counter_ns()
-        catalog.table("t")
-        times.append(time.perf_counter_ns() - start)
-    assert sorted(times)[250] < 200_000  # 15 us on a quiet machine
-
-
 def test_rewrite_in_place_of_one_file_of_many_is_seen(tmp_path, open_catalog):
     write(tmp_path / "t/0.parquet", a=[1, 2, 3])
     data = (tmp_path / "t/0.parquet").read_bytes()

@@ -312,7 +312,9 @@ class Selects:
             self.aliases += 1
             alias = f"t{self.aliases}"
             mine = self.column(scope, "int")
-            return f"(SELECT {self.c.pick(['max', 'sum', 'count', 'min'])}({alias}.i16) FROM mid {alias} WHERE {alias}.k = {mine})"
+            return (
+                f"(SELECT {self.c.pick(['max', 'sum', 'count', 'min'])}({alias}.i16) FROM mid {alias} WHERE {alias}.k = {mine})"
+            )
         if depth <= 0 or not self.c.chance(75):
             return self.c.pick(LITERALS[family]) if self.c.chance(20) else self.column(scope, family)
         if family in CASTS and self.c.chance(8):

@@ -48,7 +48,26 @@ FAMILIES = {
     "s": "text",
     "u": "text",
 }
-TEXTS = ["", "a", "A", "ab", "aB%", "a_b", "ß", "Zürich", "東京", "e\u0301", "é", "🦆x", "12", "-3", " 7 ", "1.5", "quote'd", "two\nlines"]
+TEXTS = [
+    "",
+    "a",
+    "A",
+    "ab",
+    "aB%",
+    "a_b",
+    "ß",
+    "Zürich",
+    "東京",
+    "e\u0301",
+    "é",
+    "🦆x",
+    "12",
+    "-3",
+    " 7 ",
+    "1.5",
+    "quote'd",
+    "two\nlines",
+]
 TEXTS += ["x" * 300, "2024-02-29", "true", 'say "hi"', "\\", "NaN"]
 EDGES: dict[str, list[Any]] = {
     "i8": [-128, 127],

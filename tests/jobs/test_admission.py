@@ -80,24 +80,3 @@ def test_log_forgets_the_oldest_ended_queries_only() -> None:
         log.add(record)
         record.finish({})
     assert [r.query_id for r in log.newest_first()] == ["q_4", "q_k", "q_r"]
-
-
-def test_record_of_a_local_query_costs_microseconds() -> None:
-    log, request = QueryLog(), QueryRequest("select 1")
-    begin = time.perf_counter()
-    for i in range(5000):
-        record = QueryRecord(f"q_{i}", request)
-        log.add(record)
-        record.advance("planning")
-        record.advance("running")
-        record.advance("finishing")
-        record.finish({})
-    assert (time.perf_counter() - begin) / 5000 < 100e-6
-
-
-def test_ended_record_does_not_change() -> None:
-    record = QueryRecord("q_1", QueryRequest("select 1"))
-    record.fail(Cancelled("stopped"))
-    record.advance("running")
-    record.finish({})
-    assert record.state == "cancelled"
