@@ -18,6 +18,7 @@ from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.expressions import (
     Call,
     Case,
+    Cast,
     Compare,
     Const,
     Expr,
@@ -91,7 +92,9 @@ class Predicate:
         slow = tuple(p for p in parts if not has_kernel(p))
         self.input_types = input_types
         self.fast = conjunction(fast) if fast else None
-        self.query = DuckQuery((conjunction(slow),)) if slow else None
+        # as the condition of a CASE, and of WHERE, but not as a column, DuckDB evaluates AND and OR for undecided rows only
+        test = Case(((conjunction(slow), Const(True, BOOLEAN)),), Const(False, BOOLEAN), BOOLEAN)
+        self.query = DuckQuery((test,)) if slow else None
 
     @property
     def engine(self) -> str:
@@ -233,6 +236,8 @@ class MorselView:
                 return self._arithmetic(expr, self.words(left, wanted), self.words(right, wanted), wanted)
             case Case():
                 return self._case(expr, wanted)
+            case Cast(arg=arg):
+                return self.words(arg, wanted)
         raise InternalError(f"kernels do not evaluate {type(expr).__name__} of type {expr.type}")
 
     def condition(self, expr: Expr, wanted: Array | None) -> Condition:

@@ -332,9 +332,7 @@ class _Decoder:
             case "BOUND_COMPARISON":
                 return ex.Compare(COMPARISONS[type_name], self.expression(e["left"]), self.expression(e["right"]))
             case "BOUND_BETWEEN":
-                arg, low, high = (self.expression(e[k]) for k in ("input", "lower", "upper"))
-                above = ex.Compare(">=" if e["lower_inclusive"] else ">", arg, low)
-                return ex.Logic("AND", (above, ex.Compare("<=" if e["upper_inclusive"] else "<", arg, high)))
+                return self._between([e[k] for k in ("input", "lower", "upper")], e)
             case "BOUND_OPERATOR":
                 return self._special(e)
         raise NotSupported(f"expression {type_name.lower().replace('_', ' ')} cannot run distributed yet")
@@ -346,10 +344,19 @@ class _Decoder:
             return ex.Compare(COMPARISONS[e["type"]], args[0], args[1])
         if e["type"] == "OPERATOR_CAST":
             return ex.Cast(args[0], result, bool(e["function_data"]["try_cast"]))
+        if e["type"] == "COMPARE_BETWEEN":
+            return self._between(e["children"], e["function_data"])
         if e["type"] == "BOUND_FUNCTION":
             name = str(e["qname"]["path"][-1])
             return self._clock(name, result) if name in CLOCK else ex.Call(name, args, result)
         raise NotSupported(f"expression {e['type'].lower().replace('_', ' ')} cannot run distributed yet")
+
+    def _between(self, operands: list[Json], inclusive: Json) -> Expr:
+        if _is_volatile(operands[0]):
+            raise NotSupported("BETWEEN over a volatile function cannot run distributed yet")
+        arg, low, high = map(self.expression, operands)
+        above = ex.Compare(">=" if inclusive["lower_inclusive"] else ">", arg, low)
+        return ex.Logic("AND", (above, ex.Compare("<=" if inclusive["upper_inclusive"] else "<", arg, high)))
 
     def _clock(self, name: str, result: SqlType) -> Expr:
         """The one value that a function of the query's start has for the whole query."""

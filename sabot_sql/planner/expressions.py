@@ -207,7 +207,8 @@ def has_kernel(expr: Expr) -> bool:
     """Whether kernels evaluate `expr` (`[numba]`); otherwise DuckDB does (`[duckdb]`).
 
     Kernels know column references of any lane at the top, and below that comparisons, AND, OR, NOT, IS NULL, CASE and the
-    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, over one-word lanes.
+    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, over one-word lanes; a DECIMAL cast to one of more digits and
+    the same scale is the same word.
     """
     if isinstance(expr, Ref):
         return expr.type.lane is not None
@@ -227,6 +228,9 @@ def _inner_kernel(expr: Expr) -> bool:
         case Case(whens=whens, otherwise=otherwise, type=t):
             values = (*(value for _, value in whens), otherwise)
             return t.lane in KERNEL_LANES and all(v.type == t for v in values) and all(map(_inner_kernel, children(expr)))
+        case Cast(arg=arg, type=t):
+            widens = t.id == arg.type.id == "DECIMAL" and t.scale == arg.type.scale and t.width >= arg.type.width
+            return widens and t.lane is Lane.INT and _inner_kernel(arg)
         case Call(name="+" | "-" | "*" as name, args=(left, right), type=t):
             if not (_inner_kernel(left) and _inner_kernel(right)):
                 return False

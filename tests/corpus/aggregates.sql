@@ -52,3 +52,4 @@ select sum(x), count(*) from single;
 select region, count(note), count(*) - count(note) as missing from sales group by 1 order by 1 nulls first;
 select sum(qty::bigint * 1000000000000) from sales;
 select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit 15;
+select id from sales where id < 5 union all select count(*) from single order by 1;

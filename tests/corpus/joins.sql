@@ -52,3 +52,6 @@ select a.x, b.x, c.x from single a, single b, single c where a.x = b.x and b.x =
 select count(*) from sales s join products p on s.product + 1 = p.product;
 select count(*) from sales s join products p on s.product = p.product join regions r on r.region = s.region and r.people > p.weight;
 select day, name from sales join products on launched + 1500 = day order by 1, 2 limit 20;
+select p.name from single s cross join products p where p.product < 10 order by 1;
+select (select count(*) from products p where s.flag) as n, count(*) from sales s group by 1 order by 1;
+select s.id from sales s join products p on s.product = p.product where s.qty = 0 or p.product % s.qty = 1 order by s.id;

@@ -55,68 +55,115 @@ LITERALS = {
     "text": ["'a'", "''", "'Zürich'", "'東京'", "'quote''d'", "'12'", "NULL::VARCHAR", "'x%'"],
 }
 INT_TYPES = ["INTEGER", "BIGINT", "SMALLINT", "TINYINT", "UINTEGER", "UBIGINT", "HUGEINT", "USMALLINT"]
+
+
+def _listed(text: str) -> list[str]:
+    """The templates in `text`, which stand two blanks apart."""
+    return [one for line in text.strip().splitlines() for one in line.strip().split("  ")]
+
+
 # Templates of one family each; {x} makes an expression of family x.
 TEMPLATES: dict[str, list[str]] = {
-    "int": [
-        "({int} + {int})", "({int} - {int})", "({int} * {int})", "({int} % {int})", "({int} // {int})", "(- {int})", "abs({int})",
-        "length({text})", "strlen({text})", "year({date})", "month({date})", "extract(day from {ts})", "extract('dow' from {date})",
-        "datediff('day', {date}, {date})", "sign({dec})", "greatest({int}, {int})", "least({int}, {int})", "coalesce({int}, {int})",
-        "nullif({int}, {int})", "CASE WHEN {bool} THEN {int} ELSE {int} END", "CASE {int} WHEN {int} THEN {int} END",
-        "instr({text}, {text})", "({date} - {date})", "if({bool}, {int}, {int})", "hour({ts})", "ascii({text})", "quarter({date})",
-        "TRY_CAST({text} AS INTEGER)", "CAST({bool} AS INTEGER)", "date_part('hour', {tz})", "({int} & {int})", "epoch_ms({ts})",
-    ],
-    "dec": [
-        "({dec} + {dec})", "({dec} - {dec})", "({dec} * {dec})", "({dec} * {int})", "({int} + {dec})", "(- {dec})", "abs({dec})",
-        "round({dec}, 1)", "round({dec}, 0)", "CAST({dec} AS DECIMAL(20,3))", "CAST({int} AS DECIMAL(12,2))", "coalesce({dec}, {dec})",
-        "greatest({dec}, {dec})", "CASE WHEN {bool} THEN {dec} ELSE {dec} END", "CASE WHEN {bool} THEN {dec} END", "({dec} % {dec})",
-        "nullif({dec}, {dec})", "CAST({dec} AS DECIMAL(18,2))", "TRY_CAST({text} AS DECIMAL(8,2))", "CASE WHEN {bool} THEN {dec} ELSE {int} END",
-        "ceil({dec})", "floor({dec})", "trunc({dec})",
-    ],
-    "flt": [
-        "({flt} + {flt})", "({flt} - {flt})", "({flt} * {flt})", "({flt} / {flt})", "({int} / {int})", "({dec} / {int})", "(- {flt})",
-        "CAST({int} AS DOUBLE)", "CAST({dec} AS DOUBLE)", "CAST({flt} AS FLOAT)", "coalesce({flt}, {flt})", "round({flt}, 2)", "abs({flt})",
-        "CASE WHEN {bool} THEN {flt} ELSE {flt} END", "({flt} * {int})", "({flt} + {dec})", "least({flt}, {flt})", "nullif({flt}, {flt})",
-        "greatest({flt}, {flt})", "floor({flt})", "fmod({flt}, 3)", "sqrt(abs({flt}))",
-    ],
-    "date": [
-        "CAST({ts} AS DATE)", "CAST(date_trunc('month', {date}) AS DATE)", "({date} + {small})", "({date} - {small})", "coalesce({date}, {date})",
-        "CASE WHEN {bool} THEN {date} ELSE {date} END", "last_day({date})", "greatest({date}, {date})", "TRY_CAST({text} AS DATE)", "make_date(2024, 2, {small})",
-    ],
-    "ts": [
-        "CAST({date} AS TIMESTAMP)", "date_trunc('hour', {ts})", "date_trunc('week', {ts})", "({ts} + INTERVAL 1 MONTH)", "({date} + INTERVAL 3 DAY)",
-        "({ts} - INTERVAL '90 minutes')", "coalesce({ts}, {ts})", "CASE WHEN {bool} THEN {ts} ELSE {ts} END", "time_bucket(INTERVAL 1 DAY, {ts})",
-        "({date} + {time})",
-    ],
-    "tz": ["({tz} + INTERVAL 1 DAY)", "date_trunc('day', {tz})", "coalesce({tz}, {tz})", "CASE WHEN {bool} THEN {tz} ELSE {tz} END", "CAST({ts} AS TIMESTAMPTZ)"],
-    "time": ["CAST({ts} AS TIME)", "coalesce({time}, {time})", "({time} + INTERVAL 1 HOUR)"],
-    "bool": [
-        "({int} {cmp} {int})", "({dec} {cmp} {dec})", "({flt} {cmp} {flt})", "({date} {cmp} {date})", "({ts} {cmp} {ts})", "({text} {cmp} {text})",
-        "({time} {cmp} {time})", "({tz} {cmp} {tz})", "({bool} AND {bool})", "({bool} OR {bool})", "(NOT {bool})", "({any} IS NULL)", "({any} IS NOT NULL)",
-        "({int} IN ({int}, {int}, {int}))", "({text} IN ({text}, {text}))", "({text} NOT IN ({text}, {text}))", "({date} BETWEEN {date} AND {date})",
-        "({int} BETWEEN {int} AND {int})", "({dec} NOT BETWEEN {dec} AND {dec})", "({text} LIKE {pattern})", "({text} NOT LIKE {pattern})",
-        "({text} ILIKE {pattern})", "starts_with({text}, {text})", "contains({text}, {text})", "({int} {cmp} {dec})", "({int} {cmp} {flt})",
-        "({date} {cmp} {ts})", "({dec} IN ({dec}, {int}))", "({flt} IN ({flt}, {flt}))", "({bool} {cmp} {bool})", "({bool} IS TRUE)", "({bool} IS NOT FALSE)",
-        "CASE WHEN {bool} THEN {bool} ELSE {bool} END", "regexp_matches({text}, '^[a-zA-Z]')", "isnan({flt})", "({flt} {cmp} {dec})", "coalesce({bool}, {bool})",
-        "({ts} {cmp} {tz})", "(({int}, {text}) = ({int}, {text}))", "xor({bool}, {bool})", "({text} SIMILAR TO 'a.*')", "({any} IS NOT DISTINCT FROM NULL)",
-    ],
-    "text": [
-        "({text} || {text})", "upper({text})", "lower({text})", "substring({text}, {small}, 2)", "left({text}, {small})", "right({text}, {small})", "trim({text})",
-        "replace({text}, 'a', {text})", "reverse({text})", "concat({text}, {int})", "concat_ws('-', {text}, {text})", "CAST({int} AS VARCHAR)",
-        "CAST({dec} AS VARCHAR)", "CAST({date} AS VARCHAR)", "CAST({ts} AS VARCHAR)", "CAST({bool} AS VARCHAR)", "coalesce({text}, {text})",
-        "CASE WHEN {bool} THEN {text} ELSE {text} END", "CASE WHEN {bool} THEN {text} END", "nullif({text}, {text})", "lpad({text}, 5, '*')",
-        "split_part({text}, 'a', 1)", "strftime({date}, '%Y-%m')", "regexp_replace({text}, '[0-9]', '#')", "md5({text})", "repeat({text}, 2)", "{text}[1]",
-        "CAST({time} AS VARCHAR)", "dayname({date})", "printf('%d', {int})", "CAST({tz} AS VARCHAR)", "chr(65 + abs({small}) % 26)", "typeof({any})",
-    ],
-}  # fmt: skip
+    "int": _listed(
+        r"""
+        ({int} + {int})  ({int} - {int})  ({int} * {int})  ({int} % {int})  ({int} // {int})  (- {int})  abs({int})
+        length({text})  strlen({text})  year({date})  month({date})  extract(day from {ts})  extract('dow' from {date})
+        datediff('day', {date}, {date})  sign({dec})  greatest({int}, {int})  least({int}, {int})  coalesce({int}, {int})
+        nullif({int}, {int})  CASE WHEN {bool} THEN {int} ELSE {int} END  CASE {int} WHEN {int} THEN {int} END
+        instr({text}, {text})  ({date} - {date})  if({bool}, {int}, {int})  hour({ts})  ascii({text})  quarter({date})
+        TRY_CAST({text} AS INTEGER)  CAST({bool} AS INTEGER)  date_part('hour', {tz})  ({int} & {int})  epoch_ms({ts})
+        """
+    ),
+    "dec": _listed(
+        r"""
+        ({dec} + {dec})  ({dec} - {dec})  ({dec} * {dec})  ({dec} * {int})  ({int} + {dec})  (- {dec})  abs({dec})
+        round({dec}, 1)  round({dec}, 0)  CAST({dec} AS DECIMAL(20,3))  CAST({int} AS DECIMAL(12,2))  coalesce({dec}, {dec})
+        greatest({dec}, {dec})  CASE WHEN {bool} THEN {dec} ELSE {dec} END  CASE WHEN {bool} THEN {dec} END  ({dec} % {dec})
+        nullif({dec}, {dec})  CAST({dec} AS DECIMAL(18,2))  TRY_CAST({text} AS DECIMAL(8,2))
+        CASE WHEN {bool} THEN {dec} ELSE {int} END  ceil({dec})  floor({dec})  trunc({dec})
+        """
+    ),
+    "flt": _listed(
+        r"""
+        ({flt} + {flt})  ({flt} - {flt})  ({flt} * {flt})  ({flt} / {flt})  ({int} / {int})  ({dec} / {int})  (- {flt})
+        CAST({int} AS DOUBLE)  CAST({dec} AS DOUBLE)  CAST({flt} AS FLOAT)  coalesce({flt}, {flt})  round({flt}, 2)
+        abs({flt})  CASE WHEN {bool} THEN {flt} ELSE {flt} END  ({flt} * {int})  ({flt} + {dec})  least({flt}, {flt})
+        nullif({flt}, {flt})  greatest({flt}, {flt})  floor({flt})  fmod({flt}, 3)  sqrt(abs({flt}))
+        """
+    ),
+    "date": _listed(
+        r"""
+        CAST({ts} AS DATE)  CAST(date_trunc('month', {date}) AS DATE)  ({date} + {small})  ({date} - {small})
+        coalesce({date}, {date})  CASE WHEN {bool} THEN {date} ELSE {date} END  last_day({date})  greatest({date}, {date})
+        TRY_CAST({text} AS DATE)  make_date(2024, 2, 28)
+        """
+    ),
+    "ts": _listed(
+        r"""
+        CAST({date} AS TIMESTAMP)  date_trunc('hour', {ts})  date_trunc('week', {ts})  ({ts} + INTERVAL 1 MONTH)
+        ({date} + INTERVAL 3 DAY)  ({ts} - INTERVAL '90 minutes')  coalesce({ts}, {ts})
+        CASE WHEN {bool} THEN {ts} ELSE {ts} END  time_bucket(INTERVAL 1 DAY, {ts})  ({date} + {time})
+        """
+    ),
+    "tz": _listed(
+        r"""
+        ({tz} + INTERVAL 1 DAY)  date_trunc('day', {tz})  coalesce({tz}, {tz})  CASE WHEN {bool} THEN {tz} ELSE {tz} END
+        CAST({ts} AS TIMESTAMPTZ)
+        """
+    ),
+    "time": _listed(
+        r"""
+        CAST({ts} AS TIME)  coalesce({time}, {time})  ({time} + INTERVAL 1 HOUR)
+        """
+    ),
+    "bool": _listed(
+        r"""
+        ({int} {cmp} {int})  ({dec} {cmp} {dec})  ({flt} {cmp} {flt})  ({date} {cmp} {date})  ({ts} {cmp} {ts})
+        ({text} {cmp} {text})  ({time} {cmp} {time})  ({tz} {cmp} {tz})  ({bool} AND {bool})  ({bool} OR {bool})
+        (NOT {bool})  ({any} IS NULL)  ({any} IS NOT NULL)  ({int} IN ({int}, {int}, {int}))  ({text} IN ({text}, {text}))
+        ({text} NOT IN ({text}, {text}))  ({date} BETWEEN {date} AND {date})  ({int} BETWEEN {int} AND {int})
+        ({dec} NOT BETWEEN {dec} AND {dec})  ({text} LIKE {pattern})  ({text} NOT LIKE {pattern})  ({text} ILIKE {pattern})
+        starts_with({text}, {text})  contains({text}, {text})  ({int} {cmp} {dec})  ({int} {cmp} {flt})  ({date} {cmp} {ts})
+        ({dec} IN ({dec}, {int}))  ({flt} IN ({flt}, {flt}))  ({bool} {cmp} {bool})  ({bool} IS TRUE)  ({bool} IS NOT FALSE)
+        CASE WHEN {bool} THEN {bool} ELSE {bool} END  regexp_matches({text}, '^[a-zA-Z]')  isnan({flt})  ({flt} {cmp} {dec})
+        coalesce({bool}, {bool})  ({ts} {cmp} {tz})  (({int}, {text}) = ({int}, {text}))  xor({bool}, {bool})
+        ({text} SIMILAR TO 'a.*')  ({any} IS NOT DISTINCT FROM NULL)
+        """
+    ),
+    "text": _listed(
+        r"""
+        ({text} || {text})  upper({text})  lower({text})  substring({text}, {small}, 2)  left({text}, {small})
+        right({text}, {small})  trim({text})  replace({text}, 'a', {text})  reverse({text})  concat({text}, {int})
+        concat_ws('-', {text}, {text})  CAST({int} AS VARCHAR)  CAST({dec} AS VARCHAR)  CAST({date} AS VARCHAR)
+        CAST({ts} AS VARCHAR)  CAST({bool} AS VARCHAR)  coalesce({text}, {text})
+        CASE WHEN {bool} THEN {text} ELSE {text} END  CASE WHEN {bool} THEN {text} END  nullif({text}, {text})
+        lpad({text}, 5, '*')  split_part({text}, 'a', 1)  strftime({date}, '%Y-%m')  regexp_replace({text}, '[0-9]', '#')
+        md5({text})  repeat({text}, 2)  {text}[1]  CAST({time} AS VARCHAR)  dayname({date})  printf('%d', {int})
+        CAST({tz} AS VARCHAR)  chr(65 + abs({small}) % 26)  typeof({any})
+        """
+    ),
+}
 PATTERNS = ["'a%'", "'%b%'", "'%'", "''", "'_'", "'%ü%'", "'a\\%b'", "'__'", "'%東%'", "'A_%'"]
 CASTS = {"int": INT_TYPES, "dec": ["DECIMAL(18,3)", "DECIMAL(38,6)", "DECIMAL(9,2)"], "flt": ["DOUBLE", "FLOAT"]}
 FAMILY_NAMES = tuple(LITERALS)
 AGGREGATES = [
-    ("count(*)", "int"), ("count({any})", "int"), ("sum({int})", "int"), ("sum({dec})", "dec"), ("avg({int})", "flt"), ("avg({dec})", "flt"),
-    ("min({any})", ""), ("max({any})", ""), ("count(DISTINCT {any})", "int"), ("sum(DISTINCT {int})", "int"), ("avg({fcol})", "flt"),
-    ("sum({fcol})", "flt"), ("sum(CASE WHEN {bool} THEN {int} ELSE 0 END)", "int"), ("count_if({bool})", "int"), ("avg(DISTINCT {dec})", "flt"),
-    ("sum(DISTINCT {dec})", "dec"), ("sum({bool})", "int"), ("any_value({col})", ""), ("bool_or({bool})", "bool"),
-]  # fmt: skip
+    ("count(*)", "int"),
+    ("count({any})", "int"),
+    ("sum({int})", "int"),
+    ("sum({dec})", "dec"),
+    ("avg({int})", "flt"),
+    ("avg({dec})", "flt"),
+    ("min({any})", ""),
+    ("max({any})", ""),
+    ("count(DISTINCT {any})", "int"),
+    ("sum(DISTINCT {int})", "int"),
+    ("avg({fcol})", "flt"),
+    ("sum({fcol})", "flt"),
+    ("sum(CASE WHEN {bool} THEN {int} ELSE 0 END)", "int"),
+    ("avg(DISTINCT {dec})", "flt"),
+    ("sum(DISTINCT {dec})", "dec"),
+    ("sum({bool})", "int"),
+]
 
 
 class Selects:
@@ -209,10 +256,9 @@ class Selects:
         if family and family not in ("int", "dec", "flt"):
             return f"{self.c.pick(['min', 'max'])}({self.expression(scope, family, 1)})", family
         template, found = self.c.pick([a for a in AGGREGATES if not family or a[1] == family])
-        if "{any}" in template or "{col}" in template:
+        if "{any}" in template:
             any_family = self.c.pick(FAMILY_NAMES)
-            one = self.expression(scope, any_family, 1 if "{any}" in template else 0)
-            text = template.replace("{any}", one).replace("{col}", one)
+            text = template.replace("{any}", self.expression(scope, any_family, 1))
             found = found or any_family
         else:
             # sums of doubles that differ in the order of adding would not compare
@@ -294,7 +340,8 @@ class Selects:
                 function = self.c.pick(["max", "min"])
                 return f"{mine} {self.comparison()} (SELECT {function}({theirs}) FROM {table} {alias}{where})"
         column = self.column(inner, "int")
-        text = f"(SELECT {self.c.pick(['count(*)', f'sum({column})', f'max({column})'])} FROM {table} {alias} WHERE {mine} = {theirs})"
+        call = self.c.pick(["count(*)", f"sum({column})", f"max({column})"])
+        text = f"(SELECT {call} FROM {table} {alias} WHERE {mine} = {theirs})"
         return f"{text} {self.comparison()} {self.column(scope, 'int')}"
 
     def comparison(self) -> str:
@@ -337,7 +384,7 @@ class Selects:
             case "pattern":
                 return self.c.pick(PATTERNS)
             case "small":
-                return self.c.pick(["1", "2", "0", "-1", "30"])
+                return self.c.pick(["1", "2", "0", "-1", "10"])
             case "any":
                 return self.expression(scope, self.c.pick(FAMILY_NAMES), depth)
         return self.expression(scope, name, depth)

@@ -62,3 +62,5 @@ select id, score from sales where score between -0.5 and 0.5 order by id limit 4
 select people, country from regions order by people nulls first;
 select kind, ms from events where ms > 100 order by ms;
 select id, interval 2 day * 3 as span from sales order by id limit 3;
+select id from sales where (qty, region) = (2::bigint, upper(region)) or (product, qty) <> (id % 200, qty) order by id;
+select id from sales where length(note) >= 1 and length(note) <= 5 order by id limit 60;
