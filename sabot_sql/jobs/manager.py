@@ -138,6 +138,10 @@ class JobManager:
             return self._replay(record, cancel)
         return self._runner.run(record, progress).result
 
+    def keep(self, result: QueryResult) -> None:
+        """Keep an answer of `execute` to be fetched by its id, as that of a submitted query is."""
+        self._results.keep(result, fetched_later=True)
+
     def submit(self, request: QueryRequest) -> QueryStatus:
         """Start a query in the background. A distributed one is in the job database when this returns.
 

@@ -80,8 +80,9 @@ class ResultStore:
             expires_s=time.time() + self._ttl_s,
         )
         with self._lock:
+            before = self._kept.get(result.query_id)
             self._kept[result.query_id] = kept
-            self._held_bytes += size if held else 0
+            self._held_bytes += (size if held else 0) - (before.size_bytes if before is not None and before.held else 0)
         if self._held_bytes > self._memory_bytes:
             self._on_full()
         return path

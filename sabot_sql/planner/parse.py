@@ -233,7 +233,7 @@ def several(sql: str) -> ParseError:
         code="MULTIPLE_STATEMENTS",
         position=position,
         sql=sql if position else None,
-        hint="send them one by one, or as a batch",
+        hint="send them one by one",
     )
 
 

@@ -149,7 +149,11 @@ def refusal(statement: Statement) -> Refusal | None:
 def _kind_refusal(kind: str) -> Refusal:
     shown = kind.replace("_", " ")
     if kind in WRITES:
-        return Refusal("READ_ONLY", f"{shown} is refused: this connection only reads", "connect with writable=True to write")
+        return Refusal(
+            "READ_ONLY",
+            f"{shown} is refused: this connection only reads",
+            "change the files under the catalog; the next query sees them",
+        )
     return Refusal(
         "PERMISSION_DENIED", f"{shown} statements are not permitted", "run queries: SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN"
     )

@@ -21,6 +21,10 @@ def problem_of(error: SabotError, request_id: str) -> dict[str, Any]:
     return problem
 
 
+# The state of the query that an error is about, where it did not fail.
+STATES = {"CANCELLED": "cancelled", "QUERY_NOT_FINISHED": "running", "RESULT_EXPIRED": "expired"}
+
+
 def problem_response(error: SabotError, request_id: str, status: int | None = None) -> Response:
     """The response that says what went wrong; `status` replaces that of the error's code."""
     problem = problem_of(error, request_id)
@@ -33,6 +37,6 @@ def problem_response(error: SabotError, request_id: str, status: int | None = No
         headers["WWW-Authenticate"] = "Bearer"
     if error.query_id:
         headers["X-Sabot-Query-Id"] = error.query_id
-        headers["X-Sabot-State"] = "cancelled" if error.problem.kind == "cancelled" else "failed"
+        headers["X-Sabot-State"] = STATES.get(error.problem.code, "failed")
     body = json.dumps(problem, ensure_ascii=False, separators=(",", ":"))
     return Response(body, problem["status"], headers, PROBLEM)

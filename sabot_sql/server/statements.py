@@ -94,7 +94,12 @@ def submit_and_wait(manager: JobManager, threads: Threads, run: Run) -> Rows | Q
 def run_directly(manager: JobManager, run: Run) -> Rows | None:
     """The fast path: the whole query in one thread."""
     result = manager.execute(run.request, None, run.cancel)
-    return None if run.detached else Rows(result, encode(result, run.how))
+    if run.detached:
+        return None
+    encoded = encode(result, run.how)
+    if encoded.truncated:
+        manager.keep(result)  # the answer links to the whole of it
+    return Rows(result, encoded)
 
 
 async def answer_directly(request: Request, manager: JobManager, threads: Threads, run: Run) -> Response:
