@@ -66,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except SystemExit:
+        # click exits by itself for one reason only: the reader of its pipe (head, a pager) is gone and has what it wanted
+        return ExitCode.OK
     except BrokenPipeError:
         # the reader (head, a pager) has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

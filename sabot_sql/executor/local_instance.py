@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterable
 
@@ -131,7 +132,8 @@ class Instance:
 
     def cursor(self, tables: Iterable[Table]) -> duckdb.DuckDBPyConnection:
         """A connection of its own for one query, with the Arrow tables among `tables` on it."""
-        cursor = self._con.cursor()
+        with self._lock:
+            cursor = self._con.cursor()
         for table in tables:
             if table.scan.kind == "ipc":
                 cursor.register(table.name, self._arrow(table))
@@ -163,8 +165,13 @@ class Instance:
 
     def close(self) -> None:
         """Close the instance; queries that run keep it until they end."""
-        with self._lock:  # a view may be made by another thread just now
-            self._con.close()
+        with self._lock:
+            while True:  # a view may be made by another thread just now, or the first query still be bound
+                try:
+                    self._con.close()
+                    break
+                except duckdb.ResourceInUseException:
+                    time.sleep(0.005)
         shutil.rmtree(self._spill, ignore_errors=True)
 
 

@@ -37,6 +37,7 @@ class Prepared:
     plan: DistributedPlan | None
     statement_type: str = "SELECT"
     columns: tuple[Field, ...] = SCHEMA
+    analyze: bool = False
     stats: dict[str, Any] = field(default_factory=lambda: {"parse_ms": 0.1, "plan_ms": 0.2, "estimated_rows": 7})
 
 
@@ -130,7 +131,7 @@ class HandEngine:
 
     def explain_analyzed(self, prepared, results, stats) -> Explanation:
         return Explanation(
-            prepared.route, prepared.reason, {}, "SELECT", (), f"{len(results)} stages, {stats['stages_ms'].keys()}"
+            prepared.route, prepared.reason, {}, "SELECT", (), f"{len(results)} stages, {len(stats['stage_ms'])} times"
         )
 
     def agents(self) -> list[AgentInfo]:
