@@ -68,14 +68,24 @@ def test_temporary_and_durable_sessions_live_side_by_side(tmp_path: Path) -> Non
     again.close()
 
 
+GOES_WITH_THE_LAST = """
+from sabot_sql.config import Settings
+from tests.jobs.hand_engine import HandManager
+
+first, second = HandManager(Settings()), HandManager(Settings())
+path = first._folder.path
+assert second._folder.path == path
+first.close()
+assert path.exists()
+second.close()
+assert not path.exists()
+"""
+
+
 def test_temporary_folder_goes_with_the_last_manager() -> None:
-    first, second = HandManager(Settings()), HandManager(Settings())
-    path = first._folder.path
-    assert second._folder.path == path
-    first.close()
-    assert path.exists()
-    second.close()
-    assert not path.exists()
+    root = Path(__file__).parents[2]  # a process of its own: other tests' connections share this one's folder
+    done = subprocess.run([sys.executable, "-c", GOES_WITH_THE_LAST], cwd=root, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_temporary_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:

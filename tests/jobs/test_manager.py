@@ -300,11 +300,11 @@ def test_stage_whose_blocks_vanish_is_run_again_as_a_new_step(durable: HandManag
 
 
 def test_list_is_newest_first_and_filtered(manager: HandManager) -> None:
-    ids = [manager.execute(query(i)).query_id for i in range(3)]
+    ids = [manager.execute(dataclasses.replace(query(i), user="lister")).query_id for i in range(3)]
     with pytest.raises(ParseError):
-        manager.execute(QueryRequest("nonsense", user="you"))
-    assert [s.query_id for s in manager.list(state="finished")] == ids[::-1]
-    assert [s.state for s in manager.list(user="you")] == ["failed"]
+        manager.execute(QueryRequest("nonsense", user="nonsense"))
+    assert [s.query_id for s in manager.list(state="finished", user="lister")] == ids[::-1]
+    assert [s.state for s in manager.list(user="nonsense")] == ["failed"]
     assert len(manager.list(limit=2)) == 2
 
 
