@@ -351,8 +351,9 @@ def test_closed_manager_refuses_and_closes_again(manager: HandManager) -> None:
 
 def test_close_ends_running_queries(manager: HandManager) -> None:
     with ThreadPoolExecutor(2) as threads:
-        futures = [threads.submit(manager.execute, r) for r in (job(3, stage_s=30), query(3, local_s=30))]
-        wait_for(lambda: [s.state for s in manager.list()] == ["running", "running"])
+        requests = [dataclasses.replace(r, user="closer") for r in (job(3, stage_s=30), query(3, local_s=30))]
+        futures = [threads.submit(manager.execute, r) for r in requests]
+        wait_for(lambda: [s.state for s in manager.list(user="closer")] == ["running", "running"])
         manager.close()
         assert {f.exception(5).problem.code for f in futures} == {"SHUTTING_DOWN"}
 
