@@ -23,7 +23,7 @@ from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, Query
 from sabot_sql.engine.result import answer_schema, answer_table
 from sabot_sql.errors import NotSupported, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.local import LocalEngines
+from sabot_sql.executor.local import LocalEngines, refuse_oversized
 from sabot_sql.executor.task import TaskResult
 from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
@@ -140,6 +140,7 @@ class Engine:
         begin = time.perf_counter()
         statement = prepared.statement
         params = bound_parameters(statement, prepared.request.params)
+        refuse_oversized(statement, params)  # binding folds constants, in this process
         sql = inline_parameters(statement, prepared.request.params)
         asked = (statement.sql, params) if params else None
         try:

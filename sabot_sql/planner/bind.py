@@ -119,7 +119,9 @@ class Binder:
             return
         schema, _, name = table.name.rpartition(".")
         target = ".".join(quote_identifier(p) for p in (schema, name) if p)
-        columns = ", ".join(f"{quote_identifier(f.name)} {f.type}" for f in table.schema)
+        # a column of nothing but NULLs has no type that a table could have; reading it is refused later
+        types = ("INTEGER" if f.type.id == "NULL" else str(f.type) for f in table.schema)
+        columns = ", ".join(f"{quote_identifier(f.name)} {t}" for f, t in zip(table.schema, types))
         if schema:
             self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}").fetchall()
         self._con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})").fetchall()

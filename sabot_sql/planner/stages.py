@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from sabot_sql.catalog.splits import splits
 from sabot_sql.catalog.table import Split, Table
+from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.physical import Exchange, ExchangeRead, Filter, HashJoin, Node, Project, Scan, Stage, Task
@@ -83,6 +84,8 @@ class StageBuilder:
         """A fragment that reads `columns` of `table` where `filters` (over those columns) hold."""
         schema = tuple(table.schema[i] for i in columns)
         for f in schema:
+            if f.type.id == "NULL":
+                raise NotSupported(f"column {f.name}, which has no type, cannot be read distributed yet")
             inner_arrow_type(f.type)
         names = tuple(f.name for f in schema)
         refs = tuple(ex.Ref(i, f.type) for i, f in enumerate(schema))
