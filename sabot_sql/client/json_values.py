@@ -168,7 +168,7 @@ def _maps(array: pa.MapArray, int64_as_text: bool) -> list[Any]:
 
 def ndjson_text(table: pa.Table, int64_as_text: bool = False) -> str:
     """`table` as one JSON object a line; a name given again gets a number: `a`, `a_1`."""
-    names = [dump_json(name) + ":" for name in _distinct(table.column_names)]
+    names = [dump_json(name) + ":" for name in distinct_names(table.column_names)]
     if not names:
         return "{}\n" * len(table)
     columns = [[f"{name}{dump_json(v)}" for v in json_values(c, int64_as_text)] for name, c in zip(names, table.columns)]
@@ -176,7 +176,8 @@ def ndjson_text(table: pa.Table, int64_as_text: bool = False) -> str:
     return "".join(lines)
 
 
-def _distinct(names: list[str]) -> list[str]:
+def distinct_names(names: list[str]) -> list[str]:
+    """`names` as keys of one object: a name given again gets a number, `a`, `a_1`."""
     unique: dict[str, None] = {}
     for name in names:
         candidate, number = name, 0

@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 
-from sabot_sql.client.json_values import json_values
+from sabot_sql.client.json_values import distinct_names, json_values
 from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import QueryError
@@ -102,8 +102,10 @@ class Result:
         return polars.from_arrow(self._table)
 
     def to_pylist(self) -> list[dict[str, Any]]:
-        """The rows as dictionaries."""
-        return self._table.to_pylist()  # type: ignore[no-any-return]
+        """The rows as dictionaries; a name given again gets a number: `a`, `a_1`."""
+        names = self._table.column_names
+        table = self._table if len(set(names)) == len(names) else self._table.rename_columns(distinct_names(names))
+        return table.to_pylist()  # type: ignore[no-any-return]
 
     def batches(self, max_rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """The answer as Arrow record batches of at most `max_rows` rows."""

@@ -1,4 +1,4 @@
-"""What is refused or mended before the agents are asked."""
+"""Mended from what a first user ran into."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def test_a_column_without_a_type_does_not_stand_in_the_way_of_others(tmp_path: P
         with pytest.raises(sabot_sql.NotSupported, match="column n"):
             db.execute_sql("select n from t", route="distributed")
         assert len(db.execute_sql("select n from t", threshold=0)) == 2
+
+
+def test_columns_of_one_name_are_all_in_the_dictionaries() -> None:
+    with sabot_sql.connect("embedded:", data={}, num_local_agents=0) as db:
+        assert db.execute_sql("select 1 a, 2 a").to_pylist() == [{"a": 1, "a_1": 2}]
