@@ -131,6 +131,8 @@ class LocalEngines:
 
 def refuse_oversized(statement: Statement, params: Mapping[str, Any]) -> None:
     """Raise for a call such as repeat('x', 1500000000): no memory limit holds for it in this process."""
+    if statement.like is not None:  # statements with such calls are never taken for one another
+        return
     if statement.nodes is not None and (found := oversized(statement.nodes, params)) is not None:
         name, size = found
         raise PlanError(
@@ -146,6 +148,5 @@ def lists_tables(statement: Statement) -> bool:
         return True
     if statement.kind == "SELECT" and "show" not in statement.sql.lower():
         return False
-    return statement.nodes is not None and any(
-        n.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM") for n in walk(statement.nodes)
-    )
+    nodes = (statement.like or statement).nodes
+    return nodes is not None and any(n.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM") for n in walk(nodes))

@@ -21,6 +21,7 @@ from sabot_sql.errors import NotSupported, ParseError, Position, SabotError
 from sabot_sql.planner.bind_tree import reader, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
 from sabot_sql.planner.pivot import with_pivot_lists
+from sabot_sql.planner.shape import Shapes, replaceable, take_apart
 from sabot_sql.planner.sql_position import position_at, tokens
 
 SQLGLOT_CHARACTERS = 64 << 10
@@ -29,18 +30,20 @@ SQLGLOT_CHARACTERS = 64 << 10
 CACHED_CHARACTERS = 32 << 10
 """Longer texts are not kept in the cache."""
 
+CACHED_STATEMENTS = 2048
+
 SHOW_KINDS = {"DESCRIBE": "DESCRIBE", "SUMMARY": "SUMMARIZE", "SHOW": "SHOW", "SHOW_SPECIAL": "SHOW", "SHOW_FROM": "SHOW"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Statement:
     """One parsed statement. Compared by identity: the same text gives the same object while it is cached.
 
     Attributes:
         kind: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE, or DuckDB's kind of what is no query (INSERT, COPY, SET, ...).
         sql: DuckDB's text of it, without a trailing `;`. Offsets of errors count in it.
-        nodes: DuckDB's tree; None where `kind` is no query.
-        tree: sqlglot's; None where sqlglot cannot parse it, or names other tables in it than DuckDB does.
+        like: an earlier statement that differs in plain constants only (`planner.shape`): what holds for that one whatever
+            its constants are holds for this one, offsets excepted. None where this one was parsed itself.
         references: the tables it names, WITH names left out.
         parameters: names in order (`$name`), or "1", "2", ... for `?` and `$1`.
         pivots: whether DuckDB must look at the data before it knows the columns (PIVOT without IN).
@@ -49,16 +52,34 @@ class Statement:
 
     kind: str
     sql: str
-    nodes: Node | None = None
-    tree: exp.Expression | None = None
+    parsed: Node | None = field(default=None, repr=False)
+    parsed_tree: exp.Expression | None = field(default=None, repr=False)
     references: tuple[TableRef, ...] = ()
     parameters: tuple[str, ...] = ()
     pivots: bool = False
     explain: bool = False
     analyze: bool = False
     inner: Statement | None = field(default=None, repr=False)
+    like: Statement | None = field(default=None, repr=False)
 
-    @property
+    @functools.cached_property
+    def nodes(self) -> Node | None:
+        """DuckDB's tree; None where `kind` is no query."""
+        return self.parsed if self.like is None else self.itself.nodes
+
+    @functools.cached_property
+    def tree(self) -> exp.Expression | None:
+        """sqlglot's tree; None where sqlglot cannot parse it, or names other tables in it than DuckDB does."""
+        if self.like is None:
+            return self.parsed_tree
+        return None if self.like.tree is None else _one_tree(self.sql)
+
+    @functools.cached_property
+    def itself(self) -> Statement:
+        """This statement with everything parsed from its own text."""
+        return self if self.like is None else _parse_duckdb(self.sql)
+
+    @functools.cached_property
     def tables(self) -> tuple[tuple[str, ...], ...]:
         """The name parts of each table it names, once each."""
         return tuple(dict.fromkeys(r.parts for r in self.references))
@@ -66,7 +87,7 @@ class Statement:
     @property
     def is_query(self) -> bool:
         """Whether it reads and gives rows."""
-        return self.nodes is not None
+        return (self.like or self).parsed is not None
 
 
 def parse(sql: str, dialect: str = "duckdb", limits: Settings | None = None) -> Statement:
@@ -101,13 +122,30 @@ def _check_size(sql: str, sql_bytes: int) -> None:
 def _parse(sql: str, dialect: str) -> Statement:
     try:
         if dialect == "duckdb":
-            return _parse_duckdb(sql)
+            return _parse_shaped(sql) if len(sql) <= CACHED_CHARACTERS else _parse_duckdb(sql)
         return _parse_duckdb(_transpiled(sql, dialect))
     except RecursionError:
         raise too_complex() from None
 
 
-_cached = functools.lru_cache(maxsize=2048)(_parse)
+_cached = functools.lru_cache(maxsize=CACHED_STATEMENTS)(_parse)
+_shapes: Shapes[Statement] = Shapes(CACHED_STATEMENTS)
+
+
+def _parse_shaped(sql: str) -> Statement:
+    """The statement, from one of the same shape where there is one."""
+    text = take_apart(sql)
+    if text is None:
+        return _parse_duckdb(sql)
+    if (like := _shapes.find(text)) is not None:
+        return Statement(like.kind, sql, references=like.references, like=like)
+    found = _parse_duckdb(sql)
+    # parameters are found by their places, and the columns of a PIVOT by its data
+    if found.kind == "SELECT" and found.sql == sql and not found.parameters and not found.pivots and found.parsed is not None:
+        mask = replaceable(text, found.parsed)
+        if mask is not None and any(mask):
+            _shapes.add(text, mask, found)
+    return found
 
 
 def _parse_duckdb(text: str) -> Statement:
@@ -157,8 +195,8 @@ def _query(sql: str, root: Node, pivots: bool = False) -> Statement:
     return Statement(
         kind,
         sql,
-        nodes=root,
-        tree=_sqlglot_tree(sql, names) if kind == "SELECT" else None,
+        parsed=root,
+        parsed_tree=_sqlglot_tree(sql, names) if kind == "SELECT" else None,
         # the tree of a PIVOT was made from a longer text
         references=tuple(TableRef(t.parts) for t in names.tables) if pivots else tuple(names.tables),
         parameters=tuple(names.parameters),
@@ -216,7 +254,7 @@ def _explain(sql: str, found: re.Match[str]) -> Statement:
     return Statement(
         "EXPLAIN",
         sql,
-        nodes=inner.nodes,
+        parsed=inner.parsed,
         references=inner.references,
         parameters=inner.parameters,
         explain=True,
@@ -248,22 +286,27 @@ def _second_statement(sql: str) -> Position | None:
 
 def _sqlglot_tree(sql: str, names: Names) -> exp.Expression | None:
     """sqlglot's tree, where it sees the tables that DuckDB sees and nothing but a query."""
+    tree = _one_tree(sql)
+    if tree is None:
+        return None
+    ours = {tuple(p.lower() for p in table.parts) for table in names.tables}
+    theirs = {parts for parts in _sqlglot_tables(tree) if len(parts) > 1 or parts[0] not in names.ctes}
+    if ours != theirs | {p for p in ours if len(p) == 1 and p[0] in names.ctes}:
+        return None
+    unnamed = [p for p in tree.find_all(exp.Placeholder, bfs=False) if not p.this]
+    for number, placeholder in enumerate(unnamed, 1):
+        placeholder.set("this", str(number))
+    return tree
+
+
+def _one_tree(sql: str) -> exp.Expression | None:
     if len(sql) > SQLGLOT_CHARACTERS:
         return None
     try:
         trees: list[Any] = sqlglot.parse(sql, dialect="duckdb")
     except (SqlglotError, RecursionError):
         return None
-    if len(trees) != 1 or not isinstance(trees[0], (exp.Query, exp.Values)):
-        return None
-    ours = {tuple(p.lower() for p in table.parts) for table in names.tables}
-    theirs = {parts for parts in _sqlglot_tables(trees[0]) if len(parts) > 1 or parts[0] not in names.ctes}
-    if ours != theirs | {p for p in ours if len(p) == 1 and p[0] in names.ctes}:
-        return None
-    unnamed = [p for p in trees[0].find_all(exp.Placeholder, bfs=False) if not p.this]
-    for number, placeholder in enumerate(unnamed, 1):
-        placeholder.set("this", str(number))
-    return trees[0]
+    return trees[0] if len(trees) == 1 and isinstance(trees[0], (exp.Query, exp.Values)) else None
 
 
 def _sqlglot_tables(tree: exp.Expression) -> Iterator[tuple[str, ...]]:

@@ -100,8 +100,8 @@ def check(statement: Statement, resolve: Resolve) -> tuple[Table, ...]:
     Raises:
         PlanError: READ_ONLY, PERMISSION_DENIED or UNDEFINED_TABLE, naming the construct and its position.
     """
-    if (found := refusal(statement)) is not None:
-        raise found.error(statement.sql)
+    if (found := refusal(statement.like or statement)) is not None:
+        raise (found if statement.like is None else refusal(statement.itself) or found).error(statement.sql)
     tables: dict[str, Table] = {}
     for reference in statement.references:
         try:
@@ -109,6 +109,8 @@ def check(statement: Statement, resolve: Resolve) -> tuple[Table, ...]:
         except PlanError as error:
             if is_system_table(reference.parts):
                 continue
+            if statement.like is not None:  # its own places
+                return check(statement.itself, resolve)
             raise _unknown(statement, reference, error) from error
         tables[table.name] = table
     return tuple(tables.values())
