@@ -1,8 +1,10 @@
-"""What a small query costs beside DuckDB in the same process: embedded and over HTTP, cached and new text.
+"""What a small query costs beside DuckDB in the same process: embedded and over HTTP, cached and new text, alone, in a crowd.
 
-    python bench/fast_path.py [--repeats 300] [--json OUT]
+    python bench/fast_path.py [--repeats 300] [--large-rows 20000000] [--json OUT]
 
-Every call has a new literal where the text is new, or a new parameter where it is cached; every answer is checked.
+The runs of a case take turns, so that a slow moment of the machine meets all of them. Every call has a new literal where the
+text is new, a new parameter where it is cached, and another alias where the shape of the statement is new; answers are checked.
+`/livez` is what the HTTP server and the client cost without any query.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -27,30 +31,23 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sabot_sql
-from bench.machine import machine_line, quantile, spread
+from bench.machine import machine_line, quantile
 
 counter = itertools.count(1)
+Call = Callable[[int], object]
+
+LARGE = "select g, count(*), sum(v), max(v * v) from large group by g order by 2 desc limit 10"
 
 
-def make(folder: Path, rows: int) -> Path:
-    """One Parquet file of `rows` rows: k (0, 1, 2, ...), v (random), s (text)."""
+def make(folder: Path, rows: int, name: str | None = None) -> Path:
+    """One Parquet file of `rows` rows: k (0, 1, 2, ...), g (random), v (random), s (text)."""
     rng = np.random.default_rng(7)
-    path = folder / f"t{rows}.parquet"
-    pq.write_table(pa.table({"k": np.arange(rows), "v": rng.random(rows), "s": [f"name {i % 97}" for i in range(rows)]}), path)
+    path = folder / f"{name or f't{rows}'}.parquet"
+    text = pa.array([f"name {i % 97}" for i in range(min(rows, 10_000))])
+    columns = {"k": np.arange(rows), "g": rng.integers(0, max(1, rows // 10), rows), "v": rng.random(rows)}
+    table = pa.table(columns)
+    pq.write_table(table if rows > len(text) else table.append_column("s", text), path)
     return path
-
-
-def timed(call: Callable[[int], object], repeats: int) -> list[float]:
-    """Milliseconds of each call, after ten that do not count."""
-    for _ in range(10):
-        call(next(counter))
-    times = []
-    for _ in range(repeats):
-        n = next(counter)
-        begin = time.perf_counter()
-        call(n)
-        times.append((time.perf_counter() - begin) * 1e3)
-    return times
 
 
 @contextmanager
@@ -72,60 +69,165 @@ def server(folder: Path) -> Iterator[str]:
         process.wait(25)
 
 
+def cases() -> list[tuple[str, str, str]]:
+    """Title, text with {n}, text with $p."""
+    texts = [("SELECT 1", "select {}")]
+    texts += [
+        (f"filter {rows:,} rows", f"select count(*), sum(v) from t{rows} where k < {{}} % {rows}") for rows in (1_000, 10_000)
+    ]
+    texts.append(("point look-up", "select * from t10000 where k = {} % 10000"))
+    texts.append(
+        ("small join", "select count(*), sum(a.v + b.v) from t1000 a join t10000 b on a.k = b.k where b.g < {} % 1000")
+    )
+    return [(title, text.format("{n}"), text.format("$p")) for title, text in texts]
+
+
+def runs_of(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, new: str, cached: str) -> dict[str, Call]:
+    """The calls of one case by their names."""
+
+    def aliased(n: int) -> str:
+        return f"with q{n} as ({new.format(n=n)}) select * from q{n}"
+
+    return {
+        "DuckDB, new text": lambda n: duck.cursor().sql(new.format(n=n)).to_arrow_table(),
+        "DuckDB, parameter": lambda n: duck.cursor().sql(cached, params={"p": n}).to_arrow_table(),
+        "embedded, cached text": lambda n: db.execute_sql(cached, {"p": n}, route="local").to_arrow(),
+        "embedded, new literal": lambda n: db.execute_sql(new.format(n=n), route="local").to_arrow(),
+        "embedded, new shape": lambda n: db.execute_sql(aliased(n), route="local").to_arrow(),
+        "HTTP, cached text": lambda n: remote.execute_sql(cached, {"p": n}, route="local").to_arrow(),
+        "HTTP, new literal": lambda n: remote.execute_sql(new.format(n=n), route="local").to_arrow(),
+        "HTTP /livez": lambda n: remote._service.channel.call("GET", "/livez"),
+    }
+
+
+def in_turns(runs: dict[str, Call], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each run's calls, the runs one after the other in each round; ten rounds do not count."""
+    times: dict[str, list[float]] = {label: [] for label in runs}
+    for turn in range(repeats + 10):
+        for label, call in runs.items():
+            n = next(counter)
+            begin = time.perf_counter()
+            call(n)
+            if turn >= 10:
+                times[label].append((time.perf_counter() - begin) * 1e3)
+    return times
+
+
+def latency(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, repeats: int) -> list[dict[str, Any]]:
+    """One client: every case, every way."""
+    found = []
+    for title, new, cached in cases():
+        want, wanted = duck.sql(new.format(n=77)).to_arrow_table(), duck.sql(cached, params={"p": 77}).to_arrow_table()
+        for got in (db, remote):
+            assert got.execute_sql(new.format(n=77), route="local").to_arrow().equals(want), title
+            assert got.execute_sql(cached, {"p": 77}, route="local").to_arrow().equals(wanted), title
+        print(f"\n{title}")
+        times = in_turns(runs_of(duck, db, remote, new, cached), repeats)
+        for label, values in times.items():
+            p50, p99 = quantile(values, 0.5), quantile(values, 0.99)
+            beside = quantile(times["DuckDB, parameter" if "cached" in label or "param" in label else "DuckDB, new text"], 0.5)
+            ratio = "" if "livez" in label else f"   {p50 / beside:5.2f} x DuckDB, {p50 - beside:+7.3f} ms"
+            print(f"  {label:24} p50 {p50:8.3f}  p99 {p99:8.3f}  min {min(values):8.3f} ms{ratio}")
+            found.append({"case": title, "run": label, "p50_ms": p50, "p99_ms": p99, "duckdb_ms": beside})
+    return found
+
+
+def many_clients(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, seconds: float) -> list[dict[str, Any]]:
+    """1, 4, 16 and 64 threads that ask the 1,000-row filter, each with its own literals."""
+    _, new, _ = cases()[1]
+    ways: dict[str, Call] = {
+        "DuckDB": lambda n: duck.cursor().sql(new.format(n=n)).to_arrow_table(),
+        "embedded": lambda n: db.execute_sql(new.format(n=n), route="local").to_arrow(),
+        "HTTP": lambda n: remote.execute_sql(new.format(n=n), route="local").to_arrow(),
+    }
+    print("\nfilter 1,000 rows, new literals, clients as threads of this process")
+    found = []
+    for clients in (1, 4, 16, 64):
+        for label, call in ways.items():
+            times = crowd(call, clients, seconds)
+            p50, p99, rate = quantile(times, 0.5), quantile(times, 0.99), len(times) / seconds
+            print(f"  {clients:2} clients, {label:9} {rate:7.0f} q/s  p50 {p50:8.3f}  p99 {p99:8.3f} ms")
+            found.append({"case": "clients", "run": label, "clients": clients, "qps": rate, "p50_ms": p50, "p99_ms": p99})
+    return found
+
+
+def crowd(call: Call, clients: int, seconds: float) -> list[float]:
+    """Milliseconds of all calls that `clients` threads make in `seconds`."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def ask() -> None:
+        mine = []
+        while (begin := time.perf_counter()) < end:
+            call(next(counter))
+            mine.append((time.perf_counter() - begin) * 1e3)
+        times.extend(mine)
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return times
+
+
+def beside_large(db: Any, remote: Any, repeats: int) -> list[dict[str, Any]]:
+    """A small query alone, and with a large local query running in a loop on the same engine."""
+    _, new, _ = cases()[1]
+    print("\nfilter 1,000 rows, new literals, alone and beside a large local query that runs again and again")
+    found = []
+    for label, connection in (("embedded", db), ("HTTP", remote)):
+        small: dict[str, Call] = {"small": lambda n, c=connection: c.execute_sql(new.format(n=n), route="local").to_arrow()}
+        alone = in_turns(small, repeats)["small"]
+        stop = threading.Event()
+        took: list[float] = []
+
+        def work(stop: threading.Event = stop, took: list[float] = took, connection: Any = connection) -> None:
+            while not stop.is_set():
+                begin = time.perf_counter()
+                connection.execute_sql(f"{LARGE} -- {next(counter)}", route="local").to_arrow()
+                took.append(time.perf_counter() - begin)
+
+        large = threading.Thread(target=work)
+        large.start()
+        time.sleep(0.5)
+        beside = in_turns(small, repeats)["small"]
+        stop.set()
+        large.join()
+        p99s = quantile(alone, 0.99), quantile(beside, 0.99)
+        print(
+            f"  {label:9} alone p50 {quantile(alone, 0.5):.3f} p99 {p99s[0]:.3f} ms, beside p50 {quantile(beside, 0.5):.3f} "
+            f"p99 {p99s[1]:.3f} ms: p99 {p99s[1] / p99s[0]:.2f} x; the large query ran {len(took)} times, "
+            f"{quantile(took, 0.5):.2f} s each"
+        )
+        found.append({"case": "beside", "run": label, "alone_p99_ms": p99s[0], "beside_p99_ms": p99s[1]})
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--large-rows", type=int, default=20_000_000)
     parser.add_argument("--json", default="")
     args = parser.parse_args()
     print(machine_line())
-    rows_out = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = {rows: make(folder, rows) for rows in (1_000, 10_000)}
         duck = duckdb.connect()
-        for rows, path in paths.items():
-            duck.execute(f"CREATE VIEW t{rows} AS SELECT * FROM read_parquet('{path}')")
+        for rows in (1_000, 10_000):
+            duck.execute(f"CREATE VIEW t{rows} AS SELECT * FROM read_parquet('{make(folder, rows)}')")
+        make(folder, args.large_rows, "large")
         with (
             sabot_sql.connect("embedded:", data=str(folder), num_local_agents=0) as db,
             server(folder) as url,
             sabot_sql.connect(url) as remote,
         ):
-            cases = [("SELECT 1", "select {n}", "select $p")]
-            cases += [
-                (f"filter {rows:,} rows", f"select count(*), sum(v) from t{rows} where k < {{n}} % {rows}",
-                 f"select count(*), sum(v) from t{rows} where k < $p % {rows}")
-                for rows in paths
-            ]  # fmt: skip
-            look_up = "select * from t10000 where k = {} % 10000"
-            cases.append(("point look-up", look_up.format("{n}"), look_up.format("$p")))
-            for title, new_text, cached_text in cases:
-                want = duck.sql(new_text.format(n=77)).to_arrow_table()
-                wanted = duck.sql(cached_text, params={"p": 77}).to_arrow_table()
-                for got in (db, remote):
-                    assert got.execute_sql(new_text.format(n=77), route="local").to_arrow().equals(want), title
-                    assert got.execute_sql(cached_text, {"p": 77}, route="local").to_arrow().equals(wanted), title
-                runs: dict[str, Callable[[int], object]] = {
-                    "DuckDB, new text": lambda n, t=new_text: duck.cursor().sql(t.format(n=n)).to_arrow_table(),
-                    "DuckDB, parameter": lambda n, t=cached_text: duck.cursor().sql(t, params={"p": n}).to_arrow_table(),
-                    "embedded, new text": lambda n, t=new_text: db.execute_sql(t.format(n=n), route="local").to_arrow(),
-                    "embedded, cached text": lambda n, t=cached_text: db.execute_sql(t, {"p": n}, route="local").to_arrow(),
-                    "HTTP, new text": lambda n, t=new_text: remote.execute_sql(t.format(n=n), route="local").to_arrow(),
-                    "HTTP, cached text": lambda n, t=cached_text: remote.execute_sql(t, {"p": n}, route="local").to_arrow(),
-                }
-                print(f"\n{title}")
-                base: dict[str, float] = {}
-                for label, call in runs.items():
-                    times = timed(call, args.repeats)
-                    p50 = quantile(times, 0.5)
-                    base.setdefault("new text" if "new" in label else "parameter", p50)
-                    duck_p50 = base["new text" if "new" in label else "parameter"]
-                    ratio = f"{p50 / duck_p50:5.2f} x DuckDB, {p50 - duck_p50:+7.3f} ms"
-                    print(f"  {label:24} {spread(times)} ms   {ratio}")
-                    rows_out.append(
-                        {"case": title, "run": label, "p50_ms": p50, "p95_ms": quantile(times, 0.95), "duckdb_ms": duck_p50}
-                    )
+            found = latency(duck, db, remote, args.repeats)
+            found += many_clients(duck, db, remote, args.seconds)
+            found += beside_large(db, remote, args.repeats)
     if args.json:
-        Path(args.json).write_text(json.dumps({"machine": machine_line(), "rows": rows_out}, indent=1))
+        Path(args.json).write_text(json.dumps({"machine": machine_line(), "rows": found}, indent=1))
     return 0
 
 

@@ -1,15 +1,18 @@
 """What a distributed job costs beside its work: cold start, agent start, and each span of a two-stage job on a warm pool.
 
-    python bench/overhead.py [--repeats 60] [--agents 2] [--json OUT]
+    python bench/overhead.py [--repeats 60] [--agents 2] [--warm-only] [--json OUT]
 
 The job is a filtered sum over two Parquet files: two scan tasks with partial aggregates, one task that merges them. Its
-work is a few thousand rows, so what is measured is the way. Every answer is checked against DuckDB's.
+work is a few thousand rows, so what is measured is the way. Every answer is checked against DuckDB's, which runs the same
+query in turns with it. "One at a time" is what somebody who waits for the answer sees: the end of a job's record is written
+after it, and no next query comes meanwhile. "One after the other" pays for it in the next job.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,9 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import sabot_sql
 from bench.machine import machine_line, quantile, spread
 
-# What the coordinator does one after the other. The job's record is written beside the stages; `record` is what the answer
-# still had to wait for it. A stage is its deploy, its run in the agents and the way back.
+# What the coordinator does one after the other. The job's record is written beside the stages and after the answer; `record`
+# is what the answer still had to wait for it. A stage is its deploy, its run in the agents and the way back.
 SPANS = ("parse_ms", "estimate_ms", "bind_ms", "optimize_ms", "stage_1_ms", "stage_2_ms", "collect_ms", "record_ms")
+
+PAUSE_S = 0.05  # after each job when they come one at a time
 
 COLD = """
 import sys, time
@@ -56,53 +61,92 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--agents", type=int, default=2)
+    parser.add_argument("--warm-only", action="store_true", help="leave out what starts processes")
     parser.add_argument("--json", default="")
     args = parser.parse_args()
     print(machine_line())
     report: dict[str, object] = {"machine": machine_line()}
     with tempfile.TemporaryDirectory() as name:
         folder = make(Path(name))
-        cold = [[float(x) for x in _cold(folder, args.agents).split()] for _ in range(5)]
-        print(f"cold: import and connect   {spread([c[0] for c in cold])} ms")
-        print(f"cold: to the first answer  {spread([c[1] for c in cold])} ms")
-        report["cold_first_answer_ms"] = [c[1] for c in cold]
+        if not args.warm_only:
+            cold = [[float(x) for x in _cold(folder, args.agents).split()] for _ in range(5)]
+            print(f"cold: import and connect   {spread([c[0] for c in cold])} ms")
+            print(f"cold: to the first answer  {spread([c[1] for c in cold])} ms")
+            report["cold_first_answer_ms"] = [c[1] for c in cold]
         duck = duckdb.connect()
         duck.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet('{folder}/t/*.parquet')")
         with sabot_sql.connect("embedded:", data=str(folder), num_local_agents=args.agents) as db:
-            spans: dict[str, list[float]] = {s: [] for s in (*SPANS, "other_ms")}
-            walls, ducks = [], []
-            for n in range(args.repeats + 10):
-                sql = f"select sum(v) as s, count(*) as c from t where k < {3000 + n}"
-                begin = time.perf_counter()
-                want = duck.sql(sql).to_arrow_table()
-                duck_ms, begin = (time.perf_counter() - begin) * 1e3, time.perf_counter()
-                result = db.execute_sql(sql, route="distributed")
-                wall = (time.perf_counter() - begin) * 1e3
-                got = result.to_arrow()
-                assert got.column("c") == want.column("c")
-                assert abs(got.column("s")[0].as_py() - want.column("s")[0].as_py()) < 1e-6
-                assert result.stats["stages"] == 2
-                assert result.stats["agents"] == min(2, args.agents)
-                if n < 10:
-                    continue
-                walls.append(wall)
-                ducks.append(duck_ms)
-                stages = dict(zip(("stage_1_ms", "stage_2_ms"), result.stats["stage_ms"]))
-                known = {s: float((result.stats | stages)[s]) for s in SPANS}
-                for s in SPANS:
-                    spans[s].append(known[s])
-                spans["other_ms"].append(wall - sum(known.values()))
-            print(f"\ntwo-stage job, {args.agents} agents, warm pool, durable on SQLite, n = {len(walls)}")
-            for s in spans:
-                print(f"  {s.removesuffix('_ms'):10} {spread(spans[s])} ms")
-            print(f"  {'wall':10} {spread(walls)} ms;  DuckDB {spread(ducks)} ms")
-            print(f"  overhead over DuckDB: p50 {quantile(walls, 0.5) - quantile(ducks, 0.5):.2f} ms")
-            report["spans_ms"] = {s: {"p50": quantile(v, 0.5), "p95": quantile(v, 0.95)} for s, v in spans.items()}
-            report["wall_ms"] = {"p50": quantile(walls, 0.5), "p95": quantile(walls, 0.95)}
-    report["agent_start_ms"] = _agent_start()
+            bench = Jobs(duck, db, args.agents)
+            for way, pause_s in (("one at a time", PAUSE_S), ("one after the other", 0.0)):
+                report[way] = bench.run(way, args.repeats, pause_s)
+    if not args.warm_only:
+        report["agent_start_ms"] = _agent_start()
     if args.json:
         Path(args.json).write_text(json.dumps(report, indent=1))
     return 0
+
+
+class Jobs:
+    """The same query on DuckDB and as a job, in turns and in changing order, each time with another literal."""
+
+    def __init__(self, duck: duckdb.DuckDBPyConnection, db: sabot_sql.Connection, agents: int) -> None:
+        self.duck = duck
+        self.db = db
+        self.agents = agents
+        self.literal = 2000
+
+    def run(self, way: str, repeats: int, pause_s: float) -> dict[str, object]:
+        """Measure, print, and return what was printed."""
+        for _ in range(10):
+            self.pair(pause_s)
+        pairs = [self.pair(pause_s) for _ in range(repeats)]
+        print(f"\ntwo-stage job, {self.agents} agents, warm pool, durable on SQLite, {way}, n = {repeats}")
+        found: dict[str, object] = {}
+        for key in pairs[0]:
+            values = [pair[key] for pair in pairs]
+            found[key] = {"p50": quantile(values, 0.5), "p95": quantile(values, 0.95), "min": min(values)}
+            print(f"  {key.removesuffix('_ms').replace('_', ' '):24} {spread(values)} ms")
+        return found
+
+    def pair(self, pause_s: float) -> dict[str, float]:
+        """One run of either, their answers compared; milliseconds."""
+        self.literal += 1
+        sql = f"select sum(v) as s, count(*) as c from t where k < {self.literal}"
+        if self.literal % 2:
+            want, duck_ms = self.on_duckdb(sql)
+            got, spans = self.as_job(sql, pause_s)
+        else:
+            got, spans = self.as_job(sql, pause_s)
+            want, duck_ms = self.on_duckdb(sql)
+        assert got.column("c") == want.column("c")
+        assert abs(got.column("s")[0].as_py() - want.column("s")[0].as_py()) < 1e-6
+        return {**spans, "DuckDB_ms": duck_ms, "overhead_over_DuckDB_ms": spans["wall_ms"] - duck_ms}
+
+    def on_duckdb(self, sql: str) -> tuple[pa.Table, float]:
+        begin = time.perf_counter()
+        table = self.duck.sql(sql).to_arrow_table()
+        return table, (time.perf_counter() - begin) * 1e3
+
+    def as_job(self, sql: str, pause_s: float) -> tuple[pa.Table, dict[str, float]]:
+        pids = {"coordinator": os.getpid(), **{agent["id"]: agent["pid"] for agent in self.db.agents()}}
+        before = {name: cpu_ms(pid) for name, pid in pids.items()}
+        begin = time.perf_counter()
+        result = self.db.execute_sql(sql, route="distributed")
+        wall_ms = (time.perf_counter() - begin) * 1e3
+        table = result.to_arrow()
+        assert result.stats["stages"] == 2
+        assert result.stats["agents"] == min(2, self.agents)
+        time.sleep(pause_s)  # the record is written to its end, and counts to this job's processor time
+        cpu = {f"processor_{name}_ms": cpu_ms(pid) - before[name] for name, pid in pids.items()}
+        stages = dict(zip(("stage_1_ms", "stage_2_ms"), result.stats["stage_ms"]))
+        known = {span: float((result.stats | stages)[span]) for span in SPANS}
+        return table, {**known, "other_ms": wall_ms - sum(known.values()), "wall_ms": wall_ms, **cpu}
+
+
+def cpu_ms(pid: int) -> float:
+    """Processor time that all threads of a process of ours have taken, ended ones too (Linux)."""
+    process_clock = (~pid << 3) | 2
+    return time.clock_gettime(process_clock) * 1e3
 
 
 def _cold(folder: Path, agents: int) -> str:

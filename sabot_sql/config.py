@@ -19,15 +19,29 @@ class LocalSettings:
     """The local route.
 
     Attributes:
-        threads: worker threads of the local DuckDB instance.
-        memory_bytes: its memory limit.
-        concurrency: local queries that run at once; more wait.
+        threads: threads that work on a large query; a small one has one.
+        memory_bytes: what all local queries together may hold.
+        concurrency: small local queries that run at once; more wait.
+        large_concurrency: large ones.
+        budget_s: what a query may take, if it was not estimated to take a tenth of that or more: past it, or past ten
+            times its estimate, it goes to the agents, or on with low priority.
+        budget_bytes: what small queries together may hold; the one that needs more goes the same way.
+        guarded_processes: queries that run at once in processes of their own, because they may make values or rows of any
+            size; more wait.
+        guarded_memory_bytes: what such a process may take; a query that needs more fails alone.
+        guarded_timeout_s: how long such a query may run that has no time limit of its own.
     """
 
     engine: Literal["duckdb", "datafusion"] = "duckdb"
     threads: int = field(default_factory=cores)
     memory_bytes: int = 4 << 30
     concurrency: int = 16
+    large_concurrency: int = 2
+    budget_s: float = 0.25
+    budget_bytes: int = 1 << 30
+    guarded_processes: int = 2
+    guarded_memory_bytes: int = 1 << 30
+    guarded_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,9 @@ class AgentSettings:
         memory_bytes: what one task may hold.
         morsel_bytes: target size of a batch between operators.
         lane: how agents on one host read each other's blocks: `file` maps them, `flight` streams them.
+        block_memory_bytes: what the blocks of all queries may take in shared memory; more of them lie on disk.
+        block_disk_bytes: what they may take on disk; a query that needs more fails.
+        block_disk_free_bytes: what they leave free there in any case.
         start_timeout_s: how long a query waits for the pool to start.
     """
 
@@ -48,6 +65,9 @@ class AgentSettings:
     memory_bytes: int = 4 << 30
     morsel_bytes: int = 2 << 20
     lane: Literal["file", "flight"] = "file"
+    block_memory_bytes: int | Literal["auto"] = "auto"
+    block_disk_bytes: int | Literal["auto"] = "auto"
+    block_disk_free_bytes: int = 1 << 30
     start_timeout_s: float = 30.0
 
     @property
@@ -65,16 +85,26 @@ class Settings:
         threshold: rows from which a query is distributed, or "auto".
         local_max_bytes: unknown-sized queries over more bytes than this are distributed at once.
         broadcast_bytes: build sides up to this estimated size are sent to every agent.
+        learn_statistics: whether tables that queries name are sampled in the background.
         sql_bytes: longest statement taken.
         result_ttl_s: how long results of distributed queries are kept.
+        result_max_bytes: largest answer of one query.
+        result_memory_bytes: kept answers in memory; the oldest beyond it move to files.
+        result_disk_bytes: kept answers in files; the oldest beyond it go.
+        client_timeout_s: a query whose client waited and then stopped asking for it is cancelled after that.
     """
 
     state_dir: Path | None = None
     threshold: int | Literal["auto"] = "auto"
     local_max_bytes: int = 1 << 30
     broadcast_bytes: int = 32 << 20
+    learn_statistics: bool = True
     sql_bytes: int = 256 << 10
     result_ttl_s: float = 3600.0
+    result_max_bytes: int = 2 << 30
+    result_memory_bytes: int = 256 << 20
+    result_disk_bytes: int = 8 << 30
+    client_timeout_s: float = 60.0
     local: LocalSettings = field(default_factory=LocalSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)
 

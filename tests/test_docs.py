@@ -99,7 +99,7 @@ def test_every_setting_is_in_the_docs_with_its_default(monkeypatch: pytest.Monke
     described = {name: (variable, default.strip(' `"')) for name, variable, default in rows}
     assert list(described) == list(setting_names())
     for name, value, _ in sources(load_settings({})):
-        shown = "the processors" if name == "fast_path.threads" else "not set" if value is None else str(value)
+        shown = "the processors" if name == "local.threads" else "not set" if value is None else str(value)
         assert described[name] == (variable_of(name), shown)
     assert missing(NOT_SETTINGS, page("configuration.md")) == []
 
@@ -180,12 +180,13 @@ def test_no_file_names_a_machine_path_or_a_package_index() -> None:
     assert found == []
 
 
-def test_python_examples_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith("SABOT_")]:
-        monkeypatch.delenv(name)
+@pytest.mark.parametrize(("name", "least"), [("python.md", 20), ("routing.md", 15)])
+def test_python_examples_run(name: str, least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in [n for n in os.environ if n.startswith("SABOT_")]:
+        monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
-    done = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
-    assert done.attempted > 20
+    done = doctest.testfile(str(ROOT / "docs" / name), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert done.attempted > least
     assert done.failed == 0
 
 
@@ -210,6 +211,8 @@ def test_command_line_example_runs(command: str, monkeypatch: pytest.MonkeyPatch
         command = command.replace("QUERY_ID", server().sql("select 1 as one")["query_id"])
     if "8600" in command:
         command = command.replace("http://127.0.0.1:8600", server().url)
+    if "my_state" in command:
+        sabot("query", "-c", "select zone from trips", "--data", "my_folder", SABOT_STATE_DIR="my_state")
     agents = "1" if "distributed" in command else "0"
     done = sabot(*shlex.split(command)[1:], stdin=stdin, SABOT_AGENTS__COUNT=agents)
     assert (done.returncode, "error" in done.err) == (0, False), done.err

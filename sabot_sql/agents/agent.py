@@ -9,9 +9,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sabot_sql.agents.block_budget import BlockBudget, Place
 from sabot_sql.agents.block_root import drop_job
 from sabot_sql.agents.blocks import FileBlockWriter, Lane
 from sabot_sql.agents.messages import AgentReport, Deploy, StagePlan, TaskDone, TaskFailed, TaskOutcome
@@ -33,29 +35,71 @@ class AgentConfig:
 
     Attributes:
         token: every call must carry it.
-        block_root: folder of the pool's block files.
+        places: where the pool's block files lie.
         slots: tasks that run at once.
         lane: how blocks of this machine are read.
     """
 
     token: str
-    block_root: str
+    places: tuple[Place, ...]
     slots: int = 1
     lane: Lane = "file"
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders of the places."""
+        return tuple(Path(place.root) for place in self.places)
 
-@dataclass(eq=False, slots=True)
-class _Run:
-    """The tasks of one deployment. `outcomes` is fed by the slots; None in it wakes the stream up when it is cancelled."""
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> AgentConfig:
+        """The configuration that `asdict` and JSON made `data` of."""
+        return AgentConfig(**{**data, "places": tuple(Place(**place) for place in data["places"])})
 
-    plan: StagePlan
-    deadline_s: float | None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    outcomes: queue.SimpleQueue[TaskOutcome | None] = field(default_factory=queue.SimpleQueue)
+
+class Run:
+    """The tasks of one deployment.
+
+    Args:
+        deliver: called once for each task, in whatever thread has its outcome; must not fail.
+        on_end: called after the last of them.
+    """
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        deadline_s: float | None,
+        missing: dict[int, int],
+        deliver: Callable[[TaskOutcome], None],
+        on_end: Callable[[Run], None],
+    ) -> None:
+        self.plan = plan
+        self.deadline_s = deadline_s
+        self.cancelled = threading.Event()
+        self._missing = missing
+        self._deliver = deliver
+        self._on_end = on_end
+        self._lock = threading.Lock()  # held while an outcome is delivered: two never mix
+
+    def end(self, outcome: TaskOutcome) -> None:
+        """A task has ended; what comes after the cancellation is dropped."""
+        with self._lock:
+            if self._missing.pop(outcome.index, None) is None:
+                return
+            self._deliver(outcome)
+            if self._missing:
+                return
+        self._on_end(self)
 
     def cancel(self) -> None:
+        """Stop the tasks and give the outcomes that are missing at once, as Cancelled."""
         self.cancelled.set()
-        self.outcomes.put(None)
+        with self._lock:
+            missing, self._missing = self._missing, {}
+            problem = Cancelled("the query was cancelled").to_problem()
+            for index, attempt in missing.items():
+                self._deliver(TaskFailed(index, attempt, problem))
+        if missing:
+            self._on_end(self)
 
 
 class Agent:
@@ -71,46 +115,54 @@ class Agent:
         self.incarnation = uuid.uuid4().hex
         self.flight_uri = ""
         self._reader = reader
+        self._budget = BlockBudget(config.places)
         self._lock = threading.Lock()
-        self._runs: set[_Run] = set()
+        self._runs: set[Run] = set()
         self._cancelled_runs: dict[str, None] = {}  # a cancel may overtake its deployment
-        self._queue: queue.SimpleQueue[tuple[_Run, Task, int]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Run, Task, int]] = queue.SimpleQueue()
         self._num_slots = 0  # threads that were started
         self._used = self._queued = self._done = self._failed = 0
 
-    def deploy(self, message: Deploy, is_gone: Callable[[], bool]) -> Iterator[TaskOutcome]:
-        """Run the tasks and give their outcomes as they end. When the run is cancelled the outcomes that are still missing
-        come at once, as Cancelled; when `is_gone` says that nobody listens any more, the run is cancelled.
+    def start(self, message: Deploy, deliver: Callable[[TaskOutcome], None]) -> Run:
+        """Run the tasks in the slots and deliver their outcomes as they end.
+
+        Args:
+            deliver: called in the threads of the slots, or of whoever cancels the run; must not fail.
         """
         plan = from_wire(message.plan, StagePlan)
-        run = _Run(plan, None if message.timeout_s is None else time.monotonic() + message.timeout_s)
         missing = dict(zip((t.index for t in message.tasks), message.attempts))
+        deadline_s = None if message.timeout_s is None else time.monotonic() + message.timeout_s
+        run = Run(plan, deadline_s, missing, deliver, self._forget)
         with self._lock:
             self._runs.add(run)
             self._queued += len(message.tasks)
             self._start_slots()
-            if plan.run in self._cancelled_runs:
-                run.cancel()
+            cancelled = plan.run in self._cancelled_runs
+        for task, attempt in zip(message.tasks, message.attempts):
+            self._queue.put((run, task, attempt))
+        if cancelled:
+            run.cancel()
+        return run
+
+    def deploy(self, message: Deploy, is_gone: Callable[[], bool]) -> Iterator[TaskOutcome]:
+        """Run the tasks and give their outcomes as they end; when `is_gone` says that nobody listens any more, the run is
+        cancelled.
+        """
+        outcomes: queue.SimpleQueue[TaskOutcome] = queue.SimpleQueue()
+        run = self.start(message, outcomes.put)
+        num_missing = len(message.tasks)
         try:
-            for task, attempt in zip(message.tasks, message.attempts):
-                self._queue.put((run, task, attempt))
-            while missing and not run.cancelled.is_set():
+            while num_missing:
                 try:
-                    outcome = run.outcomes.get(timeout=GONE_CHECK_S)
+                    outcome = outcomes.get(timeout=GONE_CHECK_S)
                 except queue.Empty:
                     if is_gone():
-                        break
+                        return
                     continue
-                if outcome is not None:
-                    del missing[outcome.index]
-                    yield outcome
-            problem = Cancelled("the query was cancelled").to_problem()
-            for index, attempt in missing.items():
-                yield TaskFailed(index, attempt, problem)
+                num_missing -= 1
+                yield outcome
         finally:
-            run.cancelled.set()
-            with self._lock:
-                self._runs.discard(run)
+            run.cancel()
 
     def cancel(self, job_id: str, run_name: str | None) -> None:
         """Stop the tasks of a run, also of one that is still on its way here, or of all runs of the job."""
@@ -126,7 +178,8 @@ class Agent:
     def drop(self, job_id: str) -> None:
         """Stop the tasks of a job and remove its blocks."""
         self.cancel(job_id, None)
-        drop_job(Path(self.config.block_root), job_id)
+        for root in self.config.roots:
+            drop_job(root, job_id)
 
     def report(self) -> AgentReport:
         """The agent's state now."""
@@ -143,6 +196,10 @@ class Agent:
                 rss_bytes=rss_bytes(),
             )
 
+    def _forget(self, run: Run) -> None:
+        with self._lock:
+            self._runs.discard(run)
+
     def _start_slots(self) -> None:
         while self._num_slots < min(self.config.slots, self._used + self._queued):
             self._num_slots += 1
@@ -152,7 +209,7 @@ class Agent:
         while True:
             self._run_in_slot(*self._queue.get())
 
-    def _run_in_slot(self, run: _Run, task: Task, attempt: int) -> None:
+    def _run_in_slot(self, run: Run, task: Task, attempt: int) -> None:
         """Run one task attempt; its error, whatever it is, ends here as its outcome."""
         with self._lock:
             self._queued -= 1
@@ -174,9 +231,9 @@ class Agent:
             self._used -= 1
             self._done += isinstance(outcome, TaskDone)
             self._failed += isinstance(outcome, TaskFailed)
-        run.outcomes.put(outcome)
+        run.end(outcome)
 
-    def _run_task(self, run: _Run, task: Task, attempt: int) -> TaskDone:
+    def _run_task(self, run: Run, task: Task, attempt: int) -> TaskDone:
         plan, stage_id = run.plan, run.plan.stage.stage_id
         context = TaskContext(
             job_id=plan.job_id,
@@ -190,8 +247,8 @@ class Agent:
             cancelled=run.cancelled,
         )
         context.check()
-        root = Path(self.config.block_root)
-        writer = FileBlockWriter(root, plan.job_id, stage_id, task.index, attempt, self.agent_id, self.flight_uri)
+        names = (plan.job_id, stage_id, task.index, attempt, self.agent_id, self.flight_uri)
+        writer = FileBlockWriter(self.config.roots[0], *names, self._budget)
         try:
             inputs = {stage: list(blocks) for stage, blocks in plan.inputs.items()}
             result = run_task(plan.stage, task, inputs, self._reader, writer, context)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from sabot_sql.agents.agent import Agent, AgentConfig
 from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
+from sabot_sql.agents.socket_lane import DeploySocket, socket_path
 
 PR_SET_PDEATHSIG = 1
 
@@ -48,13 +49,15 @@ def run_agent(agent_id: str, config: AgentConfig, pipes: Pipes, parent_pid: int)
     reader = LaneReader(config.lane, LocalBlockReader(), FlightBlockReader(config.token))
     agent = Agent(agent_id, config, reader)
     server = AgentServer(agent)
+    path = socket_path(config, agent.incarnation)
+    deployments = DeploySocket(agent, path) if path is not None else None
     send(
         pipes.messages,
         {"event": "listening", "id": agent_id, "pid": os.getpid(), "uri": agent.flight_uri, "incarnation": agent.incarnation},
     )
     os.close(pipes.messages)
     os.read(pipes.lifeline, 1)
-    del server
+    del server, deployments
     os._exit(0)
 
 

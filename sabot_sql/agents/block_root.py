@@ -1,8 +1,8 @@
 """Where the block files of one coordinator lie, and how they go away.
 
-Blocks belong to the job, not to the agent that wrote them. The root is a folder of its own in shared memory (or, where that
-is small, under the state or temporary folder), locked by the coordinator for as long as it lives. What a dead coordinator
-left is removed by the next one that starts.
+Blocks belong to the job, not to the agent that wrote them. They lie in a folder of their own in shared memory and, past what
+may lie there, in one on disk, under the state or temporary folder. Both are locked by the coordinator for as long as it
+lives. What a dead coordinator left is removed by the next one that starts.
 """
 
 from __future__ import annotations
@@ -16,44 +16,93 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
+from sabot_sql.agents.block_budget import Place
+from sabot_sql.config import AgentSettings
 from sabot_sql.errors import InternalError, ServiceError
 
 SHARED_MEMORY = Path("/dev/shm")
-SHARED_MEMORY_FREE_BYTES = 1 << 30
+SHARED_MEMORY_FREE_BYTES = 1 << 30  # with less of it free, it is not used unless it is asked for
 LOCK = "owner.pid"
 YOUNG_S = 60.0  # a folder without a lock file may be one that is just being made
+
+# limit and use, of version 2 and version 1
+CONTROL_GROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 class BlockRoot:
-    """A locked folder with one sub-folder a job.
+    """Locked folders with one sub-folder a job.
 
     Args:
-        state_dir: used when shared memory has less than 1 GiB free; None for the system's temporary folder.
+        state_dir: where blocks lie on disk; None for the system's temporary folder.
+        settings: what they may take.
+
+    Attributes:
+        places: from the fastest to the last.
     """
 
-    def __init__(self, state_dir: Path | None = None) -> None:
-        parent = choose_parent(state_dir)
-        for place in {SHARED_MEMORY, parent}:
-            sweep(place)
-        self.path, self._lock = _claim(parent)
+    def __init__(self, state_dir: Path | None = None, settings: AgentSettings | None = None) -> None:
+        settings = settings or AgentSettings()
+        disk = disk_parent(state_dir)
+        siblings = list(state_dir.parent.glob("*/blocks")) if state_dir is not None else []
+        for parent in {SHARED_MEMORY, disk, *siblings}:
+            sweep(parent)
+        memory_bytes = shared_memory_bytes(settings.block_memory_bytes)
+        self._made = disk if state_dir is not None else None
+        self._claimed: list[tuple[Path, int]] = []
+        places = []
+        try:
+            if memory_bytes:
+                root = self._claim(SHARED_MEMORY)
+                places.append(Place(str(root), memory_bytes, 0, "agents.block_memory_bytes"))
+            disk_bytes = settings.block_disk_bytes
+            if disk_bytes == "auto":
+                disk_bytes = shutil.disk_usage(disk).free // 2
+            places.append(Place(str(self._claim(disk)), disk_bytes, settings.block_disk_free_bytes))
+        except BaseException:
+            self.remove()
+            raise
+        self.places = tuple(places)
+
+    @property
+    def path(self) -> Path:
+        """The folder that blocks go to first."""
+        return Path(self.places[0].root)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All folders."""
+        return tuple(Path(place.root) for place in self.places)
 
     def open_job(self, job_id: str) -> None:
-        """Make the job's folder. Only the coordinator does: a writer that finds no folder knows that the job was dropped."""
-        job_folder(self.path, job_id).mkdir(mode=0o700, exist_ok=True)
+        """Make the job's folders. Only the coordinator does: a writer that finds none knows that the job was dropped."""
+        for root in self.paths:
+            job_folder(root, job_id).mkdir(mode=0o700, exist_ok=True)
 
     def drop_job(self, job_id: str) -> None:
         """Remove all blocks of the job."""
-        drop_job(self.path, job_id)
+        for root in self.paths:
+            drop_job(root, job_id)
 
     def remove(self) -> None:
-        """Remove the whole root and give up the lock."""
-        if self._lock >= 0:
-            remove_folder(self.path)
-            os.close(self._lock)
-            self._lock = -1
+        """Remove the folders and give up the locks."""
+        while self._claimed:
+            path, lock = self._claimed.pop()
+            remove_folder(path)
+            os.close(lock)
+        if self._made is not None:
+            with contextlib.suppress(OSError):  # another pool's folder lies there too
+                self._made.rmdir()
+
+    def _claim(self, parent: Path) -> Path:
+        self._claimed.append(_claim(parent))
+        return self._claimed[-1][0]
 
 
 def job_folder(root: Path, job_id: str) -> Path:
@@ -81,16 +130,45 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def choose_parent(state_dir: Path | None) -> Path:
-    """Shared memory when enough of it is free, else a folder on disk."""
-    with contextlib.suppress(OSError):
-        if os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free >= SHARED_MEMORY_FREE_BYTES:
-            return SHARED_MEMORY
-    if state_dir is not None:
-        blocks = state_dir / "blocks"
-        blocks.mkdir(parents=True, exist_ok=True)
-        return blocks
-    return Path(tempfile.gettempdir())
+def disk_parent(state_dir: Path | None) -> Path:
+    """The folder on disk that the coordinator's folder is made in."""
+    if state_dir is None:
+        return Path(tempfile.gettempdir())
+    blocks = state_dir / "blocks"
+    blocks.mkdir(parents=True, exist_ok=True)
+    return blocks
+
+
+def shared_memory_bytes(asked: int | Literal["auto"]) -> int:
+    """What blocks may take of shared memory: by itself half of what is free there, a quarter of the machine's memory and half
+    of what of that is available, whichever is least; 0 where shared memory is small or cannot be written."""
+    try:
+        free = shutil.disk_usage(SHARED_MEMORY).free
+    except OSError:
+        return 0
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        return 0
+    if asked != "auto":
+        return asked
+    if free < SHARED_MEMORY_FREE_BYTES:
+        return 0
+    total, available = machine_memory()
+    return min(free // 2, total // 4, available // 2)
+
+
+def machine_memory() -> tuple[int, int]:
+    """Bytes of memory that this process may use, by the machine and its control group, and that are available now."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = total
+    with contextlib.suppress(OSError, ValueError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        available = int(lines["MemAvailable"].split()[0]) << 10
+    for limit, used in CONTROL_GROUPS:
+        with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+            most = int(Path(limit).read_text())
+            total = min(total, most)
+            available = min(available, max(0, most - int(Path(used).read_text())))
+    return total, available
 
 
 def _prefix() -> str:

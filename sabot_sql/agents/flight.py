@@ -6,7 +6,7 @@ import contextlib
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import pyarrow as pa
 from pyarrow import flight
 
 from sabot_sql.agents.agent import Agent
-from sabot_sql.agents.blocks import block_path, check_rows, describe, find_partition, map_batches
+from sabot_sql.agents.blocks import check_rows, describe, find_block, find_partition, map_batches
 from sabot_sql.agents.messages import AgentReport, BlockTicket, Cancel, Deploy, DropJob, TaskDone, TaskFailed, TaskOutcome
+from sabot_sql.agents.socket_lane import MAX_DEPLOY_BYTES, DeployClient, Deployment
 from sabot_sql.errors import AgentLost, InternalError, SabotError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.planner.wire import from_wire, to_wire
 
 CONTROL_TIMEOUT_S = 5.0
+
+# a batch of 2 MiB in one frame of HTTP/2 instead of 128: a third faster
+CHANNEL = [("grpc.http2.max_frame_size", (1 << 24) - 1)]
 
 
 class _TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
@@ -72,16 +76,16 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
     def do_get(self, context: Any, ticket: Any) -> Any:
         try:
             wanted = from_wire(ticket.ticket, BlockTicket)
-            return _stream(_batches_of(wanted, Path(self._agent.config.block_root)))
+            return _stream(_batches_of(wanted, self._agent.config.roots))
         except SabotError as exc:
             raise to_flight(exc) from exc
         except Exception as exc:  # the process edge, as above
             raise to_flight(InternalError(f"the agent cannot serve a block: {type(exc).__name__}: {exc}")) from exc
 
 
-def _batches_of(wanted: BlockTicket, root: Path) -> list[pa.RecordBatch]:
+def _batches_of(wanted: BlockTicket, roots: Sequence[Path]) -> list[pa.RecordBatch]:
     name = (wanted.job_id, wanted.stage_id, wanted.task_index, wanted.attempt)
-    path = str(block_path(root, *name))
+    path = str(find_block(roots, *name))
     return map_batches(BlockFile(*name, agent_id="", host="", flight_uri="", path=path, partitions=()), wanted.batches)
 
 
@@ -118,17 +122,29 @@ class AgentConnection:
 
     Args:
         what: names the agent in error messages.
+        socket: where an agent on this machine takes deployments, or None.
     """
 
-    def __init__(self, uri: str, token: str, what: str) -> None:
+    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None) -> None:
         self.uri = uri
         self.what = what
+        self._deployments = DeployClient(socket, token, what) if socket is not None else None
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         self._options = flight.FlightCallOptions(headers=self._headers)
-        self._client = flight.FlightClient(uri)
+        self._client = flight.FlightClient(uri, generic_options=CHANNEL)
+
+    def start(self, message: bytes, num_tasks: int) -> Deployment | None:
+        """Deploy tasks over the agent's socket; None when `deploy` has to be called.
+
+        Raises:
+            AgentLost: the agent cannot be reached.
+        """
+        if self._deployments is None or len(message) > MAX_DEPLOY_BYTES:
+            return None
+        return self._deployments.start(message, num_tasks)
 
     def deploy(self, message: bytes) -> Iterator[TaskOutcome]:
-        """Run tasks; the outcomes come as they end.
+        """Run tasks over Flight; the outcomes come as they end.
 
         Raises:
             AgentLost: the agent cannot be reached, or goes away before all outcomes are there.
@@ -178,6 +194,8 @@ class AgentConnection:
         check_rows(block, announced, rows)
 
     def close(self) -> None:
+        if self._deployments is not None:
+            self._deployments.close()
         self._client.close()
 
     def _call(self, action: str, body: bytes, timeout_s: float) -> list[bytes]:

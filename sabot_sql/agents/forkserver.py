@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sabot_sql.agents.agent import AgentConfig
@@ -34,7 +36,6 @@ from sabot_sql.executor.kernels import warm
 log = logging.getLogger(__name__)
 
 PARENT_CHECK_S = 1.0
-KERNELS_COMPLETE = "complete"  # stands in the kernel cache when every kernel is in it
 KERNEL_COMPILER = "kernel compiler"
 
 
@@ -89,7 +90,7 @@ class ForkServer:
     def _follow(self, command: dict[str, Any]) -> None:
         match command:
             case {"config": config, "fork": fork}:
-                self._config, self._fork = AgentConfig(**config), fork
+                self._config, self._fork = AgentConfig.from_json(config), fork
             case {"start": agent_id}:
                 self._start(agent_id)
             case {"stop": agent_id}:
@@ -143,7 +144,7 @@ class ForkServer:
     def _load_kernels(self) -> None:
         """Load all kernels from the cache, so that agents inherit them. With an empty cache a child fills it first: agents
         start meanwhile and compile what they need themselves, and those that start later inherit."""
-        complete = kernel_cache.FOLDER / KERNELS_COMPLETE
+        complete = complete_mark()
         if complete.exists():
             try:
                 warm.warm()
@@ -173,6 +174,13 @@ class ForkServer:
         for pid in self._children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def complete_mark() -> Path:
+    """The file in the kernel cache that says that every kernel of this installation is there: code is kept by the paths of
+    the sources, so that of another folder with the same sources is of no use here."""
+    place = hashlib.blake2b(str(Path(warm.__file__).parent).encode(), digest_size=8).hexdigest()
+    return kernel_cache.FOLDER / f"complete-{place}"
 
 
 def assert_single_threaded() -> None:
@@ -236,7 +244,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     pipes = Pipes(arguments.messages, arguments.lifeline)
     if arguments.agent:
-        config = AgentConfig(**json.loads(sys.stdin.buffer.read()))
+        config = AgentConfig.from_json(json.loads(sys.stdin.buffer.read()))
         run_agent(arguments.agent, config, pipes, os.getppid())
     ForkServer(arguments.commands, pipes).serve()
     logging.shutdown()

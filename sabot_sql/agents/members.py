@@ -20,6 +20,7 @@ from sabot_sql.agents.messages import AgentReport
 from sabot_sql.agents.providers.local import LocalProvider
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, PoolProvider, ProviderEvent
 from sabot_sql.agents.scheduler import AgentDown, AgentUp
+from sabot_sql.agents.socket_lane import socket_path
 from sabot_sql.errors import AgentLost, SabotError, ServiceError
 
 log = logging.getLogger(__name__)
@@ -243,7 +244,8 @@ class Members:
 
     def _started(self, member: _Member, event: AgentStarted) -> None:
         member.state, member.pid, member.uri, member.incarnation = "alive", event.pid, event.flight_uri, event.incarnation
-        member.connection = AgentConnection(event.flight_uri, self._config.token, f"agent {member.id}")
+        socket = socket_path(self._config, event.incarnation)
+        member.connection = AgentConnection(event.flight_uri, self._config.token, f"agent {member.id}", socket)
         member.started_at = dt.datetime.now(dt.UTC)
         member.since, member.unborn = time.monotonic(), 0
         member.answered, member.pinging, member.missed, member.silent, member.report = True, False, 0, False, None

@@ -7,7 +7,7 @@ from typing import Any
 
 from sabot_sql.errors import SabotError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage, Task
 from sabot_sql.planner.wire import register
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, readdre
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import AgentLost, Cancelled, ServiceError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage
 
 
@@ -33,8 +33,8 @@ class AgentPool:
     """Agents that are started once, stay between jobs and are replaced when they die. Thread-safe.
 
     Args:
-        state_dir: where the agents' log and, without enough shared memory, the blocks lie; None for stderr and a temporary
-            folder.
+        state_dir: where the agents' log lies and the blocks that do not fit into shared memory; None for stderr and a
+            temporary folder.
         heartbeat: how an agent's silence is judged.
         fork: whether agents are forked; None for where that is safe.
 
@@ -89,6 +89,7 @@ class AgentPool:
         cancel: threading.Event | None = None,
         on_task: OnTask | None = None,
         first_attempt: int = 1,
+        on_deployed: Callable[[], None] | None = None,
     ) -> list[TaskResult]:
         """Run the tasks of a stage; the results are in the order of the tasks. Starts the agents if need be.
 
@@ -102,6 +103,7 @@ class AgentPool:
             on_task: called in this thread for each task that is done.
             first_attempt: number of each task's first attempt; higher than those used before when a stage of the job is run
                 again, so that old and new blocks are never mixed.
+            on_deployed: called once in this thread when the agents have their tasks and the wait for them begins.
 
         Raises:
             Cancelled, QueryTimeout: the run was ended; the agents are told and not waited for.
@@ -124,6 +126,7 @@ class AgentPool:
             cancel or threading.Event(),
             on_task,
             first_attempt,
+            on_deployed,
         )
         with self._lock:
             self._check_running()
@@ -212,13 +215,13 @@ class _Running:
                 hint="give num_local_agents (or --agents) of at least 1, or use route='local'",
             )
         token = secrets.token_urlsafe(32)
-        self.root = BlockRoot(state_dir)
-        config = AgentConfig(token, str(self.root.path), settings.slots, settings.lane)
-        log_path = state_dir / "agents.log" if state_dir is not None else None
+        self.root = BlockRoot(state_dir, settings)
+        config = AgentConfig(token, self.root.places, settings.slots, settings.lane)
+        self._log_path = state_dir / "agents.log" if state_dir is not None else None
         self.calls = CallThreads("sabot-deploy")
         self._remote = FlightBlockReader(token)
         self.reader = LaneReader(settings.lane, LocalBlockReader(), self._remote)
-        self.members = Members(settings.count, config, settings.start_timeout_s, heartbeat, log_path, fork)
+        self.members = Members(settings.count, config, settings.start_timeout_s, heartbeat, self._log_path, fork)
         try:
             self.members.start()
         except BaseException:
@@ -230,6 +233,8 @@ class _Running:
         self.calls.close()
         self._remote.close()
         self.root.remove()
+        if self._log_path is not None:
+            self._log_path.unlink(missing_ok=True)
 
 
 def shutting_down() -> ServiceError:

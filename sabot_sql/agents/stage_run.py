@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import queue
+import select
 import threading
 import time
 import uuid
@@ -25,13 +26,15 @@ from sabot_sql.agents.scheduler import (
     StageScheduler,
     TaskEnded,
 )
+from sabot_sql.agents.socket_lane import Deployment
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, QueryTimeout, SabotError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage
 from sabot_sql.planner.wire import to_wire
 
 POLL_S = 0.02
+POLL_BOTH_S = 0.001  # while some agents answer over Flight
 REREAD_PAUSE_S = 0.05  # before a task reads again from an agent that went away: its replacement is up by then
 
 OnTask = Callable[[TaskResult], None]
@@ -45,6 +48,7 @@ class StageRun:
         cancel: ends the run when set.
         on_task: called in the caller's thread for each task that is done.
         first_attempt: number of each task's first attempt.
+        on_deployed: called in the caller's thread when the agents have their tasks.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class StageRun:
         cancel: threading.Event,
         on_task: OnTask | None,
         first_attempt: int,
+        on_deployed: Callable[[], None] | None,
     ) -> None:
         self.job_id = job_id
         self._members = members
@@ -80,8 +85,12 @@ class StageRun:
         self._cancel = cancel
         self._on_task = on_task
         self._first_attempt = first_attempt
+        self._on_deployed = on_deployed
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._open: dict[int, tuple[Deployment, tuple[str, str], dict[int, int]]] = {}  # by file descriptor
+        self._poll = select.poll()
         self._deployed: set[tuple[str, str]] = set()
+        self._over_flight: set[tuple[str, str]] = set()
         self._ended = threading.Event()
         self._aborted: SabotError | None = None
 
@@ -109,6 +118,8 @@ class StageRun:
         finally:
             self._ended.set()
             self._members.unlisten(self._events.put)
+            for descriptor in list(self._open):
+                self._close(descriptor)
             if not done:
                 self._cancel_deployed()
 
@@ -123,6 +134,9 @@ class StageRun:
                         return [done.result for done in results]
                     case Fail(error=error):
                         raise error
+            if self._on_deployed is not None:
+                self._on_deployed()
+                self._on_deployed = None
             event = self._next_event()
             instructions = self._handle(scheduler, event) if event is not None else []
 
@@ -140,8 +154,10 @@ class StageRun:
         return scheduler.handle(event)
 
     def _next_event(self) -> Event | None:
+        if self._open and self._events.empty():
+            self._receive(POLL_BOTH_S if self._over_flight else POLL_S)
         try:
-            event = self._events.get(timeout=POLL_S)
+            event = self._events.get(timeout=0.0 if self._open else POLL_S)
         except queue.Empty:
             event = None
         self._check()
@@ -156,13 +172,56 @@ class StageRun:
             raise QueryTimeout("the query ran into its time limit")
 
     def _deploy(self, instruction: DeployTasks) -> None:
-        agent = (instruction.agent_id, instruction.incarnation)
-        self._deployed.add(agent)
+        agent, missing = (instruction.agent_id, instruction.incarnation), dict(instruction.tasks)
         timeout_s = None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
         tasks = tuple(self._tasks[index] for index, _ in instruction.tasks)
         attempts = tuple(attempt for _, attempt in instruction.tasks)
         message = to_wire(Deploy(self._encode_plan(), tasks, attempts, timeout_s))
-        self._calls.submit(functools.partial(self._follow, agent, message, dict(instruction.tasks)))
+        self._deployed.add(agent)
+        if not self._start(agent, message, missing):
+            self._over_flight.add(agent)
+            self._calls.submit(functools.partial(self._follow, agent, message, missing))
+
+    def _start(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> bool:
+        """Deploy on an agent without waiting for it; False when that takes a thread."""
+        connection = self._members.connection(*agent)
+        if connection is None:
+            self._events.put(AgentDown(*agent, "it went away before the call"))
+            return True
+        try:
+            deployment = connection.start(message, len(missing))
+        except AgentLost as exc:
+            self._members.report_lost(*agent, exc.engine_message or exc.detail)  # which ends in an AgentDown
+            return True
+        if deployment is None:
+            return False
+        self._open[deployment.fileno()] = deployment, agent, missing
+        self._poll.register(deployment.fileno(), select.POLLIN)
+        return True
+
+    def _receive(self, timeout_s: float) -> None:
+        """Wait for answers to what `_start` has deployed and turn them into events."""
+        for descriptor, _ in self._poll.poll(timeout_s * 1e3):
+            deployment, agent, missing = self._open[descriptor]
+            try:
+                for outcome in deployment.receive():
+                    missing.pop(outcome.index, None)
+                    self._members.count_task(agent[0], isinstance(outcome, TaskDone))
+                    self._events.put(TaskEnded(*agent, outcome))
+            except AgentLost as exc:
+                self._close(descriptor)
+                self._members.report_lost(*agent, exc.engine_message or exc.detail)
+            except SabotError as exc:
+                self._close(descriptor)
+                self._fail_all(agent, missing, exc)
+            else:
+                if not missing:
+                    self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        """End a deployment; what it still runs is cancelled."""
+        self._poll.unregister(descriptor)
+        self._open.pop(descriptor)[0].close()
 
     def _encode_plan(self) -> bytes:
         """The plan with the addresses that its input blocks have now; encoded again only when agents have changed."""
@@ -173,7 +232,8 @@ class StageRun:
         return self._encoded[1]
 
     def _follow(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> None:
-        """Deploy on one agent and turn its answers into events; runs in a call thread until the last task has ended."""
+        """Deploy on one agent over Flight and turn its answers into events; runs in a call thread until the last task has
+        ended."""
         try:
             connection = self._members.connection(*agent)
             if connection is None:
@@ -201,8 +261,9 @@ class StageRun:
             self._events.put(TaskEnded(*agent, TaskFailed(index, attempt, error.to_problem())))
 
     def _cancel_deployed(self) -> None:
-        """Tell the agents, without waiting for any of them: one may be gone or stopped."""
-        for agent in self._deployed:
+        """Tell the agents that are not told by the end of a connection, without waiting for any of them: one may be gone or
+        stopped."""
+        for agent in self._over_flight:
             connection = self._members.connection(*agent)
             if connection is not None:
                 self._calls.submit(functools.partial(_quietly, connection.cancel, self.job_id, self._plan.run))

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from sabot_sql.catalog.entries import FileTable, Versions, raised
 from sabot_sql.catalog.hive import fold
+from sabot_sql.catalog.learning import Activity, Learner
 from sabot_sql.catalog.listing import DATABASE_SUFFIXES, READABLE, is_glob, list_sources, split_suffix
 from sabot_sql.catalog.memory import is_tabular, write_ipc
 from sabot_sql.catalog.roots import DatabaseRoot, FolderRoot
@@ -76,6 +77,10 @@ class Catalog:
             of names to what `register` takes; None for no tables.
         scratch_dir: where tables handed over in memory are written; None for a temporary folder that `close` removes.
         name: the catalog's name in three-part table names.
+        statistics_file: where learnt statistics are kept (SQLite); None for in memory.
+
+    Attributes:
+        running: `with catalog.running:` around each query; statistics are learnt while there is none.
 
     Raises:
         ConfigError: a folder or file of `data` does not exist or is of no known format.
@@ -87,11 +92,20 @@ class Catalog:
         ['BIGINT']
     """
 
-    def __init__(self, data: Any = None, *, scratch_dir: Path | None = None, name: str = "memory") -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        scratch_dir: Path | None = None,
+        name: str = "memory",
+        statistics_file: Path | None = None,
+    ) -> None:
         self.name = name
+        self.running = Activity()
         self._lock = threading.RLock()
         self._inspector = Inspector()
         self._versions = Versions()
+        self._learner = Learner(self._versions, statistics_file, self.running)
         self._scratch_dir = scratch_dir
         self._temporary: str | None = None
         self._roots: list[Root] = []
@@ -155,7 +169,15 @@ class Catalog:
         for root in self._all_roots():
             for table in root.tables():
                 found.setdefault(fold(table.name), table)
-        return sorted(found.values(), key=lambda table: fold(table.name))
+        return sorted(map(self._learner.shown, found.values()), key=lambda table: fold(table.name))
+
+    def learn(self, tables: Iterable[Table]) -> None:
+        """Have the statistics of `tables` learnt in the background, where they are not known yet; returns at once."""
+        self._learner.learn(tables)
+
+    def wait_learned(self, timeout_s: float = 60.0) -> bool:
+        """Wait until everything that `learn` was asked for is learnt; whether that is so."""
+        return self._learner.wait(timeout_s)
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
         """Add a table under `name`.
@@ -210,7 +232,7 @@ class Catalog:
         return self.version
 
     def skipped(self) -> tuple[str, ...]:
-        """Files and folders that lie in the data and are not read, and views of DuckDB files."""
+        """Files and folders that lie in the data and are not read, and what of DuckDB files statements cannot use, and why."""
         return tuple(dict.fromkeys(path for root in self._all_roots() for path in root.skipped()))
 
     def locations(self) -> tuple[str, ...]:
@@ -218,7 +240,8 @@ class Catalog:
         return tuple(dict.fromkeys(path for root in self._all_roots() for path in root.locations()))
 
     def close(self) -> None:
-        """Remove what was written for in-memory tables, and close DuckDB. May be called twice."""
+        """Stop learning, remove what was written for in-memory tables, and close DuckDB. May be called twice."""
+        self._learner.close()
         with self._lock:
             for root in self._registered.values():
                 root.close()
@@ -248,7 +271,7 @@ class Catalog:
             found = next((table for table in (root.find(key) for root in candidates) if table is not None), None)
         if found is not None and found.error is not None:
             raise raised(found.error)
-        return found
+        return None if found is None else self._learner.shown(found)
 
     def _is_taken(self, key: str) -> bool:
         return key in self._registered or any(key == fold(name) for root in self._roots for name in root.names())
@@ -260,9 +283,12 @@ class Catalog:
         wanted = [fold(name), fold(name.rpartition(".")[2])]
         near = [found for text in wanted for found in difflib.get_close_matches(text, names, n=1, cutoff=0.6)]
         skipped = next((path for root in roots for path in root.skipped() if stem(path) == fold(name)), None)
+        unread = next((text for root in roots for text in root.skipped() if f": view {fold(name)}: " in fold(text)), None)
         hint = None
         if fold(name) in names:
             hint = f"its folder has no files that are read: known are {READABLE}"
+        elif unread is not None:
+            hint = f"the view is not read: {unread.partition(': view ')[2].partition(': ')[2]}"
         elif near:
             hint = f'did you mean "{names[near[0]]}"?'
         elif skipped is not None:

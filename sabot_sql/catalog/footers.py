@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,11 +24,13 @@ Bounds = tuple[Any, Any, bool]
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
-    """One top-level column of one file. `bounds` is None where unknown; a column without values has `has_values` False."""
+    """One top-level column of one file. `bounds` is None where unknown; a column without values has `has_values` False;
+    `groups` are the bounds of each row group."""
 
     bounds: Bounds | None
     has_values: bool
     null_count: int | None
+    groups: tuple[tuple[Any, Any] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,19 @@ def read_footer(path: str) -> Footer:
         leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
         top_level = [(i, fold(leaf.name)) for i, leaf in enumerate(leaves) if leaf.path == leaf.name]
         names = [name for _, name in top_level]
+        row_counts = [group.num_rows for group in groups]
         columns = {
-            name: merge([chunk_facts(group.column(i)) for group in groups if group.num_rows])
+            name: of_groups([chunk_facts(group.column(i)) for group in groups], row_counts)
             for i, name in top_level
             if names.count(name) == 1
         }
     return Footer(metadata.num_rows, tuple(group.num_rows for group in groups), metadata.schema, columns)
+
+
+def of_groups(facts: list[ColumnFacts], row_counts: list[int]) -> ColumnFacts:
+    """The facts of a column from those of its row groups."""
+    merged = merge(found for found, rows in zip(facts, row_counts) if rows)
+    return replace(merged, groups=tuple(None if found.bounds is None else found.bounds[:2] for found in facts))
 
 
 def chunk_facts(chunk: Any) -> ColumnFacts:
@@ -131,8 +140,18 @@ def column_statistics(
         pieces = [footer.columns.get(name, absent(footer, name)) for footer in footers if footer.rows]
         merged = merge(pieces) if name in same_types else ColumnFacts(None, True, merge_nulls(pieces))
         low, high, exact = merged.bounds or (None, None, False)
-        found[field.name] = ColumnStatistics(low, high, merged.null_count, None, exact)
+        groups = group_bounds(footers, name) if low is not None else ()
+        found[field.name] = ColumnStatistics(low, high, merged.null_count, None, exact, group_bounds=groups)
     return found
+
+
+def group_bounds(footers: list[Footer], name: str) -> tuple[tuple[Any, Any] | None, ...]:
+    """The bounds of a column in each row group of all files."""
+    found: list[tuple[Any, Any] | None] = []
+    for footer in footers:
+        facts = footer.columns.get(name)
+        found += facts.groups if facts is not None else (None,) * len(footer.row_groups)
+    return tuple(found)
 
 
 def absent(footer: Footer, name: str) -> ColumnFacts:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sabot_sql.errors import NotSupported
 from sabot_sql.types import Schema
@@ -125,5 +124,7 @@ def decoded(array: pa.Array) -> pa.Array:
         # the values first: string views have no kernel that takes by index
         return values.cast(plain_type(values.type)).take(array.indices)
     if pa.types.is_run_end_encoded(array.type):
+        import pyarrow.compute as pc  # 70 ms
+
         return decoded(pc.run_end_decode(array))
     return array

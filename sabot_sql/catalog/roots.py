@@ -139,7 +139,7 @@ class FolderRoot:
 
 
 class DatabaseRoot:
-    """The tables of a DuckDB file. Thread-safe.
+    """The tables and views of a DuckDB file. Thread-safe.
 
     Args:
         prefix: what goes before the names of tables, e.g. ``crm.``.
@@ -179,7 +179,7 @@ class DatabaseRoot:
         return [found.name for found in self._tables.values()]
 
     def skipped(self) -> tuple[str, ...]:
-        """The views of the file, which are not read."""
+        """The views, macros and types of the file that statements cannot use, and why."""
         return self._skipped
 
     def locations(self) -> tuple[str, ...]:
@@ -206,10 +206,11 @@ class DatabaseRoot:
             self._watch = watch
 
     def _read(self, stamp: tuple[int, int, int, int]) -> tuple[dict[str, Table], tuple[str, ...]]:
-        found, views = read_database(self._inspector, self.path, stamp)
+        found, skipped = read_database(self._inspector, self.path, stamp)
+        texts = tuple(f"{self.path}: {item.kind} {self._prefix}{item.name}: {item.why}" for item in skipped)
         version = self._versions.advance()
         tables = {}
         for inner in found:
             name = self._prefix + inner.name
-            tables[fold(name)] = Table(name, inner.scan, inner.statistics, version, self.path)
-        return tables, tuple(views)
+            tables[fold(name)] = Table(name, inner.scan, inner.statistics, version, self.path, texts)
+        return tables, texts

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
+from sabot_sql.catalog.ipc_dataset import ipc_dataset
+from sabot_sql.catalog.ipc_files import OWNED
 from sabot_sql.catalog.reading import FileLook, Look, read_error
 from sabot_sql.catalog.sources import DuckDBError, Inspector
 from sabot_sql.catalog.table import ScanSpec, TableStatistics
 from sabot_sql.errors import NotSupported
 from sabot_sql.types import Schema
+
+__all__ = ["ipc_dataset", "read_ipc"]
+
+IN_MEMORY = "memory"
+"""The location of tables that were handed over in memory: we wrote their files."""
 
 RECORD_BATCH = 3
 """`MessageHeader.RecordBatch` in the format's Message.fbs."""
@@ -48,13 +53,8 @@ def read_ipc(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStatistic
         raise NotSupported(f'table "{look.table}": {look.files[0].path} has two columns of one name', hint="rename one")
     files = tuple(file.data_file(sum(found.batch_rows), found.batch_rows) for file, found in zip(look.files, facts))
     rows = sum(sum(found.batch_rows) for found in facts)
-    return ScanSpec("ipc", schema, files), TableStatistics(rows, look.size_bytes, "exact")
-
-
-def ipc_dataset(spec: ScanSpec, files: Sequence[int] | None = None) -> ds.Dataset:
-    """The files of a table of kind `ipc` as a dataset, which DuckDB scans with projection and filters pushed down."""
-    chosen = range(len(spec.files)) if files is None else files
-    return ds.dataset([spec.files[i].path for i in chosen], format="ipc")
+    options = {OWNED: True} if look.location == IN_MEMORY else {}
+    return ScanSpec("ipc", schema, files, options), TableStatistics(rows, look.size_bytes, "exact")
 
 
 def describe_arrow(inspector: Inspector, table: str, schema: pa.Schema) -> Schema:
@@ -78,23 +78,22 @@ def describe_arrow(inspector: Inspector, table: str, schema: pa.Schema) -> Schem
 
 
 def facts_of(table: str, file: FileLook) -> IpcFacts:
-    """The schema and batches of one file."""
+    """The schema and batches of one file. Nothing is mapped: the file may be cut short meanwhile."""
     try:
-        with pa.memory_map(file.path) as source, pa.ipc.open_file(source) as reader:
-            source.seek(0)
-            return IpcFacts(reader.schema, batch_rows(source.read_buffer()))
+        with pa.OSFile(file.path) as source, pa.ipc.open_file(source) as reader:
+            return IpcFacts(reader.schema, batch_rows(source))
     except (OSError, pa.ArrowException, struct.error) as error:
         raise read_error(table, file.path, "read as an Arrow IPC file (the stream format is not one)", error) from error
 
 
-def batch_rows(buffer: pa.Buffer) -> tuple[int, ...]:
-    """The rows of each record batch of the file in `buffer`.
+def batch_rows(source: pa.NativeFile) -> tuple[int, ...]:
+    """The rows of each record batch of the file.
 
     Source: https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format (File.fbs, Message.fbs).
     """
-    data = memoryview(buffer)
-    footer_bytes = struct.unpack_from("<i", data, len(data) - 10)[0]
-    footer = data[len(data) - 10 - footer_bytes : len(data) - 10]
+    size = source.size()
+    footer_bytes = struct.unpack_from("<i", source.read_at(10, size - 10))[0]
+    footer = memoryview(source.read_at(footer_bytes, size - 10 - footer_bytes))
     root = struct.unpack_from("<I", footer, 0)[0]
     blocks = table_field(footer, root, 3)
     if blocks is None:
@@ -102,8 +101,8 @@ def batch_rows(buffer: pa.Buffer) -> tuple[int, ...]:
     start = blocks + struct.unpack_from("<I", footer, blocks)[0]
     found = []
     for number in range(struct.unpack_from("<I", footer, start)[0]):
-        offset = struct.unpack_from("<q", footer, start + 4 + 24 * number)[0]
-        found.append(message_rows(data[offset:]))
+        offset, message_bytes = struct.unpack_from("<qi", footer, start + 4 + 24 * number)
+        found.append(message_rows(memoryview(source.read_at(message_bytes, offset))))
     return tuple(found)
 
 

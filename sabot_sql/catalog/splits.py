@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sabot_sql.catalog.table import DataFile, Split, Table
+from sabot_sql.errors import NotSupported
 
 DUCKDB_ROW_GROUP = 122_880
 
@@ -18,12 +19,17 @@ def splits(table: Table, target_bytes: int) -> list[Split]:
 
     Args:
         target_bytes: size in the file, compressed as it lies there.
+
+    Raises:
+        NotSupported: the table is a view of a DuckDB file.
     """
     found: list[Split] = []
     for number, file in enumerate(table.scan.files):
         match table.scan.kind:
             case "parquet" | "ipc":
                 found += grouped(number, file, target_bytes)
+            case "view":
+                raise NotSupported(f"{table.name} is a view of a DuckDB file, which is read by the local route only")
             case "duckdb":
                 found += rowid_ranges(table.statistics.rows or 0, table.statistics.size_bytes, target_bytes)
             case _:

@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sabot_sql.catalog.table import DataFile
+from sabot_sql.errors import ReadError
+
 SETTLE_NS = 20_000_000
 
 Stamp = tuple[int, int, int, int]
@@ -62,3 +65,21 @@ class Watch:
 def is_settled(found: Stamp | None, looked_ns: int) -> bool:
     """Whether a change after `looked_ns` is sure to give another stamp."""
     return found is None or not 0 <= looked_ns - found[3] < SETTLE_NS
+
+
+def check_unchanged(file: DataFile) -> None:
+    """Raise when `file` is not what a plan was made for.
+
+    Raises:
+        ReadError: FILE_MISSING or FILE_CHANGED.
+    """
+    try:
+        status = os.stat(file.path)
+    except OSError as error:
+        raise ReadError(
+            f"file {file.path} is missing", code="FILE_MISSING", hint="was it moved or deleted? run the query again"
+        ) from error
+    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise ReadError(
+            f"file {file.path} has changed since the query was planned", code="FILE_CHANGED", hint="run the query again"
+        )

@@ -7,12 +7,13 @@ again to guess a type or a CSV dialect.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from sabot_sql.errors import SabotError
 from sabot_sql.types import Schema
 
-SourceKind = Literal["parquet", "csv", "json", "ipc", "duckdb"]
+SourceKind = Literal["parquet", "csv", "json", "ipc", "duckdb", "view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +77,60 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class ColumnStatistics:
-    """What is known of a column without a scan. `min` and `max` are plain Python values (int, float, str, Decimal, date,
-    datetime) or None where unknown; `exact` says whether the bounds are exact or only bounds."""
+    """What is known of a column without a scan, by the files themselves or learnt in the background.
+
+    Attributes:
+        min, max: plain Python values (int, float, str, Decimal, date, datetime) or None where unknown; no value lies outside.
+        null_count: NULLs; an estimate where `distinct_from` is "sample" and the files do not count them.
+        distinct_count: distinct values, NULL not counted.
+        exact: whether the bounds are exact or only bounds.
+        histogram: n + 1 bounds of n buckets that each hold 1/n of the values that are not NULL, ascending; a value that
+            fills buckets stands several times. None for types without an order that is worth it, and where unknown.
+        most_common: (value, share of all rows, NULLs counted), falling; all values where there are `distinct_count` of them.
+        group_bounds: (min, max) of each row group of every file, in scan order; None for one whose bounds are not known.
+            Empty where the files have none.
+        average_bytes: average size of a value that is not NULL.
+        distinct_from: how `distinct_count` is known: counted (every row was looked at), by a sketch of all rows (a few per
+            cent off), or extrapolated from a sample; "" where it is not known.
+    """
 
     min: Any = None
     max: Any = None
     null_count: int | None = None
     distinct_count: int | None = None
     exact: bool = False
+    histogram: tuple[Any, ...] | None = None
+    most_common: tuple[tuple[Any, float], ...] = ()
+    average_bytes: float | None = None
+    distinct_from: Literal["", "count", "sketch", "sample"] = ""
+    group_bounds: tuple[tuple[Any, Any] | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """When and from what statistics were learnt: `rows_sampled` rows; distinct counts as each column says."""
+
+    at: datetime
+    rows_sampled: int
+    took_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class TableStatistics:
-    """rows is None where unknown; `confidence` says where the figure is from: `exact` (file footers), `statistics`
-    (sampled or derived), `unknown`."""
+    """rows is None where unknown; `confidence` says where the figure is from: `exact` (file footers, or counted),
+    `statistics` (sampled or derived), `unknown`. `learnt` is set where the columns hold what a scan in the background found.
+    """
 
     rows: int | None
     size_bytes: int
     confidence: Literal["exact", "statistics", "unknown"]
     columns: dict[str, ColumnStatistics] = field(default_factory=dict)
+    learnt: Learnt | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the catalog at one moment. `version` changes whenever the files or the schema do.
+    """A table of the catalog at one moment. `version` changes whenever the files, the schema or the statistics do.
 
     `error` is set where the table is listed but cannot be used (a corrupt file, say): `Catalog.table` raises it, only
     `Catalog.tables` gives such a table out, without columns.

@@ -36,7 +36,7 @@ def explain(
     from sabot_sql.client.contract import explanation_to_json
 
     values = parse_params(params)
-    with open_connection(url, data, num_agents, api_key_file) as connection:
+    with open_connection(url, data, num_agents, api_key_file, lazy=routing["route"] != "distributed") as connection:
         for sql in read_statements(commands, files):
             try:
                 found = connection.explain(sql, values, analyze=analyze, timeout_s=timeout_s, **routing)

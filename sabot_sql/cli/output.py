@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -28,7 +31,7 @@ def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Output:
-    """Where results go. A context manager, so that a file is whole or not there.
+    """Where results go. A context manager: a file takes its name when all went well, and is not there otherwise.
 
     `-o x` and `> x` give the same bytes: neither the name of the file nor the option changes the format.
     """
@@ -40,18 +43,32 @@ class Output:
         if self.format in BINARY and self.on_terminal:
             raise click.UsageError(f"{self.format} is binary and stdout is a terminal; give -o FILE, or a pipe")
         self._file: IO[bytes] | None = None
+        self._part: str | None = None  # what the file is called until then
 
     def __enter__(self) -> Output:
         if self.path is not None:
+            target = os.path.realpath(self.path)
+            if os.path.isfile(target) or not os.path.exists(target):  # a pipe or device is written to at once
+                self._part = f"{target}.part-{os.getpid()}"
             try:
-                self._file = open(self.path, "wb")
+                self._file = open(self._part or target, "wb")
             except OSError as exc:
                 raise ConfigError(f"{self.path} cannot be written: {exc.strerror}") from exc
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        if self._part is None or self.path is None:
+            return
+        target = os.path.realpath(self.path)
+        if kind is not None:
+            os.unlink(self._part)
+            return
+        if os.path.exists(target):
+            shutil.copymode(target, self._part)
+        os.replace(self._part, target)
 
     def write_result(self, result: Result) -> None:
         """One answer."""
@@ -61,7 +78,7 @@ class Output:
             print_table(result.to_arrow(), sys.stdout)
             print(summary(result), file=sys.stderr)
         else:
-            self.write(table_bytes(result.to_arrow(), self.format))
+            self.write(table_bytes(result.to_arrow(), self.format, result.sql_types))
 
     def write_table(self, table: pa.Table) -> None:
         """A listing that is no query's answer."""
@@ -82,8 +99,15 @@ class Output:
         sys.stdout.buffer.flush()
 
 
-def table_bytes(table: pa.Table, format_name: str) -> bytes:
-    """`table` in a format of the command line."""
+def table_bytes(table: pa.Table, format_name: str, sql_types: Sequence[str] | None = None) -> bytes:
+    """`table` in a format of the command line.
+
+    Args:
+        sql_types: of the columns, for messages; by default those that their Arrow types stand for.
+
+    Raises:
+        NotSupported: Parquet cannot hold a column.
+    """
     match format_name:
         case "csv":
             from sabot_sql.client.csv_rows import csv_text
@@ -108,9 +132,10 @@ def table_bytes(table: pa.Table, format_name: str) -> bytes:
 
     sink = pa.BufferOutputStream()
     if format_name == "parquet":
-        import pyarrow.parquet as pq
+        from sabot_sql.client.carried_types import write_parquet
+        from sabot_sql.client.sql_types import schema_of
 
-        pq.write_table(table, sink)
+        write_parquet(table, sql_types or [str(field.type) for field in schema_of(table.schema)], sink)
     else:
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)

@@ -43,7 +43,7 @@ def query(
     sink = Output(output, format_name)
     if len(statements) > 1 and sink.format in BINARY:
         raise click.UsageError(f"{sink.format} holds one answer; {len(statements)} statements were given")
-    with open_connection(url, data, num_agents, api_key_file) as connection, sink:
+    with open_connection(url, data, num_agents, api_key_file, lazy=routing["route"] != "distributed") as connection, sink:
         for sql in statements:
             try:
                 with ProgressLine() as progress:

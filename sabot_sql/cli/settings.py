@@ -7,18 +7,17 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from sabot_sql.cli.config_file import NOT_SETTINGS, PREFIX, config_file
 from sabot_sql.config import AgentSettings, LocalSettings, Settings, cores
 from sabot_sql.errors import ConfigError
-from sabot_sql.server.auth import ApiKeys, load_keys
 
-PREFIX = "SABOT_"
-NOT_SETTINGS = frozenset(("SABOT_CONFIG", "SABOT_KERNEL_CACHE"))  # read elsewhere
-PLACES = ("sabot.toml", "~/.config/sabot-sql/config.toml", "/etc/sabot-sql/config.toml")
+if TYPE_CHECKING:
+    from sabot_sql.server.auth import ApiKeys
 
 
 class Section(BaseModel):
@@ -28,20 +27,27 @@ class Section(BaseModel):
 
 
 class ServerSection(Section):
-    """`[server]`: where the server listens, and the keys that open it."""
+    """`[server]`: where the server listens, the keys that open it, and how long it waits for a client that is gone."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
     api_keys_file: str | None = None
+    client_timeout_s: float = Field(default=Settings().client_timeout_s, gt=0)
 
 
-class FastPathSection(Section):
-    """`[fast_path]`: the local route."""
+class LocalSection(Section):
+    """`[local]`: the local route."""
 
     engine: Literal["duckdb", "datafusion"] = "duckdb"
     threads: int = Field(default_factory=cores, ge=1)
     memory_bytes: int = Field(default=LocalSettings().memory_bytes, ge=64 << 20)
     concurrency: int = Field(default=LocalSettings().concurrency, ge=1)
+    large_concurrency: int = Field(default=LocalSettings().large_concurrency, ge=1)
+    budget_s: float = Field(default=LocalSettings().budget_s, gt=0)
+    budget_bytes: int = Field(default=LocalSettings().budget_bytes, ge=64 << 20)
+    guarded_processes: int = Field(default=LocalSettings().guarded_processes, ge=1)
+    guarded_memory_bytes: int = Field(default=LocalSettings().guarded_memory_bytes, ge=256 << 20)
+    guarded_timeout_s: float = Field(default=LocalSettings().guarded_timeout_s, gt=0)
     max_bytes: int = Field(default=Settings().local_max_bytes, ge=0)
 
 
@@ -52,13 +58,19 @@ class AgentsSection(Section):
     threads: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)
     lane: Literal["file", "flight"] = "file"
+    block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    block_disk_free_bytes: int = Field(default=AgentSettings().block_disk_free_bytes, ge=0)
     start_timeout_s: float = Field(default=AgentSettings().start_timeout_s, gt=0)
 
 
 class ResultsSection(Section):
-    """`[results]`: how long answers of distributed queries are kept."""
+    """`[results]`: how large answers may be, how long they are kept, and in how much room."""
 
     ttl_s: float = Field(default=Settings().result_ttl_s, gt=0)
+    max_bytes: int = Field(default=Settings().result_max_bytes, ge=1 << 20)
+    memory_bytes: int = Field(default=Settings().result_memory_bytes, ge=0)
+    disk_bytes: int = Field(default=Settings().result_disk_bytes, ge=0)
 
 
 class ProcessSettings(BaseSettings):
@@ -70,9 +82,10 @@ class ProcessSettings(BaseSettings):
     data: str | None = None
     state_dir: str | None = None
     threshold: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    learn_statistics: bool = True
     api_key: SecretStr | None = None
     server: ServerSection = Field(default_factory=ServerSection)
-    fast_path: FastPathSection = Field(default_factory=FastPathSection)
+    local: LocalSection = Field(default_factory=LocalSection)
     agents: AgentsSection = Field(default_factory=AgentsSection)
     results: ResultsSection = Field(default_factory=ResultsSection)
 
@@ -97,6 +110,8 @@ class ProcessSettings(BaseSettings):
 
     def keys(self) -> ApiKeys:
         """The keys that open the server."""
+        from sabot_sql.server.auth import load_keys
+
         return load_keys(self.key, self.server.api_keys_file)
 
     def to_settings(self) -> Settings:
@@ -104,26 +119,16 @@ class ProcessSettings(BaseSettings):
         return Settings(
             state_dir=Path(self.state_dir).expanduser() if self.state_dir else None,
             threshold=self.threshold,
-            local_max_bytes=self.fast_path.max_bytes,
+            learn_statistics=self.learn_statistics,
+            local_max_bytes=self.local.max_bytes,
             result_ttl_s=self.results.ttl_s,
-            local=LocalSettings(
-                engine=self.fast_path.engine,
-                threads=self.fast_path.threads,
-                memory_bytes=self.fast_path.memory_bytes,
-                concurrency=self.fast_path.concurrency,
-            ),
+            result_max_bytes=self.results.max_bytes,
+            result_memory_bytes=self.results.memory_bytes,
+            result_disk_bytes=self.results.disk_bytes,
+            client_timeout_s=self.server.client_timeout_s,
+            local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),
         )
-
-
-def config_file() -> Path | None:
-    """The configuration file: `$SABOT_CONFIG`, else the first of the usual places that exists."""
-    if named := os.environ.get("SABOT_CONFIG"):
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"the configuration file {path} that SABOT_CONFIG names does not exist")
-        return path
-    return next((path for path in (Path(p).expanduser() for p in PLACES) if path.is_file()), None)
 
 
 def load_settings(flags: Mapping[str, Any]) -> ProcessSettings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from sabot_sql.cli.config_file import is_configured
 from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,9 +62,15 @@ def routing_options(command: F) -> F:
     return command
 
 
-def open_connection(url: str | None, data: str | None, num_agents: int | None, api_key_file: str | None) -> Connection:
-    """The connection that flags, environment and configuration file name, in this order."""
-    from sabot_sql.client.connection import connect
+def open_connection(
+    url: str | None, data: str | None, num_agents: int | None, api_key_file: str | None, lazy: bool = False
+) -> Connection:
+    """The connection that flags, environment and configuration file name, in this order.
+
+    Args:
+        lazy: an engine in this process starts agents and the job database with the first query that needs them.
+    """
+    from sabot_sql.client.connection import Connection, connect
 
     if url and data is not None:
         raise click.UsageError("--url and --data exclude each other: a server has its own data")
@@ -71,15 +78,20 @@ def open_connection(url: str | None, data: str | None, num_agents: int | None, a
         if num_agents is not None:
             raise click.UsageError(f"--agents is for an engine in this process; {address} has its own")
         return connect(address, api_key=read_key(api_key_file))
+    if not is_configured():
+        from sabot_sql.client.embedded import start_embedded
+        from sabot_sql.config import AgentSettings, Settings
+
+        defaults = Settings() if num_agents is None else Settings(agents=AgentSettings(count=num_agents))
+        return Connection(start_embedded(defaults, data, lazy), "embedded:")
     from sabot_sql.cli.settings import load_settings
 
     settings = load_settings({"data": data, "agents.count": num_agents})
     if data is None and settings.url:
         return connect(settings.url, api_key=read_key(api_key_file) or settings.key)
-    from sabot_sql.client.connection import Connection
     from sabot_sql.client.embedded import start_embedded
 
-    return Connection(start_embedded(settings.to_settings(), settings.data), "embedded:")
+    return Connection(start_embedded(settings.to_settings(), settings.data, lazy), "embedded:")
 
 
 def read_key(api_key_file: str | None) -> str | None:

@@ -7,10 +7,11 @@ import functools
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from sabot_sql.client.connection import Connection, connect
 from sabot_sql.client.job import Job
+from sabot_sql.client.options import ParamsArgument, QueryOptions, takes_options_of
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
 from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryStatus, State
@@ -57,14 +58,15 @@ class AsyncConnection:
             raise RuntimeError("the connection is not open; write `db = await connect_async(...)` or `async with`")
         return self._connection
 
+    @takes_options_of(Connection.request)
     async def execute_sql(
         self,
         sql: str,
-        params: Any = None,
+        params: ParamsArgument = None,
         *,
         row_limit: int | None = None,
         progress: ProgressCallback | None = None,
-        **options: Any,
+        **options: Unpack[QueryOptions],
     ) -> Result:
         """As `Connection.execute_sql`; `progress` is called in the event loop's thread."""
         cancel = threading.Event()
@@ -81,11 +83,13 @@ class AsyncConnection:
             cancel.set()
             raise
 
-    async def submit(self, sql: str, params: Any = None, **options: Any) -> AsyncJob:
+    @takes_options_of(Connection.request)
+    async def submit(self, sql: str, params: ParamsArgument = None, **options: Unpack[QueryOptions]) -> AsyncJob:
         """As `Connection.submit`."""
         return AsyncJob(self, await self._run(self._db.submit, sql, params, **options))
 
-    async def submit_jobs_batch(self, statements: Iterable[str], **options: Any) -> list[AsyncJob]:
+    @takes_options_of(Connection.request)
+    async def submit_jobs_batch(self, statements: Iterable[str], **options: Unpack[QueryOptions]) -> list[AsyncJob]:
         """As `Connection.submit_jobs_batch`."""
         jobs = await self._run(self._db.submit_jobs_batch, list(statements), **options)
         return [AsyncJob(self, job) for job in jobs]
@@ -98,13 +102,20 @@ class AsyncConnection:
         """As `Connection.list_jobs`."""
         return await self._run(self._db.list_jobs, state, user, limit)
 
-    async def explain(self, sql: str, params: Any = None, **options: Any) -> Explanation:
+    @takes_options_of(Connection.request)
+    async def explain(
+        self, sql: str, params: ParamsArgument = None, *, analyze: bool = False, **options: Unpack[QueryOptions]
+    ) -> Explanation:
         """As `Connection.explain`."""
-        return await self._run(self._db.explain, sql, params, **options)
+        return await self._run(self._db.explain, sql, params, analyze=analyze, **options)
 
     async def tables(self) -> list[Record]:
         """As `Connection.tables`."""
         return await self._run(self._db.tables)
+
+    async def skipped(self) -> list[str]:
+        """As `Connection.skipped`."""
+        return await self._run(self._db.skipped)
 
     async def table(self, name: str) -> Record:
         """As `Connection.table`."""

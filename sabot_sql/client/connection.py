@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from sabot_sql.client.job import Job
+from sabot_sql.client.options import LocalEngine, ParamsArgument, QueryOptions, Threshold, takes_options_of
 from sabot_sql.client.parameters import normalize_params
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
 from sabot_sql.client.service import Service
 from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryStatus, Route, State
 from sabot_sql.errors import ConfigError, QueryError, ServiceError
-
-ParamsArgument = Mapping[str, Any] | Sequence[Any] | None
-Threshold = int | Literal["auto"]
-LocalEngine = Literal["duckdb", "datafusion"]
 
 ROUTES = ("auto", "local", "distributed")
 ENGINES = ("duckdb", "datafusion")
@@ -34,6 +31,7 @@ def connect(
     threshold: Threshold = "auto",
     engine: LocalEngine | None = None,
     threads: int | None = None,
+    max_result_bytes: int | None = None,
     api_key: str | None = None,
     allow_insecure: bool = False,
     ca_file: str | None = None,
@@ -49,6 +47,7 @@ def connect(
         threshold: rows from which a query is distributed, for queries that do not say; the server's own by default.
         engine: local engine, for queries that do not say.
         threads: (embedded) threads of the local engine.
+        max_result_bytes: (embedded) largest answer of one query, 2 GiB by default; beyond it the query is RESULT_TOO_LARGE.
         api_key: (server) bearer token; `$SABOT_API_KEY` by default.
         allow_insecure: (server) send it over plain http to another host too.
         ca_file: (server) certificates to trust instead of the system's.
@@ -64,9 +63,14 @@ def connect(
         from sabot_sql.client.embedded import open_embedded
 
         agents = 2 if num_local_agents is None else num_local_agents
-        service: Service = open_embedded(url, data, agents, state_dir, db_path, threshold, engine or "duckdb", threads)
+        service: Service = open_embedded(
+            url, data, agents, state_dir, db_path, threshold, engine or "duckdb", threads, max_result_bytes=max_result_bytes
+        )
         return Connection(service, url)
-    given = {"data": data, "num_local_agents": num_local_agents, "state_dir": state_dir, "db_path": db_path, "threads": threads}
+    given = {
+        "data": data, "num_local_agents": num_local_agents, "state_dir": state_dir, "db_path": db_path, "threads": threads,
+        "max_result_bytes": max_result_bytes,
+    }  # fmt: skip
     if named := [name for name, value in given.items() if value is not None]:
         raise ConfigError(f"{named[0]} is for an engine in this process; {url} has its own")
     from sabot_sql.client.channel import Channel
@@ -86,47 +90,11 @@ class Connection:
         self._engine = engine
         self._closed = False
 
-    def execute_sql(
-        self,
-        sql: str,
-        params: ParamsArgument = None,
-        *,
-        route: Route = "auto",
-        threshold: Threshold | None = None,
-        engine: LocalEngine | None = None,
-        timeout_s: float | None = None,
-        dialect: str = "duckdb",
-        catalog: str | None = None,
-        schema: str | None = None,
-        timezone: str | None = None,
-        row_limit: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Runs one statement and returns its whole answer.
-
-        Args:
-            params: mapping for `$name`, sequence for `$1` and `?`.
-            route: `auto` lets the engine choose.
-            threshold: rows from which `auto` distributes, or "auto".
-            timeout_s: the query is stopped after that.
-            row_limit: at most so many rows of the answer; `result.truncated` says whether there were more.
-            progress: called now and then while a distributed query runs.
-
-        Raises:
-            SabotError: the class says who must act, `code` what it is.
-        """
-        options = (route, threshold, engine, timeout_s, dialect, catalog, schema, timezone, tags, idempotency_key)
-        request = self.request(sql, params, *options)
-        if row_limit is not None and row_limit < 0:
-            raise QueryError(f"row_limit is {row_limit}; it cannot be negative", code="INVALID_PARAMETER")
-        return self.run(request, progress, row_limit=row_limit)
-
     def request(
         self,
         sql: str,
         params: ParamsArgument = None,
+        *,
         route: Route = "auto",
         threshold: Threshold | None = None,
         engine: LocalEngine | None = None,
@@ -157,6 +125,33 @@ class Connection:
             tags={str(k): str(v) for k, v in (tags or {}).items()}, idempotency_key=idempotency_key,
         )  # fmt: skip
 
+    @takes_options_of(request)
+    def execute_sql(
+        self,
+        sql: str,
+        params: ParamsArgument = None,
+        *,
+        row_limit: int | None = None,
+        progress: ProgressCallback | None = None,
+        **options: Unpack[QueryOptions],
+    ) -> Result:
+        """Runs one statement and returns its whole answer.
+
+        Args:
+            params: mapping for `$name`, sequence for `$1` and `?`.
+            row_limit: at most so many rows of the answer; `result.truncated` says whether there were more.
+            progress: called now and then while a distributed query runs, and at its end, with the stages, tasks and rows so
+                far.
+            options: where and how it runs, see `QueryOptions`.
+
+        Raises:
+            SabotError: the class says who must act, `code` what it is.
+        """
+        request = self.request(sql, params, **options)
+        if row_limit is not None and row_limit < 0:
+            raise QueryError(f"row_limit is {row_limit}; it cannot be negative", code="INVALID_PARAMETER")
+        return self.run(request, progress, row_limit=row_limit)
+
     def run(
         self,
         request: QueryRequest,
@@ -167,27 +162,13 @@ class Connection:
         """As `execute_sql`, for a request that stands; setting `cancel` from another thread cancels it."""
         return Result(self._service.execute(request, progress, cancel), row_limit)
 
-    def submit(
-        self,
-        sql: str,
-        params: ParamsArgument = None,
-        *,
-        route: Route = "auto",
-        threshold: Threshold | None = None,
-        engine: LocalEngine | None = None,
-        timeout_s: float | None = None,
-        dialect: str = "duckdb",
-        catalog: str | None = None,
-        schema: str | None = None,
-        timezone: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Job:
+    @takes_options_of(request)
+    def submit(self, sql: str, params: ParamsArgument = None, **options: Unpack[QueryOptions]) -> Job:
         """Starts a statement in the background; arguments as in `execute_sql`."""
-        options = (route, threshold, engine, timeout_s, dialect, catalog, schema, timezone, tags, idempotency_key)
-        return Job(self._service, self._service.submit(self.request(sql, params, *options)).query_id)
+        return Job(self._service, self._service.submit(self.request(sql, params, **options)).query_id)
 
-    def submit_jobs_batch(self, statements: Iterable[str], **options: Any) -> list[Job]:
+    @takes_options_of(request)
+    def submit_jobs_batch(self, statements: Iterable[str], **options: Unpack[QueryOptions]) -> list[Job]:
         """Starts each of `statements` in the background; `options` are those of `submit`, for all of them."""
         return [self.submit(sql, **options) for sql in statements]
 
@@ -199,28 +180,20 @@ class Connection:
         """The last `limit` queries, newest first."""
         return self._open().list_jobs(state, user, limit)
 
+    @takes_options_of(request)
     def explain(
-        self,
-        sql: str,
-        params: ParamsArgument = None,
-        *,
-        analyze: bool = False,
-        route: Route = "auto",
-        threshold: Threshold | None = None,
-        engine: LocalEngine | None = None,
-        timeout_s: float | None = None,
-        dialect: str = "duckdb",
-        catalog: str | None = None,
-        schema: str | None = None,
-        timezone: str | None = None,
+        self, sql: str, params: ParamsArgument = None, *, analyze: bool = False, **options: Unpack[QueryOptions]
     ) -> Explanation:
         """Where the statement would run, why, and its plan; with `analyze` it is run and the plan has figures."""
-        request = self.request(sql, params, route, threshold, engine, timeout_s, dialect, catalog, schema, timezone)
-        return self._service.explain(request, analyze)
+        return self._service.explain(self.request(sql, params, **options), analyze)
 
     def tables(self) -> list[Record]:
         """The tables: mappings with name, rows, bytes, format, location, ..."""
         return self._open().tables()
+
+    def skipped(self) -> list[str]:
+        """What lies in the data and is not read: files, and what of DuckDB files statements cannot use, with the reason."""
+        return self._open().skipped()
 
     def table(self, name: str) -> Record:
         """One table, with its columns and what is known of their values."""
@@ -263,15 +236,33 @@ class Connection:
         return f"<Connection {self.url}{' (closed)' if self._closed else ''}>"
 
 
-def execute_sql(sql: str, params: ParamsArgument = None, *, data: Any = None, url: str | None = None, **options: Any) -> Result:
+@takes_options_of(Connection.request)
+def execute_sql(
+    sql: str,
+    params: ParamsArgument = None,
+    *,
+    data: Any = None,
+    url: str | None = None,
+    row_limit: int | None = None,
+    progress: ProgressCallback | None = None,
+    **options: Unpack[QueryOptions],
+) -> Result:
     """Runs one statement on a connection of its own: to `url` or `$SABOT_URL`, else in this process over `data`.
 
     Args:
         options: those of `Connection.execute_sql`.
     """
     address = url or (os.environ.get("SABOT_URL") if data is None else None)
-    with connect(address) if address else connect(data={} if data is None else data) as db:
-        return db.execute_sql(sql, params, **options)
+    with connect(address) if address else _one_shot({} if data is None else data, options.get("route")) as db:
+        return db.execute_sql(sql, params, row_limit=row_limit, progress=progress, **options)
+
+
+def _one_shot(data: Any, route: Route | None) -> Connection:
+    """An engine that starts its agents only for a query that needs them."""
+    from sabot_sql.client.embedded import open_embedded
+
+    lazy = route != "distributed"
+    return Connection(open_embedded("embedded:", data, 2, None, None, "auto", "duckdb", None, lazy), "embedded:")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from sabot_sql.catalog.table import Table
+from sabot_sql.catalog.table import ColumnStatistics, Table
 from sabot_sql.client.json_values import json_values
 from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import TERMINAL_STATES, AgentInfo, Explanation, Progress, QueryResult, QueryStatus
@@ -163,6 +164,7 @@ def explanation_to_json(found: Explanation) -> dict[str, Any]:
         "physical": found.physical,
         "stages": found.stages,
         "warnings": found.warnings,
+        "routing": found.routing,
     }
 
 
@@ -179,18 +181,24 @@ def explanation_from_json(data: dict[str, Any]) -> Explanation:
         physical=str(data.get("physical") or ""),
         stages=list(data.get("stages") or []),
         warnings=list(data.get("warnings") or []),
+        routing=data.get("routing") or {},
     )
 
 
-def table_to_json(table: Table, columns: bool = False) -> dict[str, Any]:
-    """One row of `GET /v1/tables`; with its columns as in `GET /v1/tables/{c}/{s}/{t}`."""
+def table_to_json(table: Table, columns: bool = False, values: bool = False) -> dict[str, Any]:
+    """One row of `GET /v1/tables`, on demand with its columns.
+
+    Args:
+        values: also the histogram and the common values of each column, as in `GET /v1/tables/{c}/{s}/{t}`.
+    """
     statistics = table.statistics
+    learnt = statistics.learnt
     found: dict[str, Any] = {
         "catalog": CATALOG,
         "schema": SCHEMA,
         "name": table.name,
         "kind": "external",
-        "format": table.scan.kind,
+        "format": None if table.error else table.scan.kind,
         "rows": statistics.rows,
         "bytes": statistics.size_bytes,
         "row_count_kind": statistics.confidence,
@@ -198,25 +206,35 @@ def table_to_json(table: Table, columns: bool = False) -> dict[str, Any]:
         "location": table.location,
         "partitions": list(table.scan.hive),
         "skipped": list(table.skipped),
+        "learnt_at": _time_to_json(learnt.at) if learnt else None,
+        "rows_sampled": learnt.rows_sampled if learnt else None,
+        "error": table.error.detail if table.error else None,
     }
-    if columns:
-        found["columns"] = [_table_column(table, field) for field in table.schema]
+    if columns or values:
+        found["columns"] = [_table_column(table, field, values) for field in table.schema]
     return found
 
 
-def _table_column(table: Table, field: Field) -> dict[str, Any]:
-    known = table.statistics.columns.get(field.name)
-    return {
+def _table_column(table: Table, field: Field, values: bool) -> dict[str, Any]:
+    known = table.statistics.columns.get(field.name, ColumnStatistics())
+    found = {
         "name": field.name,
         "type": _arrow_name(field.type),
         "sql_type": str(field.type),
         "nullable": True,
         "comment": None,
-        "ndv": known.distinct_count if known else None,
-        "min": _bound(known.min) if known else None,
-        "max": _bound(known.max) if known else None,
-        "null_count": known.null_count if known else None,
+        "ndv": known.distinct_count,
+        "ndv_from": known.distinct_from or None,
+        "min": _bound(known.min),
+        "max": _bound(known.max),
+        "null_count": known.null_count,
+        "average_bytes": known.average_bytes,
     }
+    if values:
+        common = _bounds([value for value, _ in known.most_common])
+        found["most_common"] = [[value, round(share, 6)] for value, (_, share) in zip(common, known.most_common)]
+        found["histogram"] = None if known.histogram is None else _bounds(known.histogram)
+    return found
 
 
 def arrow_name(arrow: pa.DataType) -> str:
@@ -236,7 +254,11 @@ def _arrow_name(sql_type: SqlType) -> str:
 def _bound(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    return json_values(pa.array([value]))[0]
+    return _bounds([value])[0]
+
+
+def _bounds(values: Sequence[Any]) -> list[Any]:
+    return json_values(pa.array(values)) if values else []
 
 
 def agent_to_json(agent: AgentInfo) -> dict[str, Any]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sabot_sql.client.contract import agent_to_json, table_to_json
 from sabot_sql.client.interrupt_watch import stops_on_interrupt
+from sabot_sql.client.options import LocalEngine, Threshold
 from sabot_sql.client.record import Record
+from sabot_sql.client.reporter import Reporter
 from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
-from sabot_sql.errors import ConfigError, InternalError
+from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
     from sabot_sql.config import Settings
     from sabot_sql.jobs.manager import JobManager
-
-Threshold = int | Literal["auto"]
-LocalEngine = Literal["duckdb", "datafusion"]
-
-# DuckDB looks for signals now and then while it runs in the main thread; a KeyboardInterrupt becomes this RuntimeError
-DUCKDB_TOOK_CTRL_C = "Query interrupted"
 
 
 class EmbeddedService:
@@ -33,16 +30,16 @@ class EmbeddedService:
         self, request: QueryRequest, progress: ProgressCallback | None = None, cancel: threading.Event | None = None
     ) -> QueryResult:
         stop = cancel or threading.Event()
+        reporter = Reporter(progress) if progress is not None else None
         try:
             with stops_on_interrupt(stop):
-                return self.manager.execute(request, progress, stop)
+                result = self.manager.execute(request, reporter, stop)
         except KeyboardInterrupt:
             stop.set()
             raise
-        except InternalError as error:
-            if str(error.__cause__) == DUCKDB_TOOK_CTRL_C:
-                raise KeyboardInterrupt from error
-            raise
+        if reporter is not None:
+            result.warnings = [*result.warnings, *reporter.warnings]
+        return result
 
     def submit(self, request: QueryRequest) -> QueryStatus:
         return self.manager.submit(request)
@@ -65,8 +62,11 @@ class EmbeddedService:
     def tables(self) -> list[Record]:
         return [Record(table_to_json(table)) for table in self.manager.tables()]
 
+    def skipped(self) -> list[str]:
+        return sorted(self.manager.skipped())
+
     def table(self, name: str) -> Record:
-        return Record(table_to_json(self.manager.table(name), columns=True))
+        return Record(table_to_json(self.manager.table(name), values=True))
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
         self.manager.register(name, source, replace)
@@ -93,23 +93,32 @@ def open_embedded(
     threshold: Threshold,
     engine: LocalEngine,
     threads: int | None,
+    lazy: bool = False,
+    max_result_bytes: int | None = None,
 ) -> EmbeddedService:
     """Starts an engine in this process.
 
     Args:
         url: `embedded:`, or `embedded:///folder` which is a `state_dir`.
+        lazy: as in `start_embedded`.
         state_dir, db_path: folder that keeps jobs and results beyond this process; only one of the three may be given.
     """
     folders = [str(f) for f in (url.removeprefix("embedded:").removeprefix("//"), state_dir, db_path) if f]
     if len(folders) > 1:
         raise ConfigError(f"the state folder is given twice: {' and '.join(folders)}; give one of url, state_dir, db_path")
-    return start_embedded(
-        embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads), data
-    )
+    settings = embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads)
+    if max_result_bytes is not None:
+        if isinstance(max_result_bytes, bool) or not isinstance(max_result_bytes, int) or max_result_bytes <= 0:
+            raise ConfigError(f"max_result_bytes is {max_result_bytes!r}; give a number of bytes above 0")
+        settings = dataclasses.replace(settings, result_max_bytes=max_result_bytes)
+    return start_embedded(settings, data, lazy)
 
 
-def start_embedded(settings: Settings, data: Any) -> EmbeddedService:
+def start_embedded(settings: Settings, data: Any, lazy: bool = False) -> EmbeddedService:
     """Starts an engine with `settings` in this process.
+
+    Args:
+        lazy: agents and job database start with the first query that needs them, for who asks one or two.
 
     Raises:
         ConfigError: the packages of the engine are not installed, or its data or folder cannot be had.
@@ -125,7 +134,7 @@ def start_embedded(settings: Settings, data: Any) -> EmbeddedService:
         ) from exc
     manager = JobManager(settings, data)
     try:
-        manager.start()
+        manager.start(lazy)
     except BaseException:
         manager.close()
         raise

@@ -1,8 +1,8 @@
-"""Ctrl-C while the main thread is inside a library that does not look for signals.
+"""Ctrl-C while the main thread runs a query.
 
 Python runs a signal's handler when the main thread comes back to Python code. DuckDB may keep it away for as long as a query
 takes. The number of the signal is written to a file descriptor at once, though, and a thread that reads it can stop the
-query; then the main thread comes back and meets its KeyboardInterrupt.
+query. The KeyboardInterrupt waits until the query has ended: raised anywhere inside, it would leave the query's record open.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 
 class InterruptWatch:
@@ -27,14 +28,32 @@ class InterruptWatch:
 
     @contextlib.contextmanager
     def guard(self, event: threading.Event) -> Iterator[None]:
-        """SIGINT inside the block sets `event`. To be called in the main thread."""
+        """SIGINT inside the block sets `event`, and the block ends with a KeyboardInterrupt. A second one does not wait. To be
+        called in the main thread."""
+        interrupted = False
+
+        def note(number: int, frame: FrameType | None) -> None:
+            nonlocal interrupted
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
+            event.set()
+
         self._event = event
+        handler = signal.signal(signal.SIGINT, note)
         self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         try:
             yield
+        except Exception as error:
+            if interrupted:
+                raise KeyboardInterrupt from error
+            raise
         finally:
             signal.set_wakeup_fd(self._before)
+            signal.signal(signal.SIGINT, handler)
             self._event = None
+        if interrupted:
+            raise KeyboardInterrupt
 
     def _read(self) -> None:
         while numbers := self._reader.recv(64):
@@ -50,8 +69,8 @@ _watch: InterruptWatch | None = None
 
 
 def stops_on_interrupt(event: threading.Event) -> contextlib.AbstractContextManager[None]:
-    """A block in which Ctrl-C sets `event`, where Ctrl-C is this thread's business: in the main thread, unless the program has
-    a handler of its own."""
+    """A block in which Ctrl-C sets `event`, and which it ends with a KeyboardInterrupt, where Ctrl-C is this thread's business:
+    in the main thread, unless the program has a handler of its own."""
     global _watch
     if threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()

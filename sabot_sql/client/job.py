@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from sabot_sql.client.contract import is_terminal
+from sabot_sql.client.reporter import Reporter
 from sabot_sql.client.result import Result
 from sabot_sql.client.service import Service
 from sabot_sql.engine.request import Progress, ProgressCallback, QueryStatus
@@ -32,16 +33,20 @@ class Job:
     def wait(self, timeout_s: float | None = None, progress: ProgressCallback | None = None) -> QueryStatus:
         """Waits for the end, good or bad, and returns the last status.
 
+        Args:
+            progress: as in `Connection.execute_sql`.
+
         Raises:
             QueryTimeout: the query goes on after `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        reporter = Reporter(progress) if progress is not None else None
         poll_s = POLL_S if progress is None else PROGRESS_POLL_S
         while True:
             left = poll_s if deadline is None else min(poll_s, max(0.0, deadline - time.monotonic()))
             status = self._service.status(self.query_id, left)
-            if progress is not None:
-                progress(status.progress)
+            if reporter is not None:
+                reporter(status.progress)
             if is_terminal(status):
                 return status
             if deadline is not None and time.monotonic() >= deadline:

@@ -10,22 +10,29 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sabot_sql.client.foreign_values import is_series, own_value
 from sabot_sql.errors import QueryError
 
 Params = dict[str, Any] | tuple[Any, ...] | None
 
 
 def normalize_params(params: Mapping[str, Any] | Sequence[Any] | None) -> Params:
-    """`params` as the request keeps them: a dict for named ones, a tuple for positional ones."""
+    """`params` as the request keeps them: a dict for named ones, a tuple for positional ones; values of NumPy, pandas, polars
+    and Arrow as Python's own.
+
+    Raises:
+        QueryError: INVALID_PARAMETER.
+    """
     if params is None:
         return None
     if isinstance(params, Mapping):
-        return {str(name).lstrip("$:"): value for name, value in params.items()}
-    if isinstance(params, (str, bytes)) or not isinstance(params, Sequence):
+        named = {str(name).lstrip("$:"): value for name, value in params.items()}
+        return {name: own_value(value, name) for name, value in named.items()}
+    if isinstance(params, (str, bytes)) or not (isinstance(params, Sequence) or is_series(params)):
         raise QueryError(
             f"params is a {type(params).__name__}; give a mapping for $name or a list for $1 and ?", code="INVALID_PARAMETER"
         )
-    return tuple(params)
+    return tuple(own_value(value, str(position)) for position, value in enumerate(params, 1))
 
 
 def params_to_json(params: Params) -> tuple[Any, dict[str, str]]:
@@ -66,8 +73,6 @@ def _to_json(value: Any, name: str) -> tuple[Any, str | None]:
             return [_plain(item, name) for item in value], None
         case dict():
             return {str(key): _plain(item, name) for key, item in value.items()}, None
-    if hasattr(value, "item") and callable(value.item):  # a NumPy scalar
-        return _to_json(value.item(), name)
     raise QueryError(f"parameter {name} is a {type(value).__name__}, which SQL has no type for", code="INVALID_PARAMETER")
 
 

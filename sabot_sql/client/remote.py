@@ -22,6 +22,7 @@ from sabot_sql.client.contract import (
 )
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
+from sabot_sql.client.reporter import Reporter
 from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
 from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
 
@@ -41,32 +42,39 @@ class RemoteService:
     def execute(
         self, request: QueryRequest, progress: ProgressCallback | None = None, cancel: threading.Event | None = None
     ) -> QueryResult:
-        begun = time.monotonic()
+        reporter = Reporter(progress) if progress is not None else None
         first_ms = FIRST_WAIT_MS if cancel is None and progress is None else CANCEL_POLL_MS
         answer = self._post_sql(request, first_ms, accept=ARROW_STREAM)
         if answer.status == 200:
             result = read_arrow(answer.data)
-            if progress is not None and result.route == "distributed":
-                progress(progress_at_end(result.stats))
-            return result
-        status = status_from_json(answer.json())
+        else:
+            status = self._to_end(request, status_from_json(answer.json()), reporter, cancel)
+            result = self._result(status.query_id, request.sql)
+        if reporter is not None and result.route == "distributed":
+            reporter(progress_at_end(result.stats))
+            result.warnings = [*result.warnings, *reporter.warnings]
+        return result
+
+    def _to_end(
+        self, request: QueryRequest, status: QueryStatus, reporter: Reporter | None, cancel: threading.Event | None
+    ) -> QueryStatus:
+        """Waits for the end of a query that runs; stops it when `cancel` is set or its time is up."""
+        begun = time.monotonic()
         try:
             while not is_terminal(status):
-                if progress is not None:
-                    progress(status.progress)
+                if reporter is not None and status.route == "distributed":
+                    reporter(status.progress)
                 if cancel is not None and cancel.is_set():
                     status = self._stop(status.query_id)
                     break
                 if request.timeout_s is not None and time.monotonic() - begun > request.timeout_s + GRACE_S:
                     self._stop(status.query_id)
                     raise QueryTimeout(f"no answer within {request.timeout_s:g} s", query_id=status.query_id)
-                status = self.status(status.query_id, _poll_s(progress, cancel, request.timeout_s))
+                status = self.status(status.query_id, _poll_s(reporter, cancel, request.timeout_s))
         except KeyboardInterrupt:
             self._stop(status.query_id)
             raise
-        if progress is not None:
-            progress(status.progress)
-        return self._result(status.query_id, request.sql)
+        return status
 
     def _stop(self, query_id: str) -> QueryStatus:
         try:
@@ -124,6 +132,9 @@ class RemoteService:
     def tables(self) -> list[Record]:
         return [Record(table) for table in self.channel.call("GET", "/v1/tables?columns=1").json()["tables"]]
 
+    def skipped(self) -> list[str]:
+        return list(self.channel.call("GET", "/v1/tables?limit=1").json().get("skipped") or [])
+
     def table(self, name: str) -> Record:
         wanted = name.rpartition(".")[2].strip('"')
         for table in self.tables():
@@ -171,9 +182,9 @@ def request_to_json(request: QueryRequest) -> dict[str, Any]:
 
 
 def progress_at_end(stats: dict[str, Any]) -> Progress:
-    """The progress of a distributed query that ended before it was asked for."""
-    stages, tasks = int(stats.get("stages") or 0), int(stats.get("tasks") or 0)
-    return Progress(stages, stages, tasks, tasks, int(stats.get("rows_scanned") or 0))
+    """The progress of a distributed query at its end."""
+    names = ("stages", "stages", "tasks", "tasks", "rows_scanned", "bytes_shuffled")
+    return Progress(*(int(stats.get(name) or 0) for name in names))
 
 
 def read_arrow(body: bytes) -> QueryResult:
@@ -199,8 +210,8 @@ def read_arrow(body: bytes) -> QueryResult:
     return result_from_json(meta, table.replace_schema_metadata(metadata or None))
 
 
-def _poll_s(progress: ProgressCallback | None, cancel: threading.Event | None, timeout_s: float | None) -> float:
-    wait_ms = CANCEL_POLL_MS if cancel is not None else PROGRESS_POLL_MS if progress is not None else POLL_MS
+def _poll_s(reporter: Reporter | None, cancel: threading.Event | None, timeout_s: float | None) -> float:
+    wait_ms = CANCEL_POLL_MS if cancel is not None else PROGRESS_POLL_MS if reporter is not None else POLL_MS
     return min(wait_ms / 1000, (timeout_s or 60.0) + 1.0)
 
 

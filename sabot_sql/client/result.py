@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 
+from sabot_sql.client.carried_types import refuse_types
 from sabot_sql.client.json_values import distinct_names, json_values
 from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import QueryResult
@@ -92,20 +93,33 @@ class Result:
         return self._table
 
     def to_pandas(self, **options: Any) -> Any:
-        """The answer as a pandas DataFrame; `options` are those of `pyarrow.Table.to_pandas`."""
+        """The answer as a pandas DataFrame; `options` are those of `pyarrow.Table.to_pandas`.
+
+        Raises:
+            NotSupported: a column is of a type that pandas cannot hold (UNION).
+        """
+        refuse_types(self._table, self.sql_types, "pandas")
         return self._table.to_pandas(**options)
 
     def to_polars(self) -> Any:
-        """The answer as a Polars DataFrame."""
+        """The answer as a Polars DataFrame; a name given again gets a number, as in `to_pylist`.
+
+        Raises:
+            NotSupported: a column is of a type that Polars cannot hold (INTERVAL, UNION).
+        """
         import polars
 
-        return polars.from_arrow(self._table)
+        refuse_types(self._table, self.sql_types, "Polars")
+        return polars.from_arrow(self._distinct())
 
     def to_pylist(self) -> list[dict[str, Any]]:
         """The rows as dictionaries; a name given again gets a number: `a`, `a_1`."""
+        return self._distinct().to_pylist()  # type: ignore[no-any-return]
+
+    def _distinct(self) -> pa.Table:
+        """The table with each name once."""
         names = self._table.column_names
-        table = self._table if len(set(names)) == len(names) else self._table.rename_columns(distinct_names(names))
-        return table.to_pylist()  # type: ignore[no-any-return]
+        return self._table if len(set(names)) == len(names) else self._table.rename_columns(distinct_names(names))
 
     def batches(self, max_rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """The answer as Arrow record batches of at most `max_rows` rows."""

@@ -39,6 +39,9 @@ class Service(Protocol):
     def tables(self) -> list[Record]:
         """The tables, as in `GET /v1/tables`."""
 
+    def skipped(self) -> list[str]:
+        """What lies in the data and is not read."""
+
     def table(self, name: str) -> Record:
         """One table with its columns."""
 

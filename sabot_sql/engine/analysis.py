@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.explain import NodeRun, StageRun
 
 StageResults = Mapping[int, Sequence[TaskResult]]

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sabot_sql.agents.pool import AgentPool
 from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings, cores
 from sabot_sql.engine.analysis import stage_runs
+from sabot_sql.engine.default_names import refuse_other_names
+from sabot_sql.engine.explanation import explanation
+from sabot_sql.engine.learning import Learning
+from sabot_sql.engine.local_route import LocalRoute, is_large
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
+from sabot_sql.engine.state_tables import StateTables
 from sabot_sql.errors import NotSupported, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines, refuse_oversized
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.local_counts import Counts
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
 from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
+from sabot_sql.planner.guard import guarded_values
 from sabot_sql.planner.lower import lower
 from sabot_sql.planner.optimize import optimize
 from sabot_sql.planner.parameters import bound_parameters, inline_parameters
 from sabot_sql.planner.parse import Statement, parse
+from sabot_sql.planner.past import Past
 from sabot_sql.planner.physical import DistributedPlan, Session, Stage
-from sabot_sql.planner.policy import check, is_system_table
+from sabot_sql.planner.policy import Resolve, check, is_system_table
 from sabot_sql.planner.route import Decision, decide
+from sabot_sql.planner.show import STATE_PREFIX, STATE_TABLES, is_state_table
 from sabot_sql.planner.stages import Cluster
 from sabot_sql.types import Field
+
+if TYPE_CHECKING:
+    from sabot_sql.agents.pool import AgentPool
 
 __all__ = ["Engine", "Prepared"]
 
@@ -54,13 +64,31 @@ class Engine:
 
     def __init__(self, settings: Settings, data: Any, scratch_dir: Path) -> None:
         self.settings = settings
-        self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables")
+        kept = None if settings.state_dir is None else settings.state_dir.expanduser() / "statistics.db"
+        self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables", statistics_file=kept)
         self.local = LocalEngines(self.catalog, settings)
-        self.pool = AgentPool(settings.agents, scratch_dir)
+        self._local_route = LocalRoute(self.local, settings.local.budget_s, self._promote)
+        self.learning = Learning(settings)
+        self.state = StateTables(scratch_dir / "state", self.agents)
+        self._scratch_dir = scratch_dir
+        self._pool: AgentPool | None = None
+        self._pooling = threading.Lock()
         self._binder: Binder | None = None
         self._binding = threading.Lock()
         self._closed = False
         self._warming: threading.Thread | None = None
+
+    @property
+    def pool(self) -> AgentPool:
+        """The agents. The first who asks pays for importing what they run, half a second."""
+        with self._pooling:
+            if self._pool is None:
+                if self._closed:
+                    raise ServiceError("the engine is closed", code="SHUTTING_DOWN")
+                from sabot_sql.agents.pool import AgentPool
+
+                self._pool = AgentPool(self.settings.agents, self._scratch_dir)
+            return self._pool
 
     def start(self) -> None:
         """Begin to start the agents and to warm what the first query needs; returns at once."""
@@ -68,6 +96,7 @@ class Engine:
             self.pool.start()
         self._warming = threading.Thread(target=self._warm, name="sabot-warm", daemon=True)
         self._warming.start()
+        self.learning.start(self)
 
     def _warm(self) -> None:
         """Load the parsers, look at the tables and open the engines, so that the first query does not wait for it. What
@@ -86,20 +115,31 @@ class Engine:
             NotSupported: route="distributed" is forced for what the agents do not run yet.
         """
         begin = time.perf_counter()
+        refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
         if statement.analyze and statement.inner is not None:
             prepared = self.prepare(replace(request, sql=statement.inner.sql))
             prepared.analyze = True
+            prepared.counts = prepared.counts or Counts()
             return prepared
-        tables = check(statement, self.catalog.resolve)
+        resolve = self._resolver(statement, request.user)
+        tables = check(statement, resolve)
         parsed = time.perf_counter()
         subject = statement.inner or statement
-        guess = estimate(subject, self.catalog.resolve, request.params)
-        decision = self._decide(request, statement, tables, guess)
+        guess = estimate(subject, resolve, request.params)
+        guess, past, counts = self.learning.expect(subject, tables, request.params, guess)
+        decision = self._decide(request, statement, tables, guess, past)
         prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
+        prepared.decision, prepared.counts = decision, counts
+        prepared.cluster = self.settings.agents.count > 0
         estimated = time.perf_counter()
         if prepared.route == "distributed":
             self._plan(prepared)
+        if prepared.route == "local":
+            prepared.lane = "large" if is_large(prepared) else "small"
+            if statement.is_query and (why := self.local.guarded(subject, request.params, tables)) is not None:
+                prepared.lane, prepared.reason = "guarded", f"{prepared.reason}; {why}, so a guarded process runs it"
+        self.learn(tables)
         prepared.stats |= {
             "parse_ms": (parsed - begin) * 1e3,
             "estimate_ms": (estimated - parsed) * 1e3,
@@ -110,23 +150,44 @@ class Engine:
         }
         return prepared
 
+    def _resolver(self, statement: Statement, user: str) -> Resolve:
+        """What tables the names of `statement` are."""
+        if not any(map(is_state_table, statement.tables)):
+            return self.catalog.resolve
+        made = {name: self.state.table(name, user) for name in STATE_TABLES}
+
+        def resolve(parts: tuple[str, ...]) -> Table:
+            name = parts[-1].lower().removeprefix(STATE_PREFIX)
+            return made[name] if is_state_table(parts) else self.catalog.resolve(parts)
+
+        return resolve
+
+    def learn(self, tables: Iterable[Table]) -> None:
+        """Have the statistics of `tables` learnt in the background; returns at once."""
+        if self.settings.learn_statistics:
+            self.catalog.learn(tables)
+
     def _session(self, request: QueryRequest) -> Session:
         return Session(request.timezone or default_timezone(), time.time_ns() // 1000)
 
-    def _decide(self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], guess: Estimate) -> Decision:
+    def _decide(
+        self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], guess: Estimate, past: Past | None
+    ) -> Decision:
         threshold = request.threshold if request.threshold != "auto" else self.settings.threshold
         if statement.kind != "SELECT":
             return Decision("local", f"{statement.kind} is answered from the catalog", 0)
         if any(map(is_system_table, statement.tables)):
             return Decision("local", "information_schema is answered from the catalog", 0)
+        if any(map(is_state_table, statement.tables)):
+            return Decision("local", "the schema system is answered from the engine's state", 0)
         return decide(
             request.route,
             threshold,
             guess,
             bytes_scanned=sum(t.statistics.size_bytes for t in tables),
             local_max_bytes=self.settings.local_max_bytes,
-            cores=self.settings.local.threads,
-            agents=self.settings.agents.count,
+            machine=self.learning.machine,
+            past=past,
         )
 
     def _plan(self, prepared: Prepared) -> None:
@@ -140,10 +201,10 @@ class Engine:
         begin = time.perf_counter()
         statement = prepared.statement
         params = bound_parameters(statement, prepared.request.params)
-        refuse_oversized(statement, params)  # binding folds constants, in this process
         sql = inline_parameters(statement, prepared.request.params)
         asked = (statement.sql, params) if params else None
         try:
+            self._refuse_guarded(statement, params)
             bound = self._binder_of_all().bind(sql, prepared.tables, self.catalog.table, prepared.session, asked)
             bind_end = time.perf_counter()
             plan = optimize(bound.plan)
@@ -163,24 +224,59 @@ class Engine:
             "optimize_ms": (time.perf_counter() - bind_end) * 1e3,
         }
 
+    def _refuse_guarded(self, statement: Statement, params: Mapping[str, Any]) -> None:
+        """Raise for a statement that is not bound here: binding works out constants."""
+        if (why := guarded_values(statement, params)) is not None:
+            refuse_oversized(statement, params, self.settings.local.guarded_memory_bytes)
+            raise NotSupported(
+                f"{why}, which a guarded process runs whole and agents do not run", hint='use route="auto" or route="local"'
+            )
+
     def _binder_of_all(self) -> Binder:
         with self._binding:
             if self._binder is None:
                 self._binder = Binder()
             return self._binder
 
-    def run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult:
-        """Run a query of the local route in the calling thread."""
+    def run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult | None:
+        """Run a query of the local route; None where it was over its budget, and `prepared` says where it goes on."""
         begin = time.perf_counter()
         if prepared.statement.explain:
             return self._explained(prepared, query_id)
-        table, stats = self.local.run(prepared.statement, prepared.request, prepared.tables, prepared.session, cancel)
+        with self.catalog.running:
+            answer = self._local_route.run(prepared, cancel, self.learning.local_ms(prepared))
+        if answer is None:
+            return None
+        table, stats = answer
         reason = prepared.reason + (f"; {stats['engine_reason']}" if "engine_reason" in stats else "")
         types = stats.pop("types")
         columns = tuple(Field(n, result_type(t)) for n, t in zip(table.column_names, types)) if types else ()
         stats = prepared.stats | {"queue_ms": 0.0, "stages": 0, "tasks": 0, "agents": 0, "retries": 0} | stats
         stats["elapsed_ms"] = (time.perf_counter() - begin) * 1e3 + stats["parse_ms"] + stats["plan_ms"]
         return QueryResult(query_id, table, columns, "local", reason, stats, prepared.statement_type)
+
+    def record_ran(
+        self, prepared: Prepared, result: QueryResult, results: Mapping[int, list[TaskResult]] | None = None
+    ) -> None:
+        """Learn from a query that came to its end; `results` are those of the tasks of each stage of a distributed one."""
+        prepared.rows_out = result.table.num_rows
+        if prepared.counts is not None and prepared.counts.rows_scanned is not None:
+            result.stats["rows_scanned"] = prepared.counts.rows_scanned
+        self.learning.ran(prepared, result.stats, prepared.rows_out, results or {})
+
+    def _promote(self, prepared: Prepared, spent: str) -> bool:
+        """Plan a query for the agents that was over its local budget; False where it cannot run there."""
+        before = prepared.reason
+        prepared.route, prepared.reason = "distributed", f"promoted after {spent}: {before}"
+        try:
+            self._plan(prepared)
+        except SabotError:
+            prepared.route = "local"
+        if prepared.route == "local":
+            prepared.reason = before
+            return False
+        prepared.promoted = prepared.stats["promoted"] = True
+        return True
 
     def run_stage(
         self,
@@ -191,9 +287,13 @@ class Engine:
         deadline_s: float | None,
         cancel: threading.Event,
         on_task: Callable[[TaskResult], None] | None,
+        first_attempt: int = 1,
+        on_deployed: Callable[[], None] | None = None,
     ) -> list[TaskResult]:
         """Run one stage of a job over the pool; the results in the order of its tasks."""
-        return self.pool.run_stage(job_id, stage, blocks, plan.session, deadline_s, cancel, on_task)
+        ways = (deadline_s, cancel, on_task, first_attempt, on_deployed)
+        with self.catalog.running:
+            return self.pool.run_stage(job_id, stage, blocks, plan.session, *ways)
 
     def collect(self, plan: DistributedPlan, blocks: list[BlockFile]) -> pa.Table:
         """The answer from the blocks of the last stage, in the order of its tasks."""
@@ -201,11 +301,13 @@ class Engine:
 
     def drop_job(self, job_id: str) -> None:
         """Remove everything a job left with the agents."""
-        self.pool.drop_job(job_id)
+        if self._pool is not None:
+            self._pool.drop_job(job_id)
 
     def cancel_job(self, job_id: str) -> None:
         """Stop the running tasks of a job."""
-        self.pool.cancel(job_id)
+        if self._pool is not None:
+            self._pool.cancel(job_id)
 
     def explain(self, request: QueryRequest) -> Explanation:
         """Where a statement would go and how it would run; nothing is run."""
@@ -221,34 +323,27 @@ class Engine:
         """The plan of a query that ran, with what every operator did."""
         if prepared.plan is None:
             took = f"ran in {stats.get('exec_ms', 0.0):.1f} ms on {stats.get('engine', 'duckdb')}"
-            return self._explanation(prepared, took, [])
+            scanned = prepared.counts.rows_scanned if prepared.counts is not None else None
+            return self._explanation(prepared, took, [], scanned)
         runs = stage_runs(results, stats.get("stage_ms", ()))
         by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(stats["rows_by_engine"].items()))
         tasks = f"{stats['tasks']} task{'s' if stats['tasks'] != 1 else ''}"
         agents = f"{stats['agents']} agent{'s' if stats['agents'] != 1 else ''}"
         text = f"{draw_stages(prepared.plan, runs)}\n{tasks} on {agents}, rows by engine: {by_engine}"
-        return self._explanation(prepared, text, stage_records(prepared.plan, runs))
+        return self._explanation(prepared, text, stage_records(prepared.plan, runs), stats["rows_scanned"])
 
-    def _explanation(self, prepared: Prepared, physical: str, stages: list[dict[str, Any]]) -> Explanation:
-        guess = prepared.estimate
-        head = [f"route     {prepared.route}: {prepared.reason}", f"estimate  {show_estimate(guess)}"]
-        return Explanation(
-            prepared.route,
-            prepared.reason,
-            {
-                "rows_scanned": guess.rows_scanned,
-                "bytes_scanned": guess.bytes_scanned,
-                "rows_out": guess.rows_out,
-                "work": guess.work,
-                "confidence": guess.confidence,
-                "inputs": list(guess.inputs),
-            },
-            prepared.statement_type,
-            tuple(t.name for t in prepared.tables),
-            "\n".join([*head, *([physical] if physical else [])]),
-            prepared.logical,
+    def _explanation(
+        self, prepared: Prepared, physical: str, stages: list[dict[str, Any]], actual_scanned: int | None = None
+    ) -> Explanation:
+        asked = prepared.request.threshold != "auto"
+        return explanation(
+            prepared,
             physical,
             stages,
+            asked_threshold=asked,
+            automatic=not asked and self.settings.threshold == "auto",
+            local_max_bytes=self.settings.local_max_bytes,
+            actual_scanned=actual_scanned,
         )
 
     def _explained(self, prepared: Prepared, query_id: str) -> QueryResult:
@@ -261,27 +356,33 @@ class Engine:
 
     def agents(self) -> list[AgentInfo]:
         """The pool's agents as they are now."""
-        return self.pool.agents()
+        return self._pool.agents() if self._pool is not None else []
 
     def info(self) -> dict[str, Any]:
         """Versions of the engines."""
+        import importlib.metadata  # 40 ms
+
         names = ("duckdb", "datafusion", "pyarrow", "numba", "sqlglot")
         return {"engines": {n: importlib.metadata.version(n) for n in names}, "cores": cores()}
 
     def ready(self) -> dict[str, Any]:
         """The checks of /readyz that the engine knows."""
-        alive = sum(a.state == "alive" for a in self.pool.agents())
+        alive = sum(a.state == "alive" for a in self.agents())
         return {"engine": "ok", "agents": f"{alive}/{self.settings.agents.count} alive"}
 
     def close(self) -> None:
         """Stop the agents and free everything."""
         if self._closed:
             return
-        self._closed = True
+        with self._pooling:
+            self._closed = True
         if self._warming is not None:
             self._warming.join(WARM_S)
-        self.pool.stop()
+        if self._pool is not None:
+            self._pool.stop()
+        self.learning.close()
         self.local.close()
+        self.state.close()
         if self._binder is not None:
             self._binder.close()
         self.catalog.close()
@@ -295,10 +396,3 @@ def explanation_table(explanation: Explanation) -> pa.Table:
 def stage_list(prepared: Prepared) -> list[dict[str, Any]]:
     """The stages of a planned query, as the contract lists them."""
     return stage_records(prepared.plan) if prepared.plan else []
-
-
-def show_estimate(guess: Estimate) -> str:
-    """One line: the figures, the confidence and what they rest on."""
-    figures = f"{guess.rows_scanned:,} rows scanned, {guess.rows_out:,} out, {guess.bytes_scanned:,} bytes"
-    because = f" ({'; '.join(guess.inputs)})" if guess.inputs else ""
-    return f"{figures}, {guess.confidence}{because}"

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.engine.request import QueryRequest
+from sabot_sql.executor.local_counts import Counts
 from sabot_sql.planner.estimate import Estimate
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.physical import DistributedPlan, Session
+from sabot_sql.planner.route import Decision
 from sabot_sql.types import Schema
 
 
@@ -19,10 +21,17 @@ class Prepared:
 
     Attributes:
         reason: why the query goes where it goes, one sentence.
+        lane: where a local query runs: small ones at once in the caller's thread, large ones in threads of low priority,
+            guarded ones in processes of their own.
+        promoted: it began locally and went to the agents past its budget.
+        cluster: there are agents.
         plan: for the distributed route.
         analyze: EXPLAIN ANALYZE: the query runs, and its answer is what it did.
         columns: names and SQL types of the result; empty for the local route until it ran.
         stats: the contract's stats as far as they are known before the run.
+        decision: what the route rests on.
+        counts: set where the rows that a local run reads and makes are to be counted.
+        rows_out: rows of its answer, once it ran.
     """
 
     request: QueryRequest
@@ -32,11 +41,27 @@ class Prepared:
     estimate: Estimate
     route: Literal["local", "distributed"]
     reason: str
+    lane: Literal["small", "large", "guarded"] = "small"
+    promoted: bool = False
+    cluster: bool = False
     plan: DistributedPlan | None = None
     logical: str = ""
     columns: Schema = ()
     analyze: bool = False
     stats: dict[str, Any] = field(default_factory=dict)
+    decision: Decision | None = None
+    counts: Counts | None = None
+    rows_out: int | None = None
+
+    @property
+    def ran(self) -> bool:
+        """Whether it came to its end."""
+        return self.rows_out is not None
+
+    @property
+    def may_promote(self) -> bool:
+        """Whether it may go to the agents when it takes longer locally than was thought; a forced route never changes."""
+        return self.request.route == "auto" and self.statement.kind == "SELECT" and not self.promoted and self.cluster
 
     @property
     def statement_type(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from sabot_sql.errors import InternalError
+from sabot_sql.executor.huge_values import check_huge
 from sabot_sql.planner.physical import DistributedPlan
 from sabot_sql.types import arrow_type
 
@@ -21,6 +22,9 @@ def answer_table(plan: DistributedPlan, batches: Iterable[pa.RecordBatch]) -> pa
 
     Inside agents decimals are as narrow as they can be and strings have 64-bit offsets; here every column becomes what
     DuckDB returns. The blocks' memory is not kept.
+
+    Raises:
+        QueryError: INVALID_VALUE, a HUGEINT has more digits than Arrow's decimals.
     """
     schema = answer_schema(plan)
     chunks: list[list[pa.Array]] = [[] for _ in schema]
@@ -30,7 +34,9 @@ def answer_table(plan: DistributedPlan, batches: Iterable[pa.RecordBatch]) -> pa
         for column, array in zip(chunks, batch.columns):
             column.append(array)
     columns = [_column(parts, field.type) for parts, field in zip(chunks, schema)]
-    return pa.Table.from_arrays(columns, schema=schema)
+    table = pa.Table.from_arrays(columns, schema=schema)
+    check_huge(table, (str(f.type) for f in plan.schema))
+    return table
 
 
 def _column(parts: list[pa.Array], wanted: pa.DataType) -> pa.ChunkedArray:

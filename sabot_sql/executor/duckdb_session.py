@@ -59,8 +59,8 @@ class Cursor:
         self.connection = connection
         self.context = context
 
-    def register(self, name: str, data: pa.RecordBatch | pa.Table) -> None:
-        """Let SQL on this cursor read `data` as the table `name`."""
+    def register(self, name: str, data: object) -> None:
+        """Let SQL on this cursor read `data`, anything that gives an Arrow stream, as the table `name`."""
         self.connection.register(name, data)
 
     def unregister(self, name: str) -> None:
@@ -69,7 +69,7 @@ class Cursor:
     def batches(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The result of `sql` as a stream of batches of about `batch_rows` rows."""
         with self.translating(sql):
-            reader = self.connection.sql(sql).to_arrow_reader(batch_rows)
+            reader = self.connection._submit(sql, None, "stream", batch_rows).arrow_reader()  # not public: see decisions.md
         try:
             while True:
                 with self.translating(sql):
@@ -84,7 +84,7 @@ class Cursor:
     def table(self, sql: str) -> pa.Table:
         """The whole result of `sql`."""
         with self.translating(sql):
-            return self.connection.sql(sql).to_arrow_table()
+            return self.connection._submit(sql, None, "arrow").arrow_table()
 
     def scalar(self, sql: str) -> Any:
         """The one value that `sql` gives."""

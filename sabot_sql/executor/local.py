@@ -5,22 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings
-from sabot_sql.errors import PlanError, QueryTimeout
+from sabot_sql.errors import PlanError, QueryError, QueryTimeout
+from sabot_sql.executor.local_counts import Counts
 from sabot_sql.executor.local_datafusion import LocalDataFusion
-from sabot_sql.executor.local_duckdb import LocalDuckDB
-from sabot_sql.planner.memory_functions import LARGEST_BYTES, oversized
+from sabot_sql.executor.local_duckdb import Lane, LocalDuckDB, OverBudget
+from sabot_sql.executor.local_guarded import LocalGuarded
+from sabot_sql.executor.local_lane import LargeLane
+from sabot_sql.planner.amounts import size_text
+from sabot_sql.planner.guard import guarded_rows, guarded_values
+from sabot_sql.planner.memory_functions import oversized
 from sabot_sql.planner.parameters import bound_parameters
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import walk
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.policy import is_system_table
-from sabot_sql.planner.route import size_text
+
+__all__ = ["LocalEngines", "OverBudget", "lists_tables", "refuse_oversized"]
+
+Answer = tuple[pa.Table, dict[str, Any]]
 
 
 class TableSource(Protocol):
@@ -50,8 +59,22 @@ class LocalEngines:
     def __init__(self, catalog: TableSource, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
-        self._duckdb = LocalDuckDB(settings.local, catalog.locations)
+        self._duckdb = LocalDuckDB(settings.local, catalog.locations, settings.result_max_bytes)
         self._datafusion = LocalDataFusion()
+        self._guarded = LocalGuarded(settings.local, catalog.locations, settings.result_max_bytes)
+        self._large = LargeLane(settings.local.large_concurrency)
+
+    def run_large(
+        self,
+        statement: Statement,
+        request: LocalRequest,
+        tables: Sequence[Table],
+        session: Session,
+        cancel: threading.Event | None = None,
+        counts: Counts | None = None,
+    ) -> Future[Answer]:
+        """As `run`, in the large lane: in a thread of low priority, when one is free."""
+        return self._large.submit(lambda: self.run(statement, request, tables, session, cancel, lane="large", counts=counts))
 
     def run(
         self,
@@ -60,46 +83,62 @@ class LocalEngines:
         tables: Sequence[Table],
         session: Session,
         cancel: threading.Event | None = None,
-    ) -> tuple[pa.Table, dict[str, Any]]:
+        *,
+        lane: Lane = "small",
+        budget_s: float | None = None,
+        counts: Counts | None = None,
+    ) -> Answer:
         """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`; under
         `types` the SQL types of its columns.
 
         Args:
             tables: what `policy.check` gave for the statement.
+            budget_s: what a query of the small lane may take.
+            counts: to be filled with how many rows it read and made; DuckDB alone counts them.
 
         Raises:
+            OverBudget: it takes longer, or more memory than a small query may.
             QueryError, ExecutionError: as the engine's own errors are translated.
         """
         start = time.perf_counter()
         params = bound_parameters(statement, request.params)
-        refuse_oversized(statement, params)
-        stats: dict[str, Any] = {"engine": "duckdb"}
+        guarded = self.guarded(statement, request.params, tables)
+        if guarded is not None:
+            refuse_oversized(statement, params, self._settings.local.guarded_memory_bytes)
+        stats: dict[str, Any] = {"engine": "duckdb" if guarded is None else "duckdb-guarded"}
         types: list[str] = []
         table = None
         if (request.engine or self._settings.local.engine) == "datafusion":
-            table = self._on_datafusion(statement, request, tables, session, cancel, stats)
+            if guarded is None:
+                table = self._on_datafusion(statement, request, tables, session, cancel, stats)
+            else:
+                stats["engine_reason"] = f"DataFusion does not run it: {guarded}"
         if table is None:
             spent = time.perf_counter() - start
             left = None if request.timeout_s is None else max(0.001, request.timeout_s - spent)
-            table = self._on_duckdb(statement, params, tables, session, left, cancel, types)
+            every = lists_tables(statement)
+            if every:
+                tables = [t for t in self._catalog.tables() if getattr(t, "error", None) is None]
+            if guarded is not None:
+                table = self._guarded.execute(statement.sql, params, tables, session, left, cancel, every, types)
+            else:
+                table = self._duckdb.execute(
+                    statement.sql, params, tables, session, left, cancel, every, types, lane, budget_s, counts
+                )
         stats["types"] = types
         stats["exec_ms"] = (time.perf_counter() - start) * 1000
         return table, stats
 
-    def _on_duckdb(
-        self,
-        statement: Statement,
-        params: dict[str, Any],
-        tables: Sequence[Table],
-        session: Session,
-        timeout_s: float | None,
-        cancel: threading.Event | None,
-        types: list[str],
-    ) -> pa.Table:
-        every = lists_tables(statement)
-        if every:
-            tables = [t for t in self._catalog.tables() if getattr(t, "error", None) is None]
-        return self._duckdb.execute(statement.sql, params, tables, session, timeout_s, cancel, every, types)
+    def guarded(
+        self, statement: Statement, params: Mapping[str, Any] | Sequence[Any] | None, tables: Sequence[Table]
+    ) -> str | None:
+        """Why a statement runs in a process of its own; None where it runs in this one."""
+        if not statement.parameters:
+            return guarded_values(statement, {}) or guarded_rows(statement, tables)
+        try:
+            return guarded_values(statement, bound_parameters(statement, params)) or guarded_rows(statement, tables)
+        except QueryError:  # told when it runs
+            return guarded_values(statement, {})
 
     def _on_datafusion(
         self,
@@ -126,19 +165,25 @@ class LocalEngines:
 
     def close(self) -> None:
         """Free the engines."""
+        self._guarded.close()
+        self._large.close()
         self._duckdb.close()
 
 
-def refuse_oversized(statement: Statement, params: Mapping[str, Any]) -> None:
-    """Raise for a call such as repeat('x', 1500000000): no memory limit holds for it in this process."""
+def refuse_oversized(statement: Statement, params: Mapping[str, Any], limit_bytes: int) -> None:
+    """Raise for a call such as repeat('x', 1500000000) that no process may have the memory for.
+
+    Args:
+        limit_bytes: what a guarded process may take.
+    """
     if statement.like is not None:  # statements with such calls are never taken for one another
         return
-    if statement.nodes is not None and (found := oversized(statement.nodes, params)) is not None:
+    if statement.nodes is not None and (found := oversized(statement.nodes, limit_bytes, params)) is not None:
         name, size = found
         raise PlanError(
-            f"function {name} would make a value of {size_text(size)}; {size_text(LARGEST_BYTES)} are allowed",
+            f"function {name} would make a value of {size_text(size)}; {size_text(limit_bytes)} are allowed",
             code="STATEMENT_TOO_COMPLEX",
-            hint="make the value smaller, or read it from a table",
+            hint="make the value smaller, or raise the setting local.guarded_memory_bytes",
         )
 
 

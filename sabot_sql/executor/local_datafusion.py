@@ -50,19 +50,9 @@ class LocalDataFusion:
         return as_duckdb(found, schema)
 
     def _run(self, sql: str, tables: Sequence[Table], cancel: threading.Event | None) -> pa.Table:
-        from datafusion import SessionConfig, SessionContext, SQLOptions  # 90 ms that only this engine's users pay
+        from datafusion import SQLOptions
 
-        config = SessionConfig(
-            {
-                "datafusion.sql_parser.parse_float_as_decimal": "true",
-                "datafusion.sql_parser.dialect": "PostgreSQL",
-                "datafusion.execution.target_partitions": "1",
-                "datafusion.optimizer.repartition_file_scans": "false",
-            }
-        )
-        context = SessionContext(config)
-        for table in tables:
-            self._register(context, table)
+        context = session(tables)
         readonly = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = context.sql_with_options(sql, readonly)
         batches = []
@@ -73,16 +63,34 @@ class LocalDataFusion:
                 batches.append(batch.to_pyarrow())
         return pa.Table.from_batches(batches, batches[0].schema if batches else frame.schema())
 
-    @staticmethod
-    def _register(context: Any, table: Table) -> None:
-        if table.scan.kind == "parquet" and len(table.scan.files) == 1:
-            context.register_parquet(table.name, table.scan.files[0].path, file_extension="")
-        elif table.scan.kind == "parquet":
-            import pyarrow.dataset as ds
 
-            context.register_dataset(table.name, ds.dataset([f.path for f in table.scan.files], format="parquet"))
-        else:
-            context.register_dataset(table.name, ipc_dataset(table.scan))
+def session(tables: Sequence[Table]) -> Any:
+    """A session of DataFusion with `tables`, on one partition and with decimals where the text has a point."""
+    from datafusion import SessionConfig, SessionContext  # 90 ms that only this engine's users pay
+
+    config = SessionConfig(
+        {
+            "datafusion.sql_parser.parse_float_as_decimal": "true",
+            "datafusion.sql_parser.dialect": "PostgreSQL",
+            "datafusion.execution.target_partitions": "1",
+            "datafusion.optimizer.repartition_file_scans": "false",
+        }
+    )
+    context = SessionContext(config)
+    for table in tables:
+        _register(context, table)
+    return context
+
+
+def _register(context: Any, table: Table) -> None:
+    if table.scan.kind == "parquet" and len(table.scan.files) == 1:
+        context.register_parquet(table.name, table.scan.files[0].path, file_extension="")
+    elif table.scan.kind == "parquet":
+        import pyarrow.dataset as ds
+
+        context.register_dataset(table.name, ds.dataset([f.path for f in table.scan.files], format="parquet"))
+    else:
+        context.register_dataset(table.name, ipc_dataset(table.scan))
 
 
 def to_datafusion(tree: exp.Expression, tables: Sequence[Table]) -> str:
@@ -93,6 +101,12 @@ def to_datafusion(tree: exp.Expression, tables: Sequence[Table]) -> str:
     tree = tree.copy()
     for call in integer_sums(tree, tables):
         call.set("this", exp.cast(call.this, "DECIMAL(38, 0)"))
+    return transpiled(tree)
+
+
+def transpiled(tree: exp.Expression) -> str:
+    """Any statement as DataFusion may read it, proven or not."""
+    tree = tree.copy()
     for node in list(tree.find_all(exp.Identifier)):
         node.set("this", node.name.lower())
         node.set("quoted", True)

@@ -7,36 +7,32 @@ compared as text, LIMIT without ORDER BY takes other rows, an empty field of a C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
 from sabot_sql.catalog.table import Table
+from sabot_sql.executor.local_datafusion_expressions import FLOATING, Columns, Kind, Rows, Scope, Unproven, name_of
 from sabot_sql.types import SqlType
-
-Kind = Literal["int", "float", "decimal", "text", "date", "timestamp", "bool", "real", "null"]
-Columns = dict[str, Kind | None]
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), "int"),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"), "int"),
     "DOUBLE": "float",
     "FLOAT": "real",
     "DECIMAL": "decimal",
     "VARCHAR": "text",
     "DATE": "date",
     "TIMESTAMP": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "instant",
+    "TIME": "time",
     "BOOLEAN": "bool",
 }
 
 SELECT_ARGS = frozenset(
     ("kind", "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset", "distinct", "with_")
 )
-FLOATING = frozenset(("float", "real"))
-
-
-class Unproven(Exception):
-    """Names the construct that is not on the list."""
+JOINS = frozenset(("INNER", "LEFT", "RIGHT", "FULL", "SEMI", "ANTI", "CROSS"))
 
 
 def unproven(tree: exp.Expression | None, tables: Sequence[Table] = ()) -> str | None:
@@ -86,9 +82,6 @@ def _kind_of(sql_type: SqlType) -> Kind | None:
     return KINDS.get(sql_type.id)
 
 
-Scope = dict[str, Columns]
-
-
 class _Check:
     """One walk; `sums` are the sums of integers that it meets."""
 
@@ -96,27 +89,32 @@ class _Check:
         self.tables = tables
         self.sums: list[exp.Expression] = []
 
-    def _rows(self, scope: Scope) -> _Rows:
-        return _Rows(scope, self.sums)
+    def _rows(self, scope: Scope) -> Rows:
+        return Rows(scope, self.sums)
 
     def query(self, node: exp.Expression, ctes: Scope) -> Columns:
         """The columns of a query, all of it proven."""
         match node:
             case exp.Select():
                 return self._select(node, ctes)
-            case exp.Union() if not node.args.get("distinct") and not node.args.get("by_name"):
-                self._no_order(node)
-                left, right = self.query(node.this, ctes), self.query(node.expression, ctes)
-                if list(left.values()) != list(right.values()):
-                    raise Unproven("UNION ALL of different types")
-                return left
-        raise Unproven(_name(node))
+            case exp.SetOperation() if not node.args.get("by_name"):
+                return self._set_operation(node, ctes)
+        raise Unproven(name_of(node))
 
-    @staticmethod
-    def _no_order(node: exp.Expression) -> None:
+    def _set_operation(self, node: exp.SetOperation, ctes: Scope) -> Columns:
+        every = not node.args.get("distinct")
+        name = f"{node.key.upper()}{' ALL' if every else ''}"
         for key in ("order", "limit", "offset", "with_"):
             if node.args.get(key):
-                raise Unproven(f"{key.upper().rstrip('_')} over UNION ALL")
+                raise Unproven(f"{key.upper().rstrip('_')} over {name}")
+        if every and not isinstance(node, exp.Union):
+            raise Unproven(name)
+        left, right = self.query(node.this, ctes), self.query(node.expression, ctes)
+        if list(left.values()) != list(right.values()):
+            raise Unproven(f"{name} of different types")
+        if not every and (FLOATING & set(left.values()) or None in left.values()):
+            raise Unproven(f"{name} of DOUBLE")
+        return left
 
     def _select(self, node: exp.Expression, ctes: Scope) -> Columns:
         for key, value in node.args.items():
@@ -133,7 +131,8 @@ class _Check:
         scope = self._from(node, ctes)
         rows = self._rows(scope)
         if where := node.args.get("where"):
-            rows.predicate(where.this)
+            for condition in _conjuncts(where.this):
+                self._condition(condition, rows, ctes)
         self._group(node, rows)
         columns = self._columns(node, rows)
         self._order(node, rows, columns)
@@ -148,11 +147,15 @@ class _Check:
         for join in [*(start.this.args.get("joins") or ()), *(node.args.get("joins") or ())]:
             kind = (join.side or join.kind or "INNER").upper()
             on = join.args.get("on")
-            if join.args.get("using") or join.method or kind not in ("INNER", "LEFT", "CROSS") or (kind == "LEFT" and not on):
+            bare = kind not in ("INNER", "CROSS") and not on
+            if join.args.get("using") or join.method or kind not in JOINS or bare:
                 raise Unproven("JOIN USING" if join.args.get("using") else f"{(join.method or kind).upper()} JOIN")
+            before = dict(scope)
             self._source(join.this, ctes, scope)
             if on is not None:
                 self._rows(scope).predicate(on)
+            if kind in ("SEMI", "ANTI"):
+                scope = before
         return scope
 
     def _source(self, node: exp.Expression, ctes: Scope, scope: Scope) -> None:
@@ -171,23 +174,42 @@ class _Check:
         elif isinstance(node, exp.Subquery):
             scope[alias] = self.query(node.this, ctes)
         else:
-            raise Unproven(_name(node))
+            raise Unproven(name_of(node))
 
-    @staticmethod
-    def _group(node: exp.Expression, rows: _Rows) -> None:
+    def _condition(self, node: exp.Expression, rows: Rows, ctes: Scope) -> None:
+        """A part of WHERE that must hold: there, and only there, `x IN (SELECT ...)` is a semi-join."""
+        if not isinstance(node, exp.In) or (held := node.args.get("query")) is None:
+            rows.predicate(node)
+            return
+        columns = list(self.query(held.this if isinstance(held, exp.Subquery) else held, ctes).values())
+        if len(columns) != 1 or columns[0] is None or columns[0] in FLOATING or columns[0] != rows.value(node.this):
+            raise Unproven("IN (SELECT ...) of different types, or of DOUBLE")
+
+    def _group(self, node: exp.Expression, rows: Rows) -> None:
         group = node.args.get("group")
         if group is not None:
-            extra = [k for k, v in group.args.items() if v and k != "expressions"]
+            extra = [k for k, v in group.args.items() if v and k not in ("expressions", "all")]
             if extra:
                 raise Unproven(f"GROUP BY {extra[0].upper()}")
-            for key in group.expressions:
-                if not isinstance(key, exp.Column) or rows.value(key) in FLOATING:
-                    raise Unproven("GROUP BY of DOUBLE" if isinstance(key, exp.Column) else "GROUP BY of an expression")
+            for key in self._every_key(node) if group.args.get("all") else group.expressions:
+                if rows.value(_meant(key, node, rows)) in FLOATING:
+                    raise Unproven("GROUP BY of DOUBLE")
         if having := node.args.get("having"):
             rows.predicate(having.this)
 
     @staticmethod
-    def _columns(node: exp.Expression, rows: _Rows) -> Columns:
+    def _every_key(node: exp.Expression) -> Iterator[exp.Expression]:
+        """What GROUP BY ALL groups by."""
+        for item in node.expressions:
+            inner = item.unalias()
+            called = inner.this if isinstance(inner, exp.Filter) else inner
+            if not isinstance(called, exp.AggFunc):
+                if inner.find(exp.AggFunc) is not None:
+                    raise Unproven("GROUP BY ALL with an expression over aggregates")
+                yield inner
+
+    @staticmethod
+    def _columns(node: exp.Expression, rows: Rows) -> Columns:
         found: Columns = {}
         for item in node.expressions:
             if isinstance(item, exp.Star) and not any(item.args.get(k) for k in ("except_", "replace", "rename")):
@@ -205,7 +227,7 @@ class _Check:
         return found
 
     @staticmethod
-    def _order(node: exp.Expression, rows: _Rows, columns: Columns) -> None:
+    def _order(node: exp.Expression, rows: Rows, columns: Columns) -> None:
         order, limit = node.args.get("order"), node.args.get("limit")
         if (limit or node.args.get("offset")) and not order:
             raise Unproven("LIMIT without ORDER BY")
@@ -228,180 +250,25 @@ class _Check:
                 raise Unproven("ORDER BY of DOUBLE")
 
 
-class _Rows:
-    """Expressions over the columns of one FROM."""
-
-    def __init__(self, scope: Scope, sums: list[exp.Expression]) -> None:
-        self.scope = scope
-        self.sums = sums
-        self.joined = len(scope) > 1
-
-    def has(self, name: str) -> bool:
-        return any(name in columns for columns in self.scope.values())
-
-    def value(self, node: exp.Expression) -> Kind:
-        """The kind of a proven expression."""
-        match node:
-            case exp.Column():
-                return self._column(node)
-            case exp.Paren():
-                return self.value(node.this)
-            case exp.Literal():
-                return _literal(node)
-            case exp.Null():
-                return "null"
-            case exp.Boolean():
-                return "bool"
-            case exp.Neg():
-                kind = self.value(node.this)
-                if kind not in ("float", "decimal") and not isinstance(node.this, exp.Literal):
-                    raise Unproven("negation of an integer column")
-                return kind
-            case exp.Cast():
-                return self._cast(node)
-            case exp.Add() | exp.Sub() | exp.Mul():
-                return self._arithmetic(node)
-            case exp.DPipe():
-                if self.value(node.this) == self.value(node.expression) == "text":
-                    return "text"
-                raise Unproven("|| of other types than VARCHAR")
-            case exp.Count() | exp.Sum() | exp.Avg() | exp.Min() | exp.Max():
-                return self._aggregate(node)
-            case exp.Case():
-                return self._case(node)
-            case exp.Coalesce():
-                return self._same([node.this, *node.expressions], "COALESCE")
-        if isinstance(node, PREDICATES):
-            self.predicate(node)
-            return "bool"
-        raise Unproven(_name(node))
-
-    def _column(self, node: exp.Expression) -> Kind:
-        name, of = node.name.lower(), node.table.lower()
-        held = [c[name] for alias, c in self.scope.items() if name in c and of in ("", alias)]
-        if len(held) != 1 or node.args.get("db"):
-            raise Unproven(f"column {name}")
-        if held[0] is None:
-            raise Unproven(f"the type of column {name}")
-        return held[0]
-
-    def _cast(self, node: exp.Expression) -> Kind:
-        if isinstance(node, exp.TryCast):
-            raise Unproven("TRY_CAST")
-        inner = node.this
-        if isinstance(inner, exp.Literal) and inner.is_string and node.is_type(exp.DataType.Type.DATE):
-            return "date"
-        if self.value(inner) == "int" and node.is_type(exp.DataType.Type.DOUBLE):
-            return "float"
-        raise Unproven(f"CAST to {node.args['to'].sql()}")
-
-    def _arithmetic(self, node: exp.Expression) -> Kind:
-        left, right = self.value(node.this), self.value(node.expression)
-        if "float" in (left, right) and {left, right} <= {"float", "int", "decimal"}:
-            sides = (node.this, node.expression)
-            if all(k == "float" or isinstance(s, exp.Literal) or k == "int" for k, s in zip((left, right), sides)):
-                return "float"
-        raise Unproven(f"{node.key.upper()} of other types than DOUBLE")
-
-    def _aggregate(self, node: exp.Expression) -> Kind:
-        inner = node.this
-        if isinstance(node, exp.Count):
-            if isinstance(inner, exp.Star):
-                return "int"
-            items = inner.expressions if isinstance(inner, exp.Distinct) else [inner]
-            if len(items) != 1 or node.expressions or (isinstance(inner, exp.Distinct) and self.value(items[0]) in FLOATING):
-                raise Unproven("COUNT of several columns, or DISTINCT of DOUBLE")
-            self.value(items[0])
-            return "int"
-        kind = self.value(inner) if isinstance(inner, exp.Expression) and not isinstance(inner, exp.Distinct) else None
-        allowed = {"sum": ("int", "float", "decimal"), "avg": ("int", "float")}.get(
-            node.key, ("int", "decimal", "text", "date", "timestamp")
-        )
-        if kind is None or kind not in allowed or node.expressions:
-            raise Unproven(f"{node.key.upper()} of {kind or 'DISTINCT'}")
-        if node.key == "sum" and kind == "int":
-            self.sums.append(node)
-            return "decimal"
-        return "float" if node.key == "avg" else kind
-
-    def _case(self, node: exp.Expression) -> Kind:
-        if node.this is not None:
-            raise Unproven("CASE with an operand")
-        for branch in node.args["ifs"]:
-            self.predicate(branch.this)
-        values = [branch.args["true"] for branch in node.args["ifs"]]
-        otherwise = node.args.get("default")
-        return self._same([*values, *([otherwise] if otherwise is not None else [])], "CASE")
-
-    def _same(self, nodes: list[exp.Expression], what: str) -> Kind:
-        kinds = {self.value(n) for n in nodes} - {"null"}
-        if len(kinds) != 1:
-            raise Unproven(f"{what} of different types")
-        return kinds.pop()
-
-    def predicate(self, node: exp.Expression) -> None:
-        """Check a condition."""
-        match node:
-            case exp.And() | exp.Or():
-                self.predicate(node.this)
-                self.predicate(node.expression)
-            case exp.Not() | exp.Paren():
-                self.predicate(node.this)
-            case exp.EQ() | exp.NEQ() | exp.LT() | exp.LTE() | exp.GT() | exp.GTE():
-                self._comparable(node.this, node.expression)
-            case exp.Between() if not node.args.get("symmetric"):
-                self._comparable(node.this, node.args["low"])
-                self._comparable(node.this, node.args["high"])
-            case exp.In() if node.expressions and all(isinstance(e, (exp.Literal, exp.Cast)) for e in node.expressions):
-                for item in node.expressions:
-                    self._comparable(node.this, item)
-            case exp.Is() if isinstance(node.expression, exp.Null):
-                self.value(node.this)
-            case exp.Like() if isinstance(node.expression, exp.Literal) and "\\" not in node.expression.name:
-                if self.value(node.this) != "text":
-                    raise Unproven("LIKE of other types than VARCHAR")
-            case exp.Boolean():
-                pass
-            case exp.Column() if self.value(node) == "bool":
-                pass
-            case _:
-                raise Unproven(_name(node))
-
-    def _comparable(self, left: exp.Expression, right: exp.Expression) -> None:
-        kinds = {self.value(left), self.value(right)}
-        exact = kinds <= {"int", "decimal"} and (len(kinds) == 1 or any(isinstance(n, exp.Literal) for n in (left, right)))
-        if not exact and kinds not in ({"text"}, {"date"}, {"timestamp"}, {"bool"}):
-            raise Unproven(f"comparison of {' and '.join(sorted(kinds))}")
+def _conjuncts(node: exp.Expression) -> Iterator[exp.Expression]:
+    """The parts of a condition that must all hold."""
+    if isinstance(node, exp.And):
+        yield from _conjuncts(node.this)
+        yield from _conjuncts(node.expression)
+    elif isinstance(node, exp.Paren) and isinstance(node.this, exp.And):
+        yield from _conjuncts(node.this)
+    else:
+        yield node
 
 
-PREDICATES = (
-    exp.And,
-    exp.Or,
-    exp.Not,
-    exp.EQ,
-    exp.NEQ,
-    exp.LT,
-    exp.LTE,
-    exp.GT,
-    exp.GTE,
-    exp.Between,
-    exp.In,
-    exp.Is,
-    exp.Like,
-)
-
-
-def _literal(node: exp.Expression) -> Kind:
-    if node.is_string:
-        return "text"
-    if node.is_int:
-        if len(node.name) > 18:
-            raise Unproven("integers above 18 digits")
-        return "int"
-    return "float" if "e" in node.name.lower() else "decimal"
-
-
-def _name(node: exp.Expression) -> str:
-    if isinstance(node, exp.Anonymous):
-        return f"function {node.name.lower()}"
-    return f"function {node.sql_name().lower()}" if isinstance(node, exp.Func) else node.key.upper()
+def _meant(key: exp.Expression, node: exp.Expression, rows: Rows) -> exp.Expression:
+    """The expression behind a key of GROUP BY, which may be a position or an alias."""
+    if key.is_int and 0 < int(key.name) <= len(node.expressions):
+        return node.expressions[int(key.name) - 1].unalias()
+    if isinstance(key, exp.Column) and not key.table and not rows.has(key.name.lower()):
+        for item in node.expressions:
+            if item.alias.lower() == key.name.lower():
+                return item.unalias()
+    if isinstance(key, exp.Literal | exp.Neg):
+        raise Unproven("GROUP BY of a literal")
+    return key

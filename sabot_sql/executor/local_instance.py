@@ -13,41 +13,48 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
+from sabot_sql.catalog.database_views import FILE
+from sabot_sql.catalog.ipc_dataset import ipc_dataset
+from sabot_sql.catalog.ipc_files import ready_table
 from sabot_sql.catalog.sources import literal, scan_sql
-from sabot_sql.catalog.sources_ipc import ipc_dataset
 from sabot_sql.catalog.table import Table
-from sabot_sql.config import LocalSettings
 from sabot_sql.errors import QueryError
+from sabot_sql.executor.local_counts import ALLOWED
 from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.types import quote_identifier
 
-MAPPED_BYTES = 256 << 20
-"""Arrow files up to here are mapped once; larger ones are scanned as a dataset at each query."""
+ATTACHED = ("duckdb", "view")
+"""Kinds of tables that are read by attaching their file."""
 
 Identity = tuple[str, int, int]
 """Path, size and modification time of a DuckDB file."""
 
 
 class Instance:
-    """A DuckDB instance for one time zone. Never reconfigured: what it may not read needs a new one.
+    """A DuckDB instance for one time zone. Never reconfigured: what it may not read needs a new one. Its worker threads have
+    the priority of the thread that makes it.
 
     Args:
+        threads: that work on a query, the caller's among them.
+        memory_bytes: what all its queries together may hold.
         locations: folders and files it may read.
         databases: DuckDB files to attach read-only.
     """
 
-    def __init__(self, settings: LocalSettings, timezone: str, locations: Iterable[str], databases: Iterable[Identity]) -> None:
+    def __init__(
+        self, threads: int, memory_bytes: int, timezone: str, locations: Iterable[str], databases: Iterable[Identity]
+    ) -> None:
         self.timezone = timezone
         self.locations = tuple(locations)
         self.databases = {identity: f"source{i}" for i, identity in enumerate(databases)}
         self._spill = os.path.join(tempfile.gettempdir(), f"sabot-sql-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         self._views: dict[str, int] = {}
-        self._mapped: dict[str, tuple[int, pa.Table]] = {}
+        self._mapped: dict[str, tuple[int, pa.Table | None]] = {}
         self._lock = threading.Lock()
         self._con = duckdb.connect(
             config={
-                "threads": settings.threads,
-                "memory_limit": f"{settings.memory_bytes}B",
+                "threads": threads,
+                "memory_limit": f"{memory_bytes}B",
                 "temp_directory": self._spill,
                 "python_enable_replacements": "false",
                 "autoinstall_known_extensions": "false",
@@ -77,6 +84,7 @@ class Instance:
         self._do(f"SET allowed_directories = {literal(folders)}")
         self._do(f"SET allowed_paths = {literal(files)}")
         self._do("SET enable_external_access = false")
+        self._do(f"SET allowed_configs = [{literal(ALLOWED)}]")
         self._do("SET lock_configuration = true")
 
     def _do(self, sql: str) -> None:
@@ -84,7 +92,7 @@ class Instance:
 
     def covers(self, table: Table) -> bool:
         """Whether this instance may read the files of `table`."""
-        if table.scan.kind == "duckdb":
+        if table.scan.kind in ATTACHED:
             return identity(table) in self.databases
         if table.scan.kind == "ipc" or self._views.get(table.name) == table.version:
             return True
@@ -120,9 +128,12 @@ class Instance:
             self._do(f"CREATE OR REPLACE VIEW {'.'.join(map(quote_identifier, target))} AS SELECT * FROM {source}")
 
     def _source(self, table: Table) -> str:
-        if table.scan.kind != "duckdb":
+        if table.scan.kind not in ATTACHED:
             return scan_sql(table.scan)
-        parts = (self.databases[identity(table)], table.scan.options["schema"], table.scan.options["table"])
+        alias, options = self.databases[identity(table)], table.scan.options
+        if table.scan.kind == "view":
+            return str(options["query"]).replace(FILE, quote_identifier(alias))
+        parts = (alias, options["schema"], options["table"])
         return ".".join(map(quote_identifier, parts))
 
     def _drop(self, name: str) -> None:
@@ -149,19 +160,11 @@ class Instance:
             cursor.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM temp.main.{quote_identifier(name)}").fetchall()
 
     def _arrow(self, table: Table) -> object:
-        """The Arrow files of a table, mapped."""
-        if sum(file.size_bytes for file in table.scan.files) > MAPPED_BYTES:
-            return ipc_dataset(table.scan)
-        held = self._mapped.get(table.name)
-        if held is not None and held[0] == table.version:
-            return held[1]
-        parts = []
-        for file in table.scan.files:
-            with pa.ipc.open_file(pa.memory_map(file.path)) as reader:
-                parts.append(reader.read_all())
-        found = pa.concat_tables(parts)
-        self._mapped[table.name] = (table.version, found)
-        return found
+        """The Arrow files of a table: our own mapped, a user's held in memory, large ones as a dataset."""
+        known = self._mapped.get(table.name)
+        if known is None or known[0] != table.version:
+            known = self._mapped[table.name] = (table.version, ready_table(table.scan))
+        return known[1] if known[1] is not None else ipc_dataset(table.scan)
 
     def close(self) -> None:
         """Close the instance; queries that run keep it until they end."""

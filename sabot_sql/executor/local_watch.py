@@ -1,4 +1,4 @@
-"""One thread that stops local queries: at their time limit, or when their cancel event is set."""
+"""One thread that stops local queries: at their time limit, past their budget, or when their cancel event is set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Guarded:
 
     interrupt: Callable[[], None]
     deadline_s: float | None
+    budget_end_s: float | None
     cancel: threading.Event | None
-    stopped: Literal["timeout", "cancel"] | None = None
+    stopped: Literal["timeout", "budget", "cancel"] | None = None
 
     def due(self, now_s: float) -> bool:
         """Whether the query must stop; `stopped` then says why."""
@@ -32,6 +33,8 @@ class Guarded:
                 self.stopped = "cancel"
             elif self.deadline_s is not None and now_s >= self.deadline_s:
                 self.stopped = "timeout"
+            elif self.budget_end_s is not None and now_s >= self.budget_end_s:
+                self.stopped = "budget"
         return self.stopped is not None
 
 
@@ -47,12 +50,18 @@ class Watch:
 
     @contextmanager
     def guard(
-        self, interrupt: Callable[[], None], timeout_s: float | None, cancel: threading.Event | None
+        self,
+        interrupt: Callable[[], None],
+        timeout_s: float | None,
+        cancel: threading.Event | None,
+        budget_s: float | None = None,
     ) -> Iterator[Guarded]:
         """Guard what runs inside the block. `interrupt` is called again each tick until the block ends: an interrupt that
         comes before the engine starts is lost."""
-        found = Guarded(interrupt, None if timeout_s is None else time.monotonic() + timeout_s, cancel)
-        if timeout_s is None and cancel is None:
+        now_s = time.monotonic()
+        ends = [None if limit is None else now_s + limit for limit in (timeout_s, budget_s)]
+        found = Guarded(interrupt, ends[0], ends[1], cancel)
+        if timeout_s is None and budget_s is None and cancel is None:
             yield found
             return
         with self._lock:

@@ -6,7 +6,6 @@ A scan without expressions only counts: its batches have rows and no columns (se
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,9 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from sabot_sql.catalog.ipc_files import IpcStream
 from sabot_sql.catalog.sources import scan_sql
+from sabot_sql.catalog.stamps import check_unchanged
 from sabot_sql.catalog.table import DataFile, Split
 from sabot_sql.errors import ExecutionError, InternalError, ReadError, SabotError
 from sabot_sql.executor.duckdb_session import Cursor, duck_session
@@ -137,7 +138,7 @@ class ScanUnit:
 
     def _read(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
         with self._naming_file(context), duck_session(context).cursor(context) as cursor:
-            with self._relation(cursor) as (relation, bounds):
+            with self._relation(cursor, context) as (relation, bounds):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
                 schema = self.source.schema
@@ -149,7 +150,7 @@ class ScanUnit:
                     yield batch_of([conform(a, f) for a, f in zip(batch.columns, schema)], batch.num_rows, schema)
 
     @contextlib.contextmanager
-    def _relation(self, cursor: Cursor) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _relation(self, cursor: Cursor, context: TaskContext) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The table expression that covers the splits, and what else bounds it."""
         spec, split = self.source.node.spec, self.splits[0]
         whole, path = self.source.is_whole(split), self.source.file(split).path
@@ -159,12 +160,13 @@ class ScanUnit:
             case "csv" | "json" if whole:
                 yield scan_sql(spec, [s.file for s in self.splits]), ()
             case "ipc":
-                with mapped(self.source.file(split), split) as table:
-                    cursor.register("mapped", table)
-                    try:
-                        yield "mapped", ()
-                    finally:
-                        cursor.unregister("mapped")
+                ranges = [(split.file, split.first_row, split.num_rows)]
+                rows = IpcStream(spec, ranges, self.source.node.columns, context.memory)
+                cursor.register("file_rows", rows)
+                try:
+                    yield "file_rows", ()
+                finally:
+                    cursor.unregister("file_rows")
             case "duckdb":
                 where = ".".join(quote_identifier(spec.options[part]) for part in ("schema", "table"))
                 with cursor.session.attached(path) as name:
@@ -215,42 +217,6 @@ def is_of_file(error: SabotError) -> bool:
 def _bounds(row: str, split: Split) -> tuple[str, ...]:
     lower = (f"{row} >= {split.first_row}",) if split.first_row else ()
     return lower if split.num_rows is None else (*lower, f"{row} < {split.first_row + split.num_rows}")
-
-
-@contextlib.contextmanager
-def mapped(file: DataFile, split: Split) -> Iterator[pa.Table]:
-    """The range of an Arrow IPC file, mapped."""
-    first = split.first_row
-    last = None if split.num_rows is None else first + split.num_rows
-    try:
-        with pa.memory_map(file.path) as source, pa.ipc.open_file(source) as reader:
-            found, at = [], 0
-            for i, length in enumerate(file.row_groups):
-                start, end = max(first, at), at + length if last is None else min(last, at + length)
-                if start < end:
-                    found.append(reader.get_batch(i).slice(start - at, end - start))
-                at += length
-            yield pa.Table.from_batches(found, reader.schema)
-    except (pa.ArrowException, OSError) as error:
-        raise ReadError(f"file {file.path} cannot be read as an Arrow IPC file: {error}") from error
-
-
-def check_unchanged(file: DataFile) -> None:
-    """Raise when `file` is not what the plan was made for.
-
-    Raises:
-        ReadError: FILE_MISSING or FILE_CHANGED.
-    """
-    try:
-        status = os.stat(file.path)
-    except OSError as error:
-        raise ReadError(
-            f"file {file.path} is missing", code="FILE_MISSING", hint="was it moved or deleted? run the query again"
-        ) from error
-    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
-        raise ReadError(
-            f"file {file.path} has changed since the query was planned", code="FILE_CHANGED", hint="run the query again"
-        )
 
 
 def batch_rows(schema: pa.Schema, morsel_bytes: int) -> int:

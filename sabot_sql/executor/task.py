@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
-from sabot_sql.executor.exchange import BlockFile, BlockReader, BlockWriter, PartitionBlock
+from sabot_sql.executor.exchange import BlockFile, BlockReader, BlockWriter
 from sabot_sql.executor.exchange_write import ExchangeWriteSink
 from sabot_sql.executor.lower import Lowering, Pipeline
 from sabot_sql.executor.operator import OperatorStats, TaskContext
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Stage, Task
 from sabot_sql.planner.wire import register
 
@@ -18,22 +19,7 @@ WRITE_NODE = -1
 
 COUNTERS = tuple(f.name for f in fields(OperatorStats))
 
-
-@dataclass(frozen=True, slots=True)
-class TaskResult:
-    """What a task reports when it is done.
-
-    Attributes:
-        block: the rows it hands on.
-        stats: of every operator, as mappings with the fields of `OperatorStats`.
-    """
-
-    block: BlockFile
-    stats: tuple[dict[str, Any], ...]
-    peak_memory_bytes: int
-
-
-register(BlockFile, PartitionBlock, OperatorStats, TaskResult)
+register(OperatorStats)
 
 
 def run_task(

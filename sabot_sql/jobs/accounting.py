@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.agents.scheduler import MAX_ATTEMPTS
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs.job_run import scanned
 from sabot_sql.planner.physical import DistributedPlan
 
@@ -51,7 +52,7 @@ def distributed_stats(prepared: dict[str, Any], plan: DistributedPlan, results: 
         "stages": len(plan.stages),
         "tasks": sum(len(stage.tasks) for stage in plan.stages),
         "agents": len({result.block.agent_id for result in everything}),
-        "retries": sum(max(0, result.block.attempt - 1) for result in everything),
+        "retries": sum(sum(divmod(result.block.attempt - 1, MAX_ATTEMPTS)) for result in everything),
         "rows_by_engine": engine_rows,
         "peak_memory_bytes": max((result.peak_memory_bytes for result in everything), default=0),
     }

@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 from sabot_sql.errors import ConfigError
+from sabot_sql.jobs.result_files import ResultFiles
 
 LOCK = "lock"
 SECRET = "secret"
@@ -29,6 +30,7 @@ class StateFolder:
 
     Attributes:
         temporary: whether it goes with the process.
+        results: the files of kept results.
         secret: namespace of the query ids that are made from idempotency keys.
     """
 
@@ -40,7 +42,9 @@ class StateFolder:
         self.lock_fd = _lock(path)
         try:
             self.secret = _read_secret(path)
-            self.results.mkdir(exist_ok=True)
+            results = path / "results"
+            results.mkdir(exist_ok=True)
+            self.results = ResultFiles(results)
         except OSError as exc:
             os.close(self.lock_fd)
             raise ConfigError(f"the state folder {path} cannot be written: {exc.strerror}") from exc
@@ -49,11 +53,6 @@ class StateFolder:
     def database(self) -> Path:
         """The job database."""
         return self.path / "jobs.db"
-
-    @property
-    def results(self) -> Path:
-        """Where results are kept as Arrow files."""
-        return self.path / "results"
 
     def make_scratch(self) -> Path:
         """A new folder for what an engine puts down while it lives."""

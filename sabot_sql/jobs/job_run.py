@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sabot_sql.agents.scheduler import MAX_ATTEMPTS
 from sabot_sql.engine.request import Progress, ProgressCallback
 from sabot_sql.errors import AgentLost, ReadError
+from sabot_sql.executor.answer_size import refuse_larger
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs.ledger import Ledger, encode_results
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 Emit = Callable[[dict[str, Any]], None]
 
+HELD_S = 0.05
+
 
 class JobRun:
     """Runs the stages that a ledger says are missing, until there is a result.
@@ -29,6 +34,8 @@ class JobRun:
         ledger: what is done already; empty for a new job.
         emit: told of each step's output, before the next step starts.
         on_progress: called in the thread that runs, for each task that is done.
+        on_deployed: called once, when the agents have the tasks of the first stage or that has failed.
+        max_bytes: how large the answer may be.
     """
 
     def __init__(
@@ -38,6 +45,8 @@ class JobRun:
         plan: DistributedPlan,
         ledger: Ledger | None = None,
         on_progress: ProgressCallback | None = None,
+        on_deployed: Callable[[], None] | None = None,
+        max_bytes: int = sys.maxsize,
     ) -> None:
         self.engine = engine
         self.record = record
@@ -49,6 +58,9 @@ class JobRun:
         self._stages = {s.stage_id: s for s in plan.stages}
         self._tasks = {(s.stage_id, t.index): t for s in plan.stages for t in s.tasks}
         self._on_progress = on_progress
+        self._on_deployed = on_deployed
+        self._runs = dict(self.ledger.runs)  # begun, of each stage
+        self._max_bytes = max_bytes
         done = [s for s in plan.stages if s.stage_id in self.ledger.done]
         self.progress = record.progress = Progress(
             stages=len(plan.stages),
@@ -64,13 +76,17 @@ class JobRun:
 
     def to_end(self, emit: Emit) -> pa.Table:
         """Run what is missing and collect the answer."""
-        while True:
-            while self.ledger.next() is not None:
-                emit(self.step())
-            lost_or_table = self.collect()
-            if isinstance(lost_or_table, pa.Table):
-                return lost_or_table
-            emit(lost_or_table)
+        outputs = HeldOutputs(emit)
+        try:
+            while True:
+                while self.ledger.next() is not None:
+                    outputs.put(self.step())
+                lost_or_table = self.collect()
+                if isinstance(lost_or_table, pa.Table):
+                    return lost_or_table
+                outputs.put(lost_or_table)
+        finally:
+            outputs.release()
 
     def step(self) -> dict[str, Any]:
         """Run the next stage; returns the step's output: the stage's results, or the stages that turned out to be lost."""
@@ -83,12 +99,22 @@ class JobRun:
         try:
             record, inputs = self.record, self._inputs(stage)
             results = self.engine.run_stage(
-                record.query_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task
+                record.query_id,
+                self.plan,
+                stage,
+                inputs,
+                record.deadline_s,
+                record.cancel,
+                self._on_task,
+                self._first_attempt(number),
+                self._deployed,
             )
         except (ReadError, AgentLost):
             if lost := self._lost(stage):
                 return lost
             raise
+        finally:
+            self._deployed()
         self.stages_ms[number] = (time.perf_counter() - begin) * 1e3
         self.ledger.note(number, results)
         self.progress.stages_done += 1
@@ -97,11 +123,17 @@ class JobRun:
         return encode_results(number, results)
 
     def collect(self) -> pa.Table | dict[str, Any]:
-        """The answer from the last stage's blocks, or an output that says they are lost."""
+        """The answer from the last stage's blocks, or an output that says they are lost.
+
+        Raises:
+            QueryError: RESULT_TOO_LARGE.
+        """
         begin = time.perf_counter()
         last = self.plan.stages[-1]
+        blocks = [r.block for r in self.ledger.results(last.stage_id)]
+        refuse_larger(sum(block.size_bytes for block in blocks), self._max_bytes)
         try:
-            table = self.engine.collect(self.plan, [r.block for r in self.ledger.results(last.stage_id)])
+            table = self.engine.collect(self.plan, blocks)
         except (ReadError, AgentLost):
             lost = self.ledger.lost((last.stage_id,))
             if lost is None:
@@ -110,6 +142,18 @@ class JobRun:
             return lost
         self.collect_ms = (time.perf_counter() - begin) * 1e3
         return table
+
+    def _first_attempt(self, stage: int) -> int:
+        """The first attempt of the run of a stage that begins now: a task of an earlier run that still writes must not meet
+        one of this."""
+        runs = self._runs.get(stage, 0)
+        self._runs[stage] = runs + 1
+        return 1 + runs * MAX_ATTEMPTS
+
+    def _deployed(self) -> None:
+        if self._on_deployed is not None:
+            self._on_deployed()
+            self._on_deployed = None
 
     def _inputs(self, stage: Stage) -> dict[int, list[BlockFile]]:
         return {number: [r.block for r in self.ledger.results(number)] for number in stage.inputs}
@@ -141,6 +185,27 @@ class JobRun:
         except Exception as exc:  # the edge to the caller's code: what it shows must not end the query
             self._on_progress = None
             self.warnings.append(f"the progress callback raised {type(exc).__name__}: {exc}; it was not called again")
+
+
+class HeldOutputs:
+    """Hands outputs of steps over, but those of the first moments only at their end or the job's: writing them down takes
+    the interpreter from the stages that run meanwhile. When the process dies, so much at most is to be done again."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._held: list[dict[str, Any]] = []
+        self._until_s = time.monotonic() + HELD_S
+
+    def put(self, output: dict[str, Any]) -> None:
+        self._held.append(output)
+        if time.monotonic() > self._until_s:
+            self.release()
+
+    def release(self) -> None:
+        """Hand over what is held."""
+        held, self._held = self._held, []
+        for output in held:
+            self._emit(output)
 
 
 def scanned(stage: Stage, task: Task) -> tuple[int, int]:

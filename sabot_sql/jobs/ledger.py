@@ -18,7 +18,7 @@ from typing import Any
 from sabot_sql.agents.blocks import host_name
 from sabot_sql.errors import AgentLost
 from sabot_sql.executor.exchange import BlockFile, PartitionBlock
-from sabot_sql.executor.task import TaskResult
+from sabot_sql.executor.task_result import TaskResult
 
 MAX_RUNS = 3
 BLOCK_FIELDS = ("job_id", "stage_id", "task_index", "attempt", "agent_id", "host", "flight_uri", "path")

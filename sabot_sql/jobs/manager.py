@@ -5,6 +5,7 @@ run in the caller's thread (or, submitted, in one of ours) while a second thread
 id, idempotency key or after a restart gets the recorded answer.
 
 Results are kept for `Settings.result_ttl_s`: of submitted jobs on disk, all else in memory up to a budget, beyond it in files.
+Files have a budget too; the oldest go when it is reached.
 A large result of `execute` without an idempotency key can be fetched by its id only as long as the caller holds it too.
 """
 
@@ -14,12 +15,13 @@ import contextlib
 import dataclasses
 import datetime as dt
 import functools
+import itertools
 import os
 import shutil
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sabot_sql.config import Settings
@@ -32,14 +34,14 @@ from sabot_sql.engine.request import (
     QueryStatus,
     State,
 )
-from sabot_sql.errors import Cancelled, ConfigError, ExecutionError, Overloaded, QueryError, SabotError, ServiceError
+from sabot_sql.errors import Cancelled, ConfigError, Overloaded, QueryError, SabotError, ServiceError
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
 from sabot_sql.jobs.record import QueryLog, QueryRecord
 from sabot_sql.jobs.recording import Output, Steps
 from sabot_sql.jobs.recovery import unfinished
 from sabot_sql.jobs.results import ResultStore
-from sabot_sql.jobs.runner import QueryRunner
+from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
 from sabot_sql.jobs.spec import record_of_row, record_of_spec
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Workers
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine
 
 QUEUE_LENGTH = 1000
-ACCEPT_S = 5.0
+PAGE_ROWS = 200
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
 PREWARM_DELAY_S = 0.5
@@ -86,7 +88,7 @@ class JobManager:
         self.settings = settings
         self._wake = threading.Event()
         self._folder = open_folder(settings.state_dir)
-        self._results = ResultStore(self._folder.results, settings.result_ttl_s, self._wake.set)
+        self._results = ResultStore(self._folder.results, settings, self._make_room, self._expired)
         self.log = QueryLog(on_forget=self._results.forget)
         try:
             STORE.register(self._folder, self)
@@ -100,6 +102,7 @@ class JobManager:
         self._runner = QueryRunner(settings, self._engine, self._folder, self._results, self._workers)
         self._lock = threading.Lock()
         self._recovered = threading.Event()
+        self._early: list[str] = []  # whose results were over before their ends were written down
         self._recovery_error: SabotError | None = None
         self._housekeeper: threading.Thread | None = None
         self._closed = False
@@ -108,11 +111,19 @@ class JobManager:
     def _make_engine(self, settings: Settings, data: Any) -> Engine:
         from sabot_sql.engine.engine import Engine
 
-        return Engine(settings, data, self._scratch)
+        engine = Engine(settings, data, self._scratch)
+        engine.state.queries = lambda user: self.list(user=user, limit=1000)
+        return engine
 
-    def start(self) -> None:
-        """Start the agents, and what an earlier process left unfinished, in the background."""
+    def start(self, lazy: bool = False) -> None:
+        """Start the agents, and what an earlier process left unfinished, in the background.
+
+        Args:
+            lazy: leave that to the first distributed query, for a process that asks one or two.
+        """
         self._check_open()
+        if lazy:
+            return
         self._engine.start()
         with self._lock:
             if self._housekeeper is None:
@@ -143,7 +154,8 @@ class JobManager:
         self._results.keep(result, fetched_later=True)
 
     def submit(self, request: QueryRequest) -> QueryStatus:
-        """Start a query in the background. A distributed one is in the job database when this returns.
+        """Start a query in the background. When this returns it is planned, and a distributed one is in the job database; or
+        it has ended already.
 
         Raises:
             Overloaded: QUEUE_FULL.
@@ -153,11 +165,9 @@ class JobManager:
             raise Overloaded(f"{QUEUE_LENGTH:,} queries wait already; try again later", code="QUEUE_FULL", retryable=True)
         record, fresh = self._open(request, None)
         if fresh:
-            accepted = threading.Event()
             record.kept = True
-            record.notify_accepted = accepted.set
             self._workers.run(functools.partial(self._run_quietly, record))
-            accepted.wait(ACCEPT_S)
+        record.wait_accepted()
         status = record.status()
         if not fresh:
             status.stats = {**status.stats, "replayed": True}
@@ -195,31 +205,68 @@ class JobManager:
             raise QueryError(f"the result of query {query_id} is not kept any more", code="RESULT_EXPIRED", query_id=query_id)
         return result
 
-    def cancel(self, query_id: str) -> QueryStatus:
+    def cancel(self, query_id: str, why: str | None = None) -> QueryStatus:
         """Ask a query to stop; one that has ended stays as it is.
+
+        Args:
+            why: what its error then says.
 
         Raises:
             QueryError: QUERY_NOT_FOUND.
         """
         owner, record = self._find(query_id)
         if not record.terminal:
-            owner._runner.stop(record)
+            owner._runner.stop(record, None if why is None else Cancelled(why, query_id=query_id))
         return record.status()
 
-    def list(self, state: State | None = None, user: str | None = None, limit: int = 50) -> Statuses:
-        """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes."""
+    def delete(self, query_id: str) -> QueryStatus:
+        """Remove the result of a query that has ended; it is `expired` then. One that runs is asked to stop.
 
-        def matching(records: Iterable[QueryRecord]) -> Iterator[QueryRecord]:
-            return (r for r in records if state in (None, r.state) and user in (None, r.request.user))
+        Raises:
+            QueryError: QUERY_NOT_FOUND.
+        """
+        owner, record = self._find(query_id)
+        if not record.terminal:
+            return self.cancel(query_id)
+        owner._results.delete(query_id)
+        if record.state == "finished":
+            record.state = "expired"
+        return record.status()
 
+    def list(
+        self,
+        state: State | None = None,
+        user: str | None = None,
+        limit: int = 50,
+        text: str | None = None,
+        since_s: float | None = None,
+    ) -> Statuses:
+        """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes.
+
+        Args:
+            text: only those with this text in their statement, in any case.
+            since_s: only those submitted at this time or later, in seconds since 1970.
+        """
+        wanted = Wanted(state, user, text.lower() if text is not None else None, since_s)
         recent = {r.query_id: r for owner in self._owners() for r in owner.log.newest_first()}
-        found = {*matching(recent.values())}
+        found = [r for r in recent.values() if r in wanted]
         if len(found) < limit and not self._folder.temporary and self._recover_waited():
-            durable = sum(record.durable for record in recent.values())
-            for row in STORE.rows(self._folder, limit=limit + durable):
-                if row.workflow_id not in recent and not row.input["args"][0]["temporary"]:
-                    found.update(matching([self._restore(row)]))
+            found += itertools.islice(self._earlier(recent, wanted), limit - len(found))
         return [r.status() for r in sorted(found, key=lambda r: -r.submitted_s)[:limit]]
+
+    def _earlier(self, recent: Container[str], wanted: Wanted) -> Iterator[QueryRecord]:
+        """Those of the jobs of earlier processes that are wanted, newest first."""
+        seen: set[str] = set()  # pages move on when a job is added
+        for page in itertools.count():
+            rows = STORE.rows(self._folder, limit=PAGE_ROWS, offset=page * PAGE_ROWS)
+            for row in rows:
+                if not (row.workflow_id in recent or row.workflow_id in seen or row.input["args"][0]["temporary"]):
+                    seen.add(row.workflow_id)
+                    record = self._restore(row)
+                    if record in wanted:
+                        yield record
+            if len(rows) < PAGE_ROWS:
+                return
 
     # the engine's own
 
@@ -227,18 +274,27 @@ class JobManager:
         """Where a query would run, why, and its plan; with `analyze` it runs and the plan shows what happened."""
         self._check_open()
         if not analyze:
-            return self._engine.explain(request)
+            try:
+                return self._engine.explain(request)
+            except SabotError as exc:
+                raise public(exc) from exc
         record, _ = self._open(dataclasses.replace(request, idempotency_key=None), None)
-        ran = self._runner.run(record)
+        ran = self._runner.run(record, counted=True)
         return self._engine.explain_analyzed(ran.prepared, ran.run.results if ran.run else {}, ran.result.stats)
 
     def tables(self) -> Tables:
         """The tables of the catalog."""
         return list(self._engine.catalog.tables())
 
+    def skipped(self) -> tuple[str, ...]:
+        """What lies in the data and is not read."""
+        return self._engine.catalog.skipped()
+
     def table(self, name: str) -> Table:
-        """One table."""
-        return self._engine.catalog.table(name)
+        """One table; who asks for it has its statistics learnt, where they are not known yet."""
+        found = self._engine.catalog.table(name)
+        self._engine.learn((found,))
+        return found
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
         """Make `source` a table."""
@@ -253,12 +309,27 @@ class JobManager:
         return self._engine.agents()
 
     def info(self) -> dict[str, Any]:
-        """Versions, formats and limits."""
+        """Versions and limits; a server adds those of its own."""
+        import importlib.metadata  # 40 ms
+
+        settings = self.settings
         return {
+            "name": "sabot-sql",
+            "version": importlib.metadata.version("sabot-sql"),
+            "api": "1",
             **self._engine.info(),
             "durable": "sqlite",
             "state_dir": None if self._folder.temporary else str(self._folder.path),
-            "result_ttl_s": self.settings.result_ttl_s,
+            "result_ttl_s": settings.result_ttl_s,
+            "limits": {
+                "sql_bytes": settings.sql_bytes,
+                "local_queries": settings.local.concurrency,
+                "distributed_queries": DISTRIBUTED_AT_ONCE,
+                "waiting_queries": QUEUE_LENGTH,
+                "result_bytes": settings.result_max_bytes,
+                "results_memory_bytes": settings.result_memory_bytes,
+                "results_disk_bytes": settings.result_disk_bytes,
+            },
         }
 
     def ready(self) -> dict[str, Any]:
@@ -296,6 +367,8 @@ class JobManager:
             self._engine.close()
             if not any(record.interrupted for record in running):
                 shutil.rmtree(self._scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):  # tables handed over in memory stay for the jobs that go on with them
+                self._scratch.rmdir()
         finally:
             STORE.unregister(self._folder, self)
             close_folder(self._folder)
@@ -419,8 +492,7 @@ class JobManager:
         next_sweep_s = next_retention_s = 0.0
         while not self._closed:
             now = time.monotonic()
-            with contextlib.suppress(ExecutionError):  # a full disk: the tables stay in memory
-                self._results.spill()
+            self._results.spill()
             if now >= next_sweep_s:
                 next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
                 self._expire()
@@ -433,19 +505,45 @@ class JobManager:
                 self._wake.clear()
 
     def _expire(self) -> None:
-        for query_id in self._results.sweep():
-            record = self.log.get(query_id)
-            if record is not None and record.state == "finished":
-                record.state = "expired"
+        gone = [*self._early, *self._results.sweep()]
+        self._early = [q for q in gone if (record := self.log.get(q)) is not None and not record.terminal]
+        self._expired(gone)
+
+    def _make_room(self) -> None:
+        """Memory is over its budget: the housekeeper moves results to files."""
+        if self._housekeeper is None:
+            self._results.spill()
+        self._wake.set()
+
+    def _expired(self, query_ids: Iterable[str]) -> None:
+        """The files of these queries went, or their time is over."""
+        for query_id in query_ids:
+            for owner in self._owners():
+                record = owner.log.get(query_id)
+                if record is not None and record.state == "finished" and owner._results.lacks(query_id):
+                    record.state = "expired"
 
     def _check_open(self) -> None:
         if self._closed:
             raise ServiceError("the engine is closed", code="SHUTTING_DOWN")
 
 
-def again(error: SabotError) -> SabotError:
-    """A copy of an error that was raised before, with a traceback of its own."""
-    return SabotError.from_problem(error.to_problem(), error.sql)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which queries are to be listed."""
+
+    state: State | None
+    user: str | None
+    text: str | None
+    since_s: float | None
+
+    def __contains__(self, record: QueryRecord) -> bool:
+        return (
+            self.state in (None, record.state)
+            and self.user in (None, record.request.user)
+            and (self.text is None or self.text in record.request.sql.lower())
+            and (self.since_s is None or record.submitted_s >= self.since_s)
+        )
 
 
 def _close_all() -> None:

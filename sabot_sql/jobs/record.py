@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import threading
 import time
@@ -26,12 +27,14 @@ class QueryRecord:
         closing: the engine is closed while the query runs.
         interrupted: the process gives the query up; a durable one goes on in the next process.
         deadline_s: `time.monotonic()` after which the query must stop.
+        accepted: it is planned, and a distributed one is in the job database; or it has ended before.
+        stopped_by: why this process stopped the query of itself.
     """
 
     __slots__ = (
-        "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s", "interrupted", "kept",
-        "notify_accepted", "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats", "submitted_s",
-        "ticks_s", "timed_out",
+        "_on_accepted", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s",
+        "interrupted", "kept", "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats",
+        "stopped_by", "submitted_s", "ticks_s", "timed_out",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +61,9 @@ class QueryRecord:
         self.progress: Progress | None = None
         self.stats: dict[str, Any] = {}
         self.error: SabotError | None = None
-        self.notify_accepted: Callable[[], None] | None = None
+        self.accepted = False
+        self.stopped_by: SabotError | None = None
+        self._on_accepted: list[Callable[[], None]] = []
 
     @property
     def terminal(self) -> bool:
@@ -74,8 +79,22 @@ class QueryRecord:
 
     def accept(self) -> None:
         """Whoever submitted the query may be answered."""
-        if self.notify_accepted is not None:
-            self.notify_accepted()
+        self.accepted = True
+        for call in self._on_accepted:
+            call()
+
+    def when_accepted(self, call: Callable[[], None]) -> None:
+        """Call `call` when the query is accepted, from whatever thread, perhaps twice; at once if it is already."""
+        self._on_accepted.append(call)
+        if self.accepted:
+            call()
+
+    def wait_accepted(self) -> None:
+        """Wait until the query is accepted."""
+        if not self.accepted:
+            event = threading.Event()
+            self.when_accepted(event.set)
+            event.wait()
 
     def become(self, other: QueryRecord) -> None:
         """Take over what is known of the same query from the job database. What has not ended there is resumed under this
@@ -86,6 +105,8 @@ class QueryRecord:
         if other.terminal:
             self.state, self.error = other.state, other.error
             self.release()
+        else:
+            self.accept()
 
     def finish(self, stats: dict[str, Any]) -> None:
         """The query has its answer."""
@@ -121,7 +142,7 @@ class QueryRecord:
             submitted_at=as_datetime(self.submitted_s),
             started_at=as_datetime(self.started_s),
             finished_at=as_datetime(self.finished_s),
-            progress=self.progress or Progress(),
+            progress=dataclasses.replace(self.progress) if self.progress else Progress(),
             stats=self.stats,
             error=self.error,
             tags=self.request.tags,

@@ -97,12 +97,16 @@ class Recording:
         self._check()
 
     def _check(self) -> None:
+        if isinstance(self._error, SabotError):
+            raise self._error
         if self._error is not None:
-            if isinstance(self._error, SabotError):
-                raise self._error
-            raise ServiceError(
-                f"the job database cannot be written: {type(self._error).__name__}: {self._error}", query_id=self.query_id
-            ) from self._error
+            raise self.error_of(self._error) from self._error
+
+    def error_of(self, error: Exception) -> SabotError:
+        """What became of the writing, as an error of ours."""
+        if isinstance(error, SabotError):
+            return error
+        return ServiceError(f"the job database cannot be written: {type(error).__name__}: {error}", query_id=self.query_id)
 
     # the side of the database
 
@@ -123,7 +127,7 @@ class Recording:
         return self.take(ledger)
 
     def close(self, error: Exception | None) -> None:
-        """Nothing more is recorded."""
+        """Nothing more is recorded; what waits for that hears of `error`."""
         self._error = error
-        self.committed()
+        self._committed.set()
         self._closed.set()

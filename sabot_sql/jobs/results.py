@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from sabot_sql.config import Settings
 from sabot_sql.engine.request import QueryResult
-from sabot_sql.errors import ExecutionError
+from sabot_sql.errors import ExecutionError, QueryError
+from sabot_sql.executor.answer_size import refuse_larger
+from sabot_sql.jobs.result_files import ResultFiles
 from sabot_sql.types import Field, parse_type
 
-MEMORY_BYTES = 256 << 20
 SMALL_BYTES = 1 << 20
 EMPTY = pa.table({})
 
@@ -33,7 +34,6 @@ class _Kept:
     held: bool
     spills: bool
     reference: weakref.ref[pa.Table] | None
-    path: Path | None
     size_bytes: int
     expires_s: float
 
@@ -42,22 +42,34 @@ class ResultStore:
     """The results of one manager.
 
     Args:
-        folder: where files go.
-        ttl_s: how long a result can be fetched.
+        files: where tables go that memory has no room for; shared by all managers of a folder.
+        settings: `result_ttl_s`, `result_max_bytes`, `result_memory_bytes` and `result_disk_bytes` count.
         on_full: called when memory is over its budget and `spill` should be called.
-        memory_bytes: tables held in memory; the oldest beyond it move to files when `spill` is called.
+        on_gone: told the ids of queries whose files went to make room for others, of whatever manager they are.
     """
 
     def __init__(
-        self, folder: Path, ttl_s: float, on_full: Callable[[], None] = lambda: None, memory_bytes: int = MEMORY_BYTES
+        self,
+        files: ResultFiles,
+        settings: Settings,
+        on_full: Callable[[], None] = lambda: None,
+        on_gone: Callable[[Iterable[str]], None] = lambda query_ids: None,
     ) -> None:
-        self._folder = folder
-        self._ttl_s = ttl_s
+        self._files = files
+        self._ttl_s = settings.result_ttl_s
+        self._max_bytes = settings.result_max_bytes
+        self._memory_bytes = settings.result_memory_bytes
+        self._disk_bytes = settings.result_disk_bytes
         self._on_full = on_full
-        self._memory_bytes = memory_bytes
+        self._on_gone = on_gone
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What is held in memory."""
+        return self._held_bytes
 
     def keep(self, result: QueryResult, fetched_later: bool, save: bool = False) -> Path | None:
         """Keep `result`; returns its file, if it has one.
@@ -66,23 +78,29 @@ class ResultStore:
             fetched_later: whether it was asked to be fetched by its id. Otherwise a large table is only referred to: whoever
                 ran the query has it.
             save: write the file now, so that it outlives the process.
+
+        Raises:
+            QueryError: RESULT_TOO_LARGE.
+            ExecutionError: it is to be kept in a file, and the disk is full.
         """
-        size = result.table.get_total_buffer_size()
-        path = self._write(result.query_id, result.table) if save else None
-        held = fetched_later or size <= SMALL_BYTES
+        table = result.table
+        size = table.get_total_buffer_size()
+        if size > self._max_bytes:  # buffers may be shared with more than the answer
+            refuse_larger(table.nbytes, self._max_bytes)
+        large = size > (self._memory_bytes if fetched_later else SMALL_BYTES)
+        path = self._write(result.query_id, table) if save or (large and fetched_later) else None
         kept = _Kept(
-            result=result if held else dataclasses.replace(result, table=EMPTY),
-            held=held,
+            result=dataclasses.replace(result, table=EMPTY) if large else result,
+            held=not large,
             spills=fetched_later,
-            reference=None if held else weakref.ref(result.table),
-            path=path,
+            reference=weakref.ref(table) if large else None,
             size_bytes=size,
             expires_s=time.time() + self._ttl_s,
         )
         with self._lock:
-            before = self._kept.get(result.query_id)
+            self._pop(result.query_id)
             self._kept[result.query_id] = kept
-            self._held_bytes += (size if held else 0) - (before.size_bytes if before is not None and before.held else 0)
+            self._held_bytes += 0 if large else size
         if self._held_bytes > self._memory_bytes:
             self._on_full()
         return path
@@ -92,18 +110,21 @@ class ResultStore:
         with self._lock:
             kept = self._kept.get(query_id)
             if kept is not None and not kept.spills:
-                del self._kept[query_id]
-                self._held_bytes -= kept.size_bytes if kept.held else 0
+                self._pop(query_id)
+
+    def delete(self, query_id: str) -> None:
+        """Let go of a result, its file too."""
+        with self._lock:
+            self._pop(query_id)
+        self._files.remove(query_id)
 
     def restore(self, query_id: str, manifest: dict[str, Any], finished_s: float) -> bool:
         """Take over a result that an earlier process kept; False when it is kept no more."""
         expires_s = finished_s + self._ttl_s
-        path = self._folder / str(manifest["file"])
-        if manifest["file"] is None or expires_s < time.time() or not path.exists():
+        if manifest["file"] is None or expires_s < time.time() or not self._files.has(query_id):
             return False
-        kept = _Kept(result_of(query_id, manifest), False, True, None, path, int(manifest["bytes"]), expires_s)
         with self._lock:
-            self._kept[query_id] = kept
+            self._kept[query_id] = _Kept(result_of(query_id, manifest), False, True, None, int(manifest["bytes"]), expires_s)
         return True
 
     def get(self, query_id: str) -> QueryResult | None:
@@ -112,29 +133,36 @@ class ResultStore:
             kept = self._kept.get(query_id)
             if kept is None or kept.expires_s < time.time():
                 return None
-            result, path, held = kept.result, kept.path, kept.held
+            result, held = kept.result, kept.held
         table = result.table if held else None
         if kept.reference is not None:
             table = kept.reference()
-        if table is None and path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        if table is None:
+            table = self._files.read(query_id)
         return None if table is None else dataclasses.replace(result, table=table)
 
+    def lacks(self, query_id: str) -> bool:
+        """Whether the table is neither held in memory nor in a file."""
+        kept = self._kept.get(query_id)
+        return kept is None or not (kept.held or self._files.has(query_id))
+
     def spill(self) -> None:
-        """Move the oldest tables to files until the budget holds; those that nobody asked to fetch just go."""
+        """Move the oldest tables to files until the budget holds; those that nobody asked to fetch, or that the disk has no
+        room for, just go."""
         while self._held_bytes > self._memory_bytes:
             with self._lock:
                 found = next(((q, k) for q, k in self._kept.items() if k.held), None)
             if found is None:
                 return
             query_id, kept = found
-            path = kept.path or (self._write(query_id, kept.result.table) if kept.spills else None)
+            stays = kept.spills and (self._files.has(query_id) or self._written(query_id, kept.result.table))
             with self._lock:
-                if self._kept.get(query_id) is kept and kept.held:
-                    kept.path = path
-                    kept.held, kept.result = False, dataclasses.replace(kept.result, table=EMPTY)
-                    self._held_bytes -= kept.size_bytes
+                if self._kept.get(query_id) is not kept or not kept.held:
+                    continue
+                kept.held, kept.result = False, dataclasses.replace(kept.result, table=EMPTY)
+                self._held_bytes -= kept.size_bytes
+            if kept.spills and not stays:
+                self._on_gone([query_id])
 
     def sweep(self) -> list[str]:
         """Remove what is past its time, files of earlier processes too; returns the ids."""
@@ -142,13 +170,8 @@ class ResultStore:
         with self._lock:
             expired = [q for q, k in self._kept.items() if k.expires_s < now]
             for query_id in expired:
-                kept = self._kept.pop(query_id)
-                if kept.held:
-                    self._held_bytes -= kept.size_bytes
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime + self._ttl_s < now:
-                    path.unlink()
+                self._pop(query_id)
+        self._files.sweep(now - self._ttl_s)
         return expired
 
     def close(self) -> None:
@@ -157,17 +180,23 @@ class ResultStore:
             self._kept.clear()
             self._held_bytes = 0
 
+    def _pop(self, query_id: str) -> None:
+        kept = self._kept.pop(query_id, None)
+        if kept is not None and kept.held:
+            self._held_bytes -= kept.size_bytes
+
     def _write(self, query_id: str, table: pa.Table) -> Path:
-        path = self._folder / f"{query_id}.arrow"
-        part = path.with_suffix(".part")
-        try:
-            with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-                writer.write_table(table)
-            part.rename(path)
-        except OSError as exc:
-            part.unlink(missing_ok=True)
-            raise ExecutionError(f"the result cannot be written to {self._folder}: {exc}", hint="make room there") from exc
+        path, gone = self._files.write(query_id, table, self._disk_bytes)
+        if gone:
+            self._on_gone(gone)
         return path
+
+    def _written(self, query_id: str, table: pa.Table) -> bool:
+        try:
+            self._write(query_id, table)
+        except (QueryError, ExecutionError):
+            return False
+        return True
 
 
 def manifest_of(result: QueryResult, path: Path | None) -> dict[str, Any]:

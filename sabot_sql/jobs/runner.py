@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import ProgressCallback, QueryResult
-from sabot_sql.errors import Cancelled, InternalError, QueryTimeout, SabotError, ServiceError
+from sabot_sql.errors import CLASS_OF_CODE, Cancelled, InternalError, QueryTimeout, SabotError, ServiceError
+from sabot_sql.executor.local_counts import Counts
 from sabot_sql.jobs.accounting import EMPTY_STATS, distributed_stats
 from sabot_sql.jobs.admission import Gate
 from sabot_sql.jobs.folder import StateFolder
@@ -58,8 +59,11 @@ class QueryRunner:
         self._folder = folder
         self._results = results
         self._workers = workers
+        self._max_bytes = settings.result_max_bytes
         self._alarms = Alarms()
-        self._local = Gate(settings.local.concurrency)
+        local = settings.local
+        limits = {"small": local.concurrency, "large": local.large_concurrency, "guarded": local.guarded_processes}
+        self._lanes = {lane: Gate(limit) for lane, limit in limits.items()}
         self._distributed = Gate(DISTRIBUTED_AT_ONCE)
         self.record_error: Exception | None = None
         self._recordings: dict[Recording, threading.Event] = {}
@@ -67,20 +71,25 @@ class QueryRunner:
     @property
     def waiting(self) -> int:
         """Queries that wait for their turn."""
-        return self._local.waiting + self._distributed.waiting
+        return sum(gate.waiting for gate in (*self._lanes.values(), self._distributed))
 
-    def run(self, record: QueryRecord, progress: ProgressCallback | None = None) -> Ran:
-        """Plan and run a query in this thread.
+    def run(self, record: QueryRecord, progress: ProgressCallback | None = None, counted: bool = False) -> Ran:
+        """Plan and run a query in this thread; with `counted`, count the rows that it reads on the local route too.
 
         Raises:
             SabotError: what it failed with, which its record says too.
         """
         try:
             prepared = self._prepare(record)
-            if prepared.route == "local":
-                ran = Ran(prepared, self._run_local(record, prepared), None)
+            if counted:
+                prepared.counts = prepared.counts or Counts()
+            result = self._run_local(record, prepared) if prepared.route == "local" else None
+            if result is not None:
+                ran = Ran(prepared, result, None)
             else:
+                record.route, record.reason = prepared.route, prepared.reason
                 ran = self._run_distributed(record, prepared, progress)
+            self._engine.record_ran(prepared, ran.result, ran.run.results if ran.run else None)
             if prepared.analyze:
                 self._explain(ran)
         except BaseException as exc:
@@ -103,8 +112,9 @@ class QueryRunner:
         ran.result.table = explanation_table(self._engine.explain_analyzed(ran.prepared, results, ran.result.stats))
         ran.result.columns = ()
 
-    def stop(self, record: QueryRecord) -> None:
-        """Ask a running query to end."""
+    def stop(self, record: QueryRecord, why: SabotError | None = None) -> None:
+        """Ask a running query to end; `why` is the error that it then ends with, instead of having been cancelled."""
+        record.stopped_by = record.stopped_by or why
         record.cancel.set()
         if record.route == "distributed":
             self._engine.cancel_job(record.query_id)
@@ -122,13 +132,15 @@ class QueryRunner:
             more = "; it goes on when the state folder is opened again" if record.interrupted else ""
             detail = f"the engine was closed while the query ran{more}"
             return ServiceError(detail, code="SHUTTING_DOWN", query_id=query_id, retryable=True)
+        if record.stopped_by is not None and isinstance(exc, Cancelled):
+            return record.stopped_by
         limit_s = record.request.timeout_s
         if limit_s is not None and (isinstance(exc, QueryTimeout) or (isinstance(exc, Cancelled) and record.timed_out)):
             detail = f"the query ran into its time limit of {limit_s:g} s"
             return QueryTimeout(detail, query_id=query_id)
         if isinstance(exc, SabotError):
             exc.query_id = exc.query_id or query_id
-            return exc
+            return public(exc)
         if not isinstance(exc, Exception):  # Ctrl-C
             self.stop(record)
             return Cancelled("the query was interrupted", query_id=query_id)
@@ -153,16 +165,24 @@ class QueryRunner:
             record.timed_out = True
             self.stop(record)
 
-    def _run_local(self, record: QueryRecord, prepared: Prepared) -> QueryResult:
+    def _run_local(self, record: QueryRecord, prepared: Prepared) -> QueryResult | None:
+        """The answer; None where the query was over its budget and goes to the agents."""
         record.accept()
-        queue_s = self._local.enter(record.cancel, record.deadline_s)
-        try:
-            record.advance("running")
-            result = self._engine.run_local(prepared, record.query_id, record.cancel)
-        finally:
-            self._local.leave()
+        queued_s = 0.0
+        while True:
+            gate = self._lanes[prepared.lane]
+            queued_s += gate.enter(record.cancel, record.deadline_s)
+            try:
+                record.advance("running")
+                result = self._engine.run_local(prepared, record.query_id, record.cancel)
+            finally:
+                gate.leave()
+            if result is not None:
+                break
+            if prepared.route != "local":
+                return None
         record.advance("finishing")
-        result.stats = {**EMPTY_STATS, **result.stats, "queue_ms": queue_s * 1e3}
+        result.stats = {**EMPTY_STATS, **result.stats, "queue_ms": queued_s * 1e3}
         result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
         self._results.keep(result, record.kept)
         return result
@@ -173,10 +193,15 @@ class QueryRunner:
         spec = spec_of(record, prepared, self._folder.temporary)
         recording = Recording(record.query_id, spec, record.accept)
         self._recordings[recording] = threading.Event()
-        self._workers.run(functools.partial(self._record, recording, record))
+        # one that nobody waits for in the database is written once the agents have its first tasks: before, both would take
+        # the interpreter from each other
+        write = functools.cache(functools.partial(self._workers.run, functools.partial(self._record, recording, record)))
+        if record.kept:
+            write()
         try:
             with self._admitted(record) as queue_s:
-                run = JobRun(self._engine, record, prepared.plan, on_progress=progress)
+                ways = (None, progress, write, self._max_bytes)
+                run = JobRun(self._engine, record, prepared.plan, *ways)
                 table = run.to_end(recording.put)
                 record.advance("finishing")
                 result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
@@ -188,6 +213,7 @@ class QueryRunner:
             else:
                 recording.wait_committed()
         except BaseException as exc:
+            write()
             if record.interrupted:
                 recording.interrupt()
             else:
@@ -214,7 +240,9 @@ class QueryRunner:
         try:
             error = STORE.record(self._folder, recording)
             recording.close(error)
-            self.record_error = error or self.record_error
+            if error is not None:
+                self.record_error = error
+                self.stop(record, recording.error_of(error))
             if not record.interrupted:
                 self._engine.drop_job(recording.query_id)
         finally:
@@ -236,12 +264,23 @@ class QueryRunner:
 
     def _resumed(self, record: QueryRecord, spec: Output, ledger: Ledger) -> JobRun:
         self._watch(record)
-        return JobRun(self._engine, record, plan_of(spec), ledger)
+        return JobRun(self._engine, record, plan_of(spec), ledger, max_bytes=self._max_bytes)
 
     def _finish_resumed(self, record: QueryRecord, spec: Output, run: JobRun, table: pa.Table, queue_s: float) -> Output:
         stats = {**spec["stats"], "resumed": True}
         result = job_result(record, run, table, columns_of(spec), spec["statement_type"], stats, queue_s)
         return manifest_of(result, self._results.keep(result, fetched_later=True, save=True))
+
+
+def public(error: SabotError) -> SabotError:
+    """`error` as the class of its code: what it is over HTTP, from an agent and out of the job database."""
+    cls = CLASS_OF_CODE.get(error.problem.code)
+    return error if cls is None or type(error) is cls else again(error)
+
+
+def again(error: SabotError) -> SabotError:
+    """A copy of an error that was raised before, with a traceback of its own."""
+    return SabotError.from_problem(error.to_problem(), error.sql)
 
 
 def job_result(

@@ -76,6 +76,7 @@ def record_of_spec(query_id: str, spec: dict[str, Any]) -> QueryRecord:
     record.stats = spec["stats"]
     record.durable = True
     record.kept = True
+    record.accepted = True
     return record
 
 

@@ -6,7 +6,6 @@ runs on the durable state folder if one is open, else on the temporary one, and 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -126,6 +125,7 @@ class JobStore:
         query_ids: Sequence[str] | None = None,
         status: Sequence[str] | None = None,
         limit: int | None = None,
+        offset: int | None = None,
     ) -> list[Any]:
         """Recorded jobs, newest first, as DBOS describes them."""
         from dbos import DBOS
@@ -133,7 +133,9 @@ class JobStore:
         ids, states = None if query_ids is None else list(query_ids), None if status is None else list(status)
         return self._call(
             folder,
-            lambda: DBOS.list_workflows(workflow_ids=ids, status=states, name=WORKFLOW, limit=limit, sort_desc=True),
+            lambda: DBOS.list_workflows(
+                workflow_ids=ids, status=states, name=WORKFLOW, limit=limit, offset=offset, sort_desc=True
+            ),
         )
 
     def cancel(self, folder: StateFolder, query_ids: Sequence[str]) -> None:
@@ -331,6 +333,8 @@ class OwnThread:
 
 def off_loop(call: Callable[[], T]) -> T:
     """`call()`, in another thread if this one runs an event loop: DBOS's synchronous calls refuse that."""
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ KEPT_OPTIMIZERS = frozenset(
 )
 
 MAX_PLAN_BYTES = 16 << 20
+IDLE_CURSORS = 4  # by time zone
+
+PREPARE = "PREPARE {name} AS SELECT json_serialize_plan($1::VARCHAR, skip_default := false, optimize := {optimize})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ def default_timezone() -> str:
 
 
 class Binder:
-    """Binds statements against empty native tables that mirror the catalog's. Thread-safe."""
+    """Binds statements against empty native tables that mirror the catalog's. Thread-safe: each binding borrows a cursor that
+    is set to its time zone and has the call that hands out plans prepared."""
 
     def __init__(self) -> None:
         self._con = duckdb.connect(
@@ -63,6 +68,7 @@ class Binder:
         self._con.execute(f"SET disabled_optimizers = '{disabled}'").fetchall()
         self._versions: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
 
     def bind(
         self,
@@ -87,28 +93,47 @@ class Binder:
         with self._lock:
             for table in tables:
                 self._mirror(table)
-            cursor = self._con.cursor()
+        cursor = None
         try:
-            zone = session.timezone.replace("'", "''")
-            cursor.execute(f"SET TimeZone = '{zone}'").fetchall()
-            relation = cursor.sql(sql) if asked is None else cursor.sql(asked[0], params=asked[1])
-            schema = tuple(Field(n, result_type(str(t))) for n, t in zip(relation.columns, relation.types))
-            text = self._serialize(cursor, sql, optimize=True)
+            cursor = self._borrow(session.timezone)
+            schema = _described(cursor, *(asked or (sql, None)))
+            text = self._serialize(cursor, sql, "optimized")
             if text["error"]:
-                text = self._serialize(cursor, sql, optimize=False)
-        except duckdb.Error as error:
-            raise translate(error, sql) from error
-        finally:
-            cursor.close()
+                text = self._serialize(cursor, sql, "bound")
+        except BaseException as error:
+            if cursor is not None:
+                cursor.close()
+            if isinstance(error, duckdb.Error):
+                raise translate(error, sql) from error
+            raise
+        self._give_back(cursor, session.timezone)
         if text["error"]:
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {text['error_message']}")
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
         return BoundQuery(decode_plan(text["plans"][0], lookup, session), schema)
 
-    def _serialize(self, cursor: Any, sql: str, optimize: bool) -> dict[str, Any]:
-        query = f"SELECT json_serialize_plan($sql, skip_default := false, optimize := {str(optimize).lower()})"
-        text = cursor.sql(query, params={"sql": sql}).fetchall()[0][0]
+    def _borrow(self, timezone: str) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            if idle := self._idle.get(timezone):
+                return idle.pop()
+            cursor = self._con.cursor()
+        quoted = timezone.replace("'", "''")
+        cursor.execute(f"SET TimeZone = '{quoted}'").fetchall()
+        cursor.execute(PREPARE.format(name="optimized", optimize="true")).fetchall()
+        cursor.execute(PREPARE.format(name="bound", optimize="false")).fetchall()
+        return cursor
+
+    def _give_back(self, cursor: duckdb.DuckDBPyConnection, timezone: str) -> None:
+        with self._lock:
+            idle = self._idle[timezone]
+            if len(idle) < IDLE_CURSORS:
+                idle.append(cursor)
+                return
+        cursor.close()
+
+    def _serialize(self, cursor: duckdb.DuckDBPyConnection, sql: str, prepared: str) -> dict[str, Any]:
+        text = cursor.execute(f"EXECUTE {prepared}('" + sql.replace("'", "''") + "')").fetchall()[0][0]
         if len(text) > MAX_PLAN_BYTES:
             raise NotSupported(f"the plan of this statement has {len(text):,} bytes, more than {MAX_PLAN_BYTES:,}")
         return read_json(text)
@@ -130,6 +155,16 @@ class Binder:
     def close(self) -> None:
         """Free the planning database."""
         self._con.close()
+
+
+def _described(cursor: Any, sql: str, params: dict[str, Any] | None) -> Schema:
+    """The columns of a SELECT's result."""
+    if params is None:
+        names, types, *_ = cursor._bind(sql, with_writes=True)  # not public: what `sql` ends in
+    else:
+        relation = cursor.sql(sql, params=params)
+        names, types = relation.columns, relation.types
+    return tuple(Field(n, result_type(str(t))) for n, t in zip(names, types))
 
 
 def result_type(text: str) -> SqlType:

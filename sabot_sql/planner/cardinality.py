@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from sabot_sql.catalog.hive import fold
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.distribution import IS_NULL, LIKE, Distribution, like_matcher
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.pruning import facts_of
 from sabot_sql.types import Lane, SqlType
 
 UNKNOWN_ROW_BYTES = 64
 UNKNOWN_SELECTIVITY = 0.25
-LIKE_SELECTIVITY = 0.1
+MOST_ITEMS = 200
+RANGES = ("<", "<=", ">", ">=")
+LEAST = 1e-4
+"""What a range keeps at the least whose ends meet."""
 
 
 def column_bytes(t: SqlType) -> int:
@@ -40,17 +47,19 @@ def table_rows(get: lg.Get) -> float:
     return max(1.0, statistics.size_bytes / UNKNOWN_ROW_BYTES)
 
 
+def _values(get: lg.Get, position: int) -> Distribution | None:
+    """How the values of a scanned column lie, where the catalog knows."""
+    return facts_of(get.table).distribution(fold(get.schema[position].name))
+
+
 def _column_distinct(get: lg.Get, position: int) -> float:
     field = get.schema[position]
     total = table_rows(get)
-    statistics = get.table.statistics.columns.get(field.name)
-    if statistics is not None:
-        if statistics.distinct_count is not None:
-            return float(statistics.distinct_count)
-        low, high = as_number(statistics.min), as_number(statistics.max)
-        if field.type.lane is Lane.INT and low is not None and high is not None:
-            scale = 10.0**field.type.scale
-            return min(total, (high - low) * scale + 1)
+    values = _values(get, position)
+    if values is not None and values.distinct is not None:
+        return values.distinct
+    if values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None:
+        return min(total, (values.high - values.low) * 10.0**field.type.scale + 1)
     return total if field.type.lane is Lane.FLOAT else max(1.0, total / 10)
 
 
@@ -110,7 +119,7 @@ class Estimator:
         match plan:
             case lg.Get():
                 whole = replace(plan, filters=())
-                return table_rows(plan) * math.prod(self.selectivity(whole, f) for f in plan.filters)
+                return table_rows(plan) * self._all(whole, plan.filters)
             case lg.OneRow():
                 return float(plan.num_rows)
             case lg.Select():
@@ -161,68 +170,112 @@ class Estimator:
         """The share of rows of `plan` for which `predicate` is true, 0 to 1."""
         match predicate:
             case ex.Logic(op="AND", args=args):
-                return math.prod(self.selectivity(plan, a) for a in args)
+                return self._all(plan, args)
             case ex.Logic(op="OR", args=args):
                 return 1.0 - math.prod(1.0 - self.selectivity(plan, a) for a in args)
             case ex.Not(arg=arg):
                 return 1.0 - self.selectivity(plan, arg)
             case ex.Const(value=value):
                 return 1.0 if value is True else 0.0
-            case ex.IsNull(negated=negated):
-                return 0.95 if negated else 0.05
+            case ex.IsNull(arg=arg, negated=negated):
+                nulls = IS_NULL
+                if isinstance(arg, ex.Ref) and (values := self._column(plan, arg)) and values.stats.null_count is not None:
+                    nulls = values.null_share
+                return 1.0 - nulls if negated else nulls
             case ex.InList(arg=arg, items=items):
-                share = min(1.0, len(items) / self.distinct_values(plan, arg))
+                shares = [self._equality(plan, arg, item) for item in items[:MOST_ITEMS]]
+                share = min(1.0, sum(shares) * len(items) / max(1, len(shares)))
                 return 1.0 - share if predicate.negated else share
             case ex.Compare(op=op, left=ex.Ref() as column, right=ex.Const() as constant):
                 return self._comparison(plan, op, column, constant)
             case ex.Compare(op="="):
                 return 1.0 / max(1.0, *(self.distinct_values(plan, e) for e in (predicate.left, predicate.right)))
-            case ex.Call(name="prefix" | "suffix" | "contains" | "~~" | "like_escape"):
-                return LIKE_SELECTIVITY
+            case ex.Compare(op="<" | "<=" | ">" | ">=" as op, left=ex.Ref() as left, right=ex.Ref() as right):
+                ours, theirs = self._column(plan, left), self._column(plan, right)
+                if ours is None or theirs is None:
+                    return UNKNOWN_SELECTIVITY
+                return ours.before(theirs) if op[0] == "<" else theirs.before(ours)
+            case ex.Call(name="prefix" | "suffix" | "contains" | "~~" | "like_escape" as name, args=args):
+                return self._like(plan, name, args)
         return UNKNOWN_SELECTIVITY
+
+    def _all(self, plan: lg.Plan, predicates: Sequence[Expr]) -> float:
+        """What several predicates keep together: the two ends of a range over one column are one interval, all else is taken
+        as independent."""
+        kept = 1.0
+        ends: dict[int, list[ex.Compare]] = {}
+        for p in predicates:
+            if isinstance(p, ex.Compare) and p.op in RANGES and isinstance(p.left, ex.Ref) and isinstance(p.right, ex.Const):
+                ends.setdefault(p.left.index, []).append(p)
+            else:
+                kept *= self.selectivity(plan, p)
+        for found in ends.values():
+            below, above = ([p for p in found if p.op[0] == sign] for sign in "<>")
+            shares = [min((self.selectivity(plan, p) for p in side), default=1.0) for side in (below, above)]
+            if below and above and shares[0] + shares[1] > 1.0:
+                kept *= max(shares[0] + shares[1] - 1.0, LEAST)
+            else:
+                kept *= shares[0] * shares[1]
+        return kept
+
+    def _column(self, plan: lg.Plan, column: ex.Ref) -> Distribution | None:
+        found = _origin(plan, column.index)
+        return None if found is None else _values(*found)
+
+    def _equality(self, plan: lg.Plan, arg: Expr, item: Expr) -> float:
+        """The share of rows in which `arg` equals `item`."""
+        values = self._column(plan, arg) if isinstance(arg, ex.Ref) else None
+        if values is not None and isinstance(item, ex.Const) and (value := plain_value(item)) is not None:
+            # a scan of fewer rows than values is told so by `distinct_values`
+            return max(values.point(value), 0.0) if values.distinct else 1.0 / self.distinct_values(plan, arg)
+        return 1.0 / self.distinct_values(plan, arg)
 
     def _comparison(self, plan: lg.Plan, op: str, column: ex.Ref, constant: ex.Const) -> float:
         if op in ("=", "IS NOT DISTINCT FROM"):
-            return 1.0 / self.distinct_values(plan, column)
+            return self._equality(plan, column, constant)
         if op in ("<>", "IS DISTINCT FROM"):
-            return 1.0 - 1.0 / self.distinct_values(plan, column)
-        found = _origin(plan, column.index)
-        value = constant_number(constant)
-        if found is None or value is None:
+            return 1.0 - self._equality(plan, column, constant)
+        values = self._column(plan, column)
+        at = values.place(plain_value(constant)) if values is not None else None
+        if values is None or at is None:
             return UNKNOWN_SELECTIVITY
-        get, position = found
-        statistics = get.table.statistics.columns.get(get.schema[position].name)
-        low, high = (as_number(statistics.min), as_number(statistics.max)) if statistics else (None, None)
-        if low is None or high is None:
-            return UNKNOWN_SELECTIVITY
-        below = min(1.0, max(0.0, (value - low) / (high - low))) if high > low else float(value > low)
-        return below if op in ("<", "<=") else 1.0 - below
+        found = values.between(None, at, end_open=op == "<") if op[0] == "<" else values.between(at, None, start_open=op == ">")
+        return UNKNOWN_SELECTIVITY if found is None else found
+
+    def _like(self, plan: lg.Plan, name: str, args: tuple[Expr, ...]) -> float:
+        """The share of rows whose text is like a pattern, or begins with, ends with or contains a text."""
+        if len(args) < 2 or not isinstance(args[0], ex.Ref) or not isinstance(args[1], ex.Const):
+            return LIKE
+        values, pattern = self._column(plan, args[0]), args[1].value
+        if values is None or not isinstance(pattern, str) or (name != "~~" and set(pattern) & set("%_")):
+            return LIKE
+        pattern = {"prefix": f"{pattern}%", "suffix": f"%{pattern}", "contains": f"%{pattern}%"}.get(name, pattern)
+        return values.like(pattern, like_matcher(pattern, False))
 
 
-def as_number(value: Any) -> float | None:
-    """A statistics bound as a number on the scale of `constant_number`; None for text and unknown."""
-    match value:
-        case bool() | int() | float() | Decimal():
-            return float(value)
-        case dt.datetime():
-            return value.replace(tzinfo=value.tzinfo or dt.UTC).timestamp() * 1e6
-        case dt.date():
-            return float(value.toordinal() - 719163)
-    return None
+def plain_value(constant: ex.Const) -> Any:
+    """A constant as the catalog's statistics hold values; None where it is NULL or of a type without statistics.
 
-
-def constant_number(constant: ex.Const) -> float | None:
-    """A constant as a number: DATE in days, TIMESTAMP in microseconds, DECIMAL in units; None for text and NULL."""
-    if constant.value is None or isinstance(constant.value, str):
+    Example:
+        >>> from sabot_sql.types import parse_type
+        >>> plain_value(ex.Const(8036, parse_type("DATE"))), plain_value(ex.Const(5, parse_type("DECIMAL(15,2)")))
+        (datetime.date(1992, 1, 2), Decimal('0.05'))
+    """
+    value, kind = constant.value, constant.type.id
+    if value is None or constant.sql is not None or isinstance(value, (bool, str)):
+        return value if isinstance(value, (bool, str)) else None
+    try:
+        if kind == "DATE":
+            return EPOCH.date() + dt.timedelta(days=int(value))
+        if kind == "DECIMAL":
+            return Decimal(int(value)).scaleb(-constant.type.scale)
+        if kind in UNITS:
+            return EPOCH + dt.timedelta(microseconds=int(value) * 10**6 // UNITS[kind])
+    except (OverflowError, ValueError, ArithmeticError):
         return None
-    value = float(constant.value)
-    match constant.type.id:
-        case "DECIMAL":
-            return value / 10.0**constant.type.scale
-        case "TIMESTAMP_S":
-            return value * 1e6
-        case "TIMESTAMP_MS":
-            return value * 1e3
-        case "TIMESTAMP_NS":
-            return value / 1e3
-    return value
+    return None if kind.startswith("TIME") else value
+
+
+EPOCH = dt.datetime(1970, 1, 1)
+UNITS = {"TIMESTAMP": 10**6, "TIMESTAMP WITH TIME ZONE": 10**6, "TIMESTAMP_S": 1, "TIMESTAMP_MS": 10**3, "TIMESTAMP_NS": 10**9}
+"""Ticks a second of each type."""

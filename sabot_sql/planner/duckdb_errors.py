@@ -6,9 +6,11 @@ ExecutionError with the engine's own words.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
+from sabot_sql.catalog.ipc_files import CARRIED
 from sabot_sql.errors import (
     Cancelled,
     ExecutionError,
@@ -38,6 +40,7 @@ TABLE = re.compile(r'(?:Table|View) with name "?(?P<a>.+?)"? does not exist|Refe
 FUNCTION = re.compile(r"Function with name \"?(?P<a>.+?)\"? does not exist", re.IGNORECASE)
 NO_MATCH = re.compile(r"No function matches the given name and argument types '(.+?)'\. You might", re.DOTALL)
 AMBIGUOUS = re.compile(r'Ambiguous reference to (?:column name|table|alias) "(.+?)" \(use: (.+?)\)?$', re.MULTILINE)
+TOO_WIDE = re.compile(r"Could not cast value -?\d{39,} to DECIMAL\(38,0\) when casting from source column (.+)")
 TYPE_WORDS = (
     "Cannot compare values",
     "explicit type cast",
@@ -57,6 +60,8 @@ def translate(error: BaseException, sql: str = "") -> SabotError:
     if isinstance(error, SabotError):
         return error
     message = str(error)
+    if carried := CARRIED.search(message):
+        return SabotError.from_problem(json.loads(carried[1]))
     name = type(error).__name__
     for names, read in READERS:
         if name in names:
@@ -190,11 +195,14 @@ def _no_match(told: Told, call: str) -> SabotError:
 
 def _value(told: Told) -> SabotError:
     if "ivision by zero" in told.message or "divide by zero" in told.message.lower():
-        return told.query(PlanError, "DIVISION_BY_ZERO", told.detail.split(". ")[0], "write x / nullif(y, 0)", told.position)
+        return told.query(QueryError, "DIVISION_BY_ZERO", told.detail.split(". ")[0], "write x / nullif(y, 0)", told.position)
     if "Values were not provided" in told.message or "Parameter argument/count" in told.message:
         return told.query(QueryError, "INVALID_PARAMETER")
     if "Max expression depth" in told.message:
         return _parser(told)
+    if found := TOO_WIDE.search(told.message):
+        detail = f'column "{found[1]}" has a value of more than 38 digits, which does not fit in an Arrow decimal'
+        return told.query(QueryError, "INVALID_VALUE", detail, f'cast it: "{found[1]}"::VARCHAR or ::DOUBLE')
     return told.query(QueryError, "INVALID_VALUE")
 
 
@@ -248,6 +256,8 @@ def _interrupted(told: Told) -> SabotError:
 
 
 def _not_supported(told: Told) -> SabotError:
+    if found := re.search(r"Unknown TimeZone '(.*?)'", told.message):
+        return told.query(QueryError, "INVALID_VALUE", f'there is no time zone "{found[1]}"', 'write e.g. "Europe/Rome"')
     return told.query(NotSupported, "NOT_SUPPORTED")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.sql_position import tokens
 
+OPERATOR = re.compile(r"([<>!|:]) (?=[=>|:])")
+"""Between the characters of one operator."""
 
-@functools.lru_cache(maxsize=4096)
+
 def fingerprint(statement: Statement) -> str:
     """16 hexadecimal digits, the same for statements that differ in literals, parameter values, the length of literal
     lists, case, spaces and comments only.
@@ -19,7 +22,22 @@ def fingerprint(statement: Statement) -> str:
         >>> fingerprint(parse("select a from t where b = 1")) == fingerprint(parse("SELECT a FROM t -- x\\nWHERE b = 22"))
         True
     """
-    return hashlib.blake2b(" ".join(shape(statement.sql)).encode(), digest_size=8).hexdigest()
+    return _digest((statement.like or statement).sql)
+
+
+@functools.lru_cache(maxsize=2048)
+def _digest(sql: str) -> str:
+    return hashlib.blake2b(shape_text(sql).encode(), digest_size=8).hexdigest()
+
+
+def shape_text(sql: str) -> str:
+    """`sql` in one line without its literals.
+
+    Example:
+        >>> shape_text("SELECT a FROM t WHERE b IN (1, 2) AND c >= 'x'")
+        'select a from t where b in ( ? ) and c >= ?'
+    """
+    return OPERATOR.sub(r"\1", " ".join(shape(sql)))
 
 
 def shape(sql: str) -> list[str]:

@@ -1,216 +1,209 @@
-"""How many rows joins give: relations, the predicates over them, and the order an optimizer would join them in."""
+"""How many rows joins give, in the order an optimizer would join the relations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlglot import exp
-
-from sabot_sql.catalog.table import ColumnStatistics, Table
-from sabot_sql.planner.selectivity import OTHER, RANGE
+from sabot_sql.planner.relations import Column, Relation
 
 MOST_ROWS = 10**18
 
-Columns = dict[str, ColumnStatistics | None]
+UNMATCHED = 0.02
+"""The share of a side that is taken to find no partner, at the least."""
+
+Made = Callable[[float, float, float], None]
+"""Told the rows of both sides and of the result of each join."""
 
 
 @dataclass(slots=True)
-class Relation:
-    """One item of FROM, or what a query gives.
+class Item:
+    """One item of FROM and how it is joined to those before it.
 
     Attributes:
-        rows: rows after the predicates over it alone.
-        columns: statistics by folded name; empty where the columns are not known (subqueries).
-        total: rows before any predicate.
+        kind: INNER, LEFT, RIGHT, FULL, SEMI, ANTI, ASOF or POSITIONAL.
+        on: the conditions of ON.
+        using: folded names of USING.
+        unmatched, rows_after: rows on the left without a match, and of the join; known once it is counted.
     """
 
-    rows: float
-    alias: str = ""
-    columns: Columns = field(default_factory=dict)
-    table: Table | None = None
-    total: float = 0.0
+    relation: Relation
+    kind: str = "INNER"
+    on: Sequence[Any] = ()
+    using: Sequence[str] = ()
+    unmatched: float = 0.0
+    rows_after: float = 0.0
 
 
-Owner = tuple[int, ColumnStatistics | None]
+@dataclass(slots=True)
+class Edge:
+    """An equality between columns of two relations; a column is None where it is an expression."""
+
+    left: int
+    left_column: Column | None
+    right: int
+    right_column: Column | None
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One side of an equality: the relations it reads, and the statistics of its column where it is just one."""
+@dataclass(slots=True)
+class Residual:
+    """A condition over several relations (as bits) that is no such equality, and the share it keeps."""
 
-    owners: frozenset[int]
-    stats: ColumnStatistics | None
-
-
-@dataclass(frozen=True, slots=True)
-class Predicate:
-    """A condition of WHERE or ON with the positions of the relations that it reads; `owners` None where a column of it
-    belongs to none of them (an outer query's), or to an unknown one."""
-
-    node: exp.Expression
-    owners: frozenset[int] | None
-    has_query: bool = False
-    sides: tuple[Side, Side] | None = None
+    owners: int
+    kept: float
+    node: Any = None
 
 
-class Scope:
-    """The relations of one FROM, and which of them a column belongs to."""
-
-    def __init__(self, relations: list[Relation]) -> None:
-        self.relations = relations
-        self._by_alias = {r.alias: i for i, r in reversed(list(enumerate(relations)))}
-        self._by_column: dict[str, Owner] = {}
-        self._loose = [i for i, r in enumerate(relations) if not r.columns]
-        for i, relation in enumerate(relations):
-            for name, stats in relation.columns.items():
-                self._by_column.setdefault(name, (i, stats))
-
-    def owner(self, column: exp.Expression) -> Owner | None:
-        """The position of the column's relation and its statistics; None where no relation has it."""
-        name, of = column.name.lower(), column.args.get("table")
-        if of is not None:
-            place = self._by_alias.get(of.name.lower())
-            return None if place is None else (place, self.relations[place].columns.get(name))
-        if (found := self._by_column.get(name)) is not None:
-            return found
-        # a subquery does not tell its columns: where there is one, an unknown name is its
-        return (self._loose[0], None) if len(self._loose) == 1 else None
-
-    def statistics(self, column: exp.Expression) -> ColumnStatistics | None:
-        """The statistics of a column, where there are any."""
-        found = self.owner(column)
-        return found[1] if found else None
-
-    def predicate(self, node: exp.Expression) -> Predicate:
-        """`node` with the relations it reads."""
-        if isinstance(node, exp.EQ):
-            left, right = self._side(node.this), self._side(node.expression)
-            if left is not None and right is not None:
-                return Predicate(node, left.owners | right.owners, sides=(left, right))
-        owners, has_query = self._owners(node)
-        return Predicate(node, owners, has_query)
-
-    def _side(self, node: exp.Expression) -> Side | None:
-        if isinstance(node, exp.Column):
-            found = self.owner(node)
-            return Side(frozenset((found[0],)), found[1]) if found else None
-        if isinstance(node, (exp.Literal, exp.Placeholder, exp.Null)):
-            return Side(frozenset(), None)
-        owners, has_query = self._owners(node)
-        return None if owners is None or has_query else Side(owners, None)
-
-    def _owners(self, node: exp.Expression) -> tuple[frozenset[int] | None, bool]:
-        found: set[int] = set()
-        known, has_query = True, False
-        for part in node.walk(prune=lambda n: isinstance(n, exp.Query) and not isinstance(n, exp.Subquery)):
-            if isinstance(part, exp.Column):
-                owner = self.owner(part)
-                if owner is None:
-                    known = False
-                else:
-                    found.add(owner[0])
-            elif isinstance(part, exp.Query):
-                has_query = True
-        return (frozenset(found) if known else None), has_query
-
-
-def conjuncts(node: exp.Expression | None) -> Iterator[exp.Expression]:
-    """The conditions that AND joins; of an OR also the equalities that stand in every branch."""
-    if node is None:
-        return
-    if isinstance(node, exp.Paren):
-        yield from conjuncts(node.this)
-    elif isinstance(node, exp.And):
-        yield from conjuncts(node.this)
-        yield from conjuncts(node.expression)
-    else:
-        if isinstance(node, exp.Or):
-            branches = [set(_equalities(branch)) for branch in node.flatten()]
-            yield from set.intersection(*branches)
-        yield node
-
-
-def _equalities(branch: exp.Expression) -> Iterator[exp.Expression]:
-    branch = branch.unnest()
-    for part in branch.flatten() if isinstance(branch, exp.And) else [branch]:
-        if isinstance(part, exp.EQ) and isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Column):
-            yield part
-
-
-def join_all(
-    relations: list[Relation], kinds: list[str], predicates: list[Predicate], made: Callable[[float, float, float], None]
-) -> float:
-    """Rows of the relations joined; joins that a condition ties to what there is come first, as an optimizer has it.
+class Joins:
+    """The joins of one FROM.
 
     Args:
-        kinds: how each relation is joined to those before it; the first one's is not looked at.
-        made: told the rows of both sides and of the result for each join.
+        made: told of each join.
     """
-    edges = [p for p in predicates if p.sides is not None and len(p.owners or ()) > 1]
-    done = {0}
-    rows = relations[0].rows
-    pending = list(range(1, len(relations)))
-    while pending:
-        tied = ((i, _tie(rows, relations[i].rows, done, i, edges)) for i in pending)
-        best = next(((i, t) for i, t in tied if t is not None or kinds[i] != "INNER"), (pending[0], None))
-        place, tie = best
-        pending.remove(place)
-        found = min(MOST_ROWS, _joined(rows, relations[place].rows, kinds[place], tie, done, place, predicates))
-        made(rows, relations[place].rows, found)
-        rows = found
-        done.add(place)
-    return rows
+
+    def __init__(self, items: Sequence[Item], edges: Sequence[Edge], residuals: Sequence[Residual], made: Made) -> None:
+        self._items = items
+        self._relations = [item.relation for item in items]
+        self._residuals = residuals
+        self._made = made
+        # for each relation: another one that it is tied to, the column there, and its own
+        self._near: list[list[tuple[int, Column | None, Column | None]]] = [[] for _ in items]
+        for edge in edges:
+            self._near[edge.left].append((edge.right, edge.right_column, edge.left_column))
+            self._near[edge.right].append((edge.left, edge.left_column, edge.right_column))
+
+    def rows(self) -> float:
+        """Rows of FROM: inner joins among themselves, each other join after those before it."""
+        rows: float | None = None
+        group: list[int] = []
+        for place, item in enumerate(self._items):
+            if item.kind == "INNER":
+                group.append(place)
+                continue
+            if group:
+                rows = self._inner(group, rows)
+            rows = self._outer(place, rows or 0.0)
+            group = []
+        return self._inner(group, rows) if group or rows is None else rows
+
+    def _inner(self, places: list[int], rows: float | None) -> float:
+        """Rows of the relations at `places`, joined to the `rows` of those before them; always what makes least comes next,
+        without any before them from the largest on."""
+        relations = self._relations
+        pending = list(places)
+        done = (1 << places[0]) - 1
+        if rows is None:
+            first = places[0] if len(places) == 1 else max(places, key=lambda i: relations[i].rows)
+            pending.remove(first)
+            done = 1 << first
+            rows = relations[first].rows * self._applied(done)
+        shares = {i: self.share(i, done) for i in pending}
+        while shares:
+            best, share, least = -1, None, 0.0
+            for i, found in shares.items():
+                factor = relations[i].rows * (1.0 if found is None else found)
+                # what a condition ties to it comes before what none does, however small that is
+                if best < 0 or (found is not None, least) > (share is not None, factor):
+                    best, share, least = i, found, factor
+            del shares[best]
+            done |= 1 << best
+            made = min(float(MOST_ROWS), rows * least * self._applied(done))
+            self._made(rows, relations[best].rows, made)
+            rows = made
+            for other, _, _ in self._near[best]:
+                if other in shares:
+                    shares[other] = self.share(other, done)
+        return rows
+
+    def _outer(self, place: int, rows: float) -> float:
+        """Rows of an outer, semi-, anti-, ASOF or positional join of the `rows` before it with the item at `place`."""
+        item = self._items[place]
+        done, right, kind = (1 << place) - 1, item.relation.rows, item.kind
+        share = self.share(place, done)
+        over = self._applied(done | 1 << place)
+        matched = min(1.0, self._match_share(place, done) * over)
+        if kind == "SEMI":
+            found = rows * matched
+        elif kind == "ANTI":
+            found = rows * max(UNMATCHED, 1.0 - matched)
+        elif kind in ("ASOF", "POSITIONAL"):
+            found = rows if kind == "ASOF" else max(rows, right)
+        else:
+            found = min(float(MOST_ROWS), rows * right * (1.0 if share is None else share) * over)
+            if kind in ("LEFT", "FULL"):
+                item.unmatched = rows * (1.0 - min(matched, found / rows if rows else 1.0))
+                found += item.unmatched
+            if kind in ("RIGHT", "FULL"):
+                found += right * (1.0 - min(1.0, self._match_share(place, done, back=True) * over))
+        item.rows_after = found
+        self._made(rows, right, found)
+        return found
+
+    def _applied(self, done: int) -> float:
+        """What the conditions keep that can be looked at now; each counts once."""
+        kept = 1.0
+        for residual in self._residuals:
+            if residual.owners and residual.owners & ~done == 0:
+                kept *= residual.kept
+                residual.owners = 0
+        return kept
+
+    def share(self, place: int, done: int) -> float | None:
+        """The share of all pairs that the equalities between the relations in `done` (bits) and the one at `place` keep; None
+        where there is none.
+
+        The values of the side with fewer are taken to be among the other's. Several equalities with one relation are a key of
+        several columns: it has no more values than the shorter of both tables has rows.
+        """
+        ties: list[tuple[int, Column | None, Column | None]] = []
+        for tie in self._near[place]:
+            # a = b and a = c and b = c: the third says nothing new
+            if done >> tie[0] & 1 and (tie[2] is None or not any(tie[2] is known[2] for known in ties)):
+                ties.append(tie)
+        if not ties:
+            return None
+        right = self._relations[place]
+        if len(ties) == 1:
+            other, theirs, ours = ties[0]
+            a, b = distinct_pair(theirs, self._relations[other].total, ours, right.total)
+            return 1.0 / (a if a > b else b)
+        share = 1.0
+        for other in dict.fromkeys(tie[0] for tie in ties):
+            left = self._relations[other]
+            pairs = [distinct_pair(theirs, left.total, ours, right.total) for one, theirs, ours in ties if one == other]
+            values = math.prod(max(pair) for pair in pairs)
+            if len(pairs) > 1:
+                values_left, values_right = math.prod(a for a, _ in pairs), math.prod(b for _, b in pairs)
+                values = min(values, min(values_left, max(1.0, left.total)), min(values_right, max(1.0, right.total)))
+            share /= values
+        return share
+
+    def _match_share(self, place: int, done: int, back: bool = False) -> float:
+        """The share of rows of the relations in `done` that have a match in the one at `place`; `back`, of its rows in them."""
+        share = 1.0
+        for other, theirs, ours in self._near[place]:
+            if not done >> other & 1:
+                continue
+            here, there = self._relations[place], self._relations[other]
+            if back:
+                here, there, ours, theirs = there, here, theirs, ours
+            mine = ours.distinct_of(here.rows) if ours is not None else None
+            total = theirs.distinct if theirs is not None and theirs.distinct else there.total
+            share = min(share, (here.rows if mine is None else mine) / max(1.0, total))
+        return share
 
 
-def _tie(rows: float, other: float, done: set[int], place: int, edges: list[Predicate]) -> float | None:
-    """Rows of the equality join with relation `place`; None without an equality between the two."""
-    best: float | None = None
-    alone = frozenset((place,))
-    for edge in edges:
-        assert edge.sides is not None
-        left, right = edge.sides
-        if not ((left.owners == alone and right.owners <= done) or (right.owners == alone and left.owners <= done)):
-            continue
-        ours, theirs = (left, right) if right.owners == alone else (right, left)
-        found = _matches(rows, other, _distinct(ours.stats), _distinct(theirs.stats))
-        best = found if best is None else min(best, found)
-    return best
-
-
-def _distinct(stats: ColumnStatistics | None) -> int | None:
-    return stats.distinct_count if stats is not None else None
-
-
-def _matches(left: float, right: float, left_distinct: int | None, right_distinct: int | None) -> float:
-    """Rows of `left = right`. Where nothing is known of the values, a key is joined with its references: the longer side.
-    Where one side is known, the other, when shorter, is taken for a key."""
-    if not left_distinct and not right_distinct:
-        return max(left, right)
-    if not left_distinct:
-        left_distinct = int(left) if left < right else 1
-    if not right_distinct:
-        right_distinct = int(right) if right < left else 1
-    return left * right / max(left_distinct, right_distinct, 1)
-
-
-def _joined(
-    left: float, right: float, kind: str, tie: float | None, done: set[int], place: int, predicates: list[Predicate]
-) -> float:
-    if tie is not None:
-        rows = tie
-    elif kind in ("NATURAL", "ASOF", "POSITIONAL"):
-        rows = max(left, right)
-    else:
-        across = any(p.owners and place in p.owners and p.owners & done and p.owners <= done | {place} for p in predicates)
-        rows = left * right * (RANGE if across else 1.0)
-    match kind:
-        case "LEFT":
-            return max(rows, left)
-        case "RIGHT":
-            return max(rows, right)
-        case "FULL":
-            return max(rows, left + right)
-        case "SEMI" | "ANTI":
-            return left * OTHER
-    return rows
+def distinct_pair(left: Column | None, left_total: float, right: Column | None, right_total: float) -> tuple[float, float]:
+    """Distinct values of both sides of an equality, at least 1. Where nothing is known of one, the shorter table is taken for
+    the one whose key it is."""
+    a = left.distinct if left is not None else None
+    b = right.distinct if right is not None else None
+    if a is None and b is None:
+        a = b = min(left_total, right_total)
+    elif a is None:
+        a = left_total if left_total < right_total else 1.0
+    elif b is None:
+        b = right_total if right_total < left_total else 1.0
+    return (a if a is not None and a > 1.0 else 1.0), (b if b is not None and b > 1.0 else 1.0)

@@ -1,11 +1,13 @@
 """Functions whose result is as large as an argument says: DuckDB's memory limit does not hold for them.
 
 `repeat('x', 1500000000)` takes 2.9 GiB under a limit of 256 MB and does not hear an interrupt. How large a call gets is
-worked out where its arguments are constants; elsewhere the call is only named.
+worked out where its arguments are constants; elsewhere the call is only named. What values become in the end, where one
+function is put upon another, `value_growth` works out.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,14 +18,21 @@ from sabot_sql.planner.parse_nodes import Node, walk
 Number = int | float
 Params = Mapping[str, Any]
 
-SMALL_BYTES = 1 << 20
-"""Up to here a call is nothing to speak of."""
-
-LARGEST_BYTES = 64 << 20
-"""Larger calls are refused in the server's own process."""
+SMALL_BYTES = 16 << 10
+"""Up to here a value is nothing to speak of: DuckDB works on 2,048 at once, 32 MiB."""
 
 VALUE_BYTES = 16
 """What a list element or a value of unknown size is taken for."""
+
+TEXT_BYTES = 4
+"""The longest a character can be."""
+
+TOP_K_BYTES = 1024
+"""What approx_top_k keeps for each value asked for."""
+
+SECONDS = {"to_seconds": 1, "to_minutes": 60, "to_hours": 3600, "to_days": 86400, "to_weeks": 604800, "to_months": 28 * 86400,
+           "to_years": 365 * 86400}  # fmt: skip
+"""Intervals, as seconds; a month is its shortest, so that a series is rather thought too long than too short."""
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -36,7 +45,17 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "<<": operator.lshift,
 }
 
-WIDTH = re.compile(r"%[-+ 0#,_]*(\d{5,})|\{[^}]*?(\d{5,})[^}]*\}")
+COMPUTED = frozenset((*ARITHMETIC, *SECONDS, "pow", "power", "length", "len", "strlen", "trunc"))
+
+WIDTH = re.compile(r"\d{5,}")
+OPEN_WIDTH = re.compile(r"%[^%a-zA-Z]*\*|\{[^{}]*:[^{}]*\{")
+"""A width that an argument gives: `%*d`, `{:{}}`."""
+
+COPYING = frozenset(
+    """replace regexp_replace array_to_string list_string_agg list_transform list_apply array_transform array_apply
+    apply""".split()
+)
+"""Functions that put a constant into many places of a value."""
 
 
 def calls(root: Node, params: Params | None = None) -> Iterator[tuple[str, int | None]]:
@@ -48,22 +67,33 @@ def calls(root: Node, params: Params | None = None) -> Iterator[tuple[str, int |
         elif node.get("class") == "FUNCTION" and id(node) not in in_from and isinstance(node.get("function_name"), str):
             name = node["function_name"].lower()
             if name in SIZES:
-                yield name, _saturated(SIZES[name], _arguments(node), params or {})
+                yield name, size_of_call(name, node, params or {})
 
 
-def multiplies_memory(root: Node, params: Params | None = None) -> str | None:
-    """The first function whose result is not known to be small; None where all are.
+def sized_by_constants(root: Node) -> bool:
+    """Whether how large the values of a statement get hangs on its constants."""
+    return any(
+        str(node.get("function_name", "")).lower() in SIZES.keys() | COPYING
+        for node in walk(root)
+        if node.get("class") == "FUNCTION"
+    )
+
+
+def oversized(root: Node, limit_bytes: int, params: Params | None = None) -> tuple[str, int] | None:
+    """Name and bytes of the first call that is known to make a value of more than `limit_bytes`.
 
     Args:
         root: DuckDB's parse tree.
         params: the values of parameters.
     """
-    return next((name for name, size in calls(root, params) if size is None or size > SMALL_BYTES), None)
+    return next(((name, size) for name, size in calls(root, params) if size is not None and size > limit_bytes), None)
 
 
-def oversized(root: Node, params: Params | None = None) -> tuple[str, int] | None:
-    """Name and bytes of the first call that is known to be too large for the server's process."""
-    return next(((name, size) for name, size in calls(root, params) if size is not None and size > LARGEST_BYTES), None)
+def size_of_call(name: str, node: Node, params: Params) -> int | None:
+    """The bytes of what a call of one of `SIZES` gives; None where they are not known."""
+    if len((node.get("qualified_name") or {}).get("path") or ()) > 1:
+        return None  # `a.repeat(3)` is repeat(a, 3), but so may main.repeat(3) be
+    return _saturated(SIZES[name], arguments(node), params)
 
 
 def _saturated(size: Callable[[list[Node], Params], int | None], args: list[Node], params: Params) -> int | None:
@@ -73,7 +103,8 @@ def _saturated(size: Callable[[list[Node], Params], int | None], args: list[Node
         return None
 
 
-def _arguments(node: Node) -> list[Node]:
+def arguments(node: Node) -> list[Node]:
+    """The arguments of a call, as they are written."""
     return [a["expression"] for a in node.get("arguments", ())]
 
 
@@ -85,7 +116,7 @@ def constant(node: Node, params: Params) -> Any:
     if kind == "PARAMETER":
         return params.get(node.get("identifier", ""))
     if kind == "CAST":
-        return _cast(constant(node["child"], params))
+        return _cast(constant(node["child"], params), str((node.get("type_expr") or {}).get("type_name", "")).upper())
     if kind == "SUBQUERY":
         return _selected(node, params)
     if kind == "FUNCTION":
@@ -110,8 +141,27 @@ def _number(text: str) -> Number | None:
         return None
 
 
-def _cast(value: Any) -> Any:
-    return (_number(value) if isinstance(value, str) else None) or value
+def _cast(value: Any, to: str) -> Any:
+    if isinstance(value, str) and to.startswith(("DATE", "TIMESTAMP")):
+        return _seconds(value)
+    if isinstance(value, str) and to == "INTERVAL":
+        return _interval(value)
+    number = _number(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
+def _seconds(text: str) -> Number | None:
+    """A date or time as seconds; None where DuckDB may read it in another way."""
+    try:
+        return (dt.datetime.fromisoformat(text).replace(tzinfo=None) - dt.datetime(1970, 1, 1)).total_seconds()
+    except ValueError:
+        return None
+
+
+def _interval(text: str) -> Number | None:
+    """An interval of one unit as seconds."""
+    found = re.fullmatch(r"\s*(\d+)\s*(second|minute|hour|day|week|month|year)s?\s*", text, re.IGNORECASE)
+    return int(found[1]) * SECONDS[f"to_{found[2].lower()}s"] if found else None
 
 
 def _selected(node: Node, params: Params) -> Any:
@@ -122,7 +172,9 @@ def _selected(node: Node, params: Params) -> Any:
 
 
 def _computed(node: Node, params: Params) -> Any:
-    name, args = node["function_name"].lower(), _arguments(node)
+    name, args = node["function_name"].lower(), arguments(node)
+    if name not in COMPUTED or len(args) > 2:
+        return None
     values = [constant(a, params) for a in args]
     if name in ("-", "+") and len(values) == 1 and isinstance(values[0], (int, float)):
         return -values[0] if name == "-" else values[0]
@@ -134,6 +186,10 @@ def _computed(node: Node, params: Params) -> Any:
         return 1 << 62 if abs(values[1]) > 128 else _or_none(operator.pow, values)
     if name in ("length", "len", "strlen") and len(values) == 1 and isinstance(values[0], str):
         return len(values[0])
+    if name in SECONDS and len(values) == 1 and isinstance(values[0], (int, float)):
+        return values[0] * SECONDS[name]
+    if name == "trunc" and len(values) == 1 and isinstance(values[0], (int, float)):
+        return values[0]
     return None
 
 
@@ -152,9 +208,9 @@ def width(node: Node, params: Params) -> int | None:
     if isinstance(value, (int, float)):
         return VALUE_BYTES
     if node.get("class") == "FUNCTION" and (size := SIZES.get(node["function_name"].lower())):
-        return _saturated(size, _arguments(node), params)
+        return _saturated(size, arguments(node), params)
     if node.get("class") == "FUNCTION" and node["function_name"].lower() == "list_value":
-        return VALUE_BYTES * len(_arguments(node))
+        return VALUE_BYTES * len(arguments(node))
     return None
 
 
@@ -169,8 +225,9 @@ def _repeat(args: list[Node], params: Params) -> int | None:
 
 
 def _pad(args: list[Node], params: Params) -> int | None:
-    size = constant(args[1], params)
-    return int(max(0, size)) if isinstance(size, (int, float)) else None
+    size, filler = constant(args[1], params), constant(args[2], params)
+    each = 1 if isinstance(filler, str) and filler.isascii() else TEXT_BYTES
+    return int(max(0, size)) * each if isinstance(size, (int, float)) else None
 
 
 def _series(args: list[Node], params: Params) -> int | None:
@@ -182,27 +239,28 @@ def _series(args: list[Node], params: Params) -> int | None:
     return int(max(0, (stop - start) / step + 1)) * 8
 
 
-def _sized(args: list[Node], params: Params) -> int | None:
-    size = constant(args[1], params)
-    return int(max(0, size)) * VALUE_BYTES if isinstance(size, (int, float)) else None
-
-
 def _bits(args: list[Node], params: Params) -> int | None:
     size = constant(args[1], params) if len(args) > 1 else 0
     return int(max(0, size)) // 8 if isinstance(size, (int, float)) else None
 
 
-def _bar(args: list[Node], params: Params) -> int | None:
-    size = constant(args[3], params) if len(args) > 3 else 80
-    return int(max(0, size)) * 3 if isinstance(size, (int, float)) else None
-
-
 def _formatted(args: list[Node], params: Params) -> int | None:
     text = constant(args[0], params)
-    if not isinstance(text, str):
-        return None if "*" in str(text) else 0
-    widths = [int(next(filter(None, groups))) for groups in WIDTH.findall(text)]
-    return sum(widths)
+    if not isinstance(text, str) or OPEN_WIDTH.search(text.replace("{{", "")):
+        return None
+    return sum(map(int, WIDTH.findall(text)))
+
+
+def _counted(position: int, each: int) -> Callable[[list[Node], Params], int | None]:
+    """The size of a call whose argument at `position` is a count of things of `each` bytes; small without it."""
+
+    def size(args: list[Node], params: Params) -> int | None:
+        if len(args) <= position:
+            return 0
+        count = constant(args[position], params)
+        return int(max(0, count)) * each if isinstance(count, (int, float)) else None
+
+    return size
 
 
 SIZES: dict[str, Callable[[list[Node], Params], int | None]] = {
@@ -211,10 +269,13 @@ SIZES: dict[str, Callable[[list[Node], Params], int | None]] = {
     "rpad": _pad,
     "range": _series,
     "generate_series": _series,
-    "list_resize": _sized,
-    "array_resize": _sized,
+    "list_resize": _counted(1, VALUE_BYTES),
+    "array_resize": _counted(1, VALUE_BYTES),
     "bitstring": _bits,
-    "bar": _bar,
+    "bar": _counted(3, 3),
+    "equi_width_bins": _counted(2, VALUE_BYTES),
+    "approx_top_k": _counted(1, TOP_K_BYTES),
+    "reservoir_quantile": _counted(2, VALUE_BYTES),
     "printf": _formatted,
     "format": _formatted,
 }

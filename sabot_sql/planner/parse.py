@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlglot
@@ -22,6 +22,7 @@ from sabot_sql.planner.bind_tree import reader, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
 from sabot_sql.planner.pivot import with_pivot_lists
 from sabot_sql.planner.shape import Shapes, replaceable, take_apart
+from sabot_sql.planner.show import query_for_show, with_state_tables
 from sabot_sql.planner.sql_position import position_at, tokens
 
 SQLGLOT_CHARACTERS = 64 << 10
@@ -153,6 +154,8 @@ def _parse_duckdb(text: str) -> Statement:
     sql = text.rstrip(" \t\r\n;")
     if ";" in sql:
         sql = _blank_empty(sql)
+    if (shown := query_for_show(sql)) is not None:
+        return replace(_parse_duckdb(shown), kind="SHOW")
     roots = reader().statements(sql)
     if roots is None:
         return _parse_other(sql)
@@ -162,7 +165,9 @@ def _parse_duckdb(text: str) -> Statement:
         raise several(sql)
     if ";" in sql:
         sql = sql[: next((offset for offset, found in tokens(sql) if found == ";"), len(sql))].rstrip()
-    return _query(sql, roots[0])
+    found = _query(sql, roots[0])
+    changed = with_state_tables(sql, found.references)
+    return found if changed is None else _parse_duckdb(changed)
 
 
 def _blank_empty(sql: str) -> str:
@@ -237,6 +242,13 @@ def _parse_pivot(sql: str) -> Statement:
 COMMENT = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"
 EXPLAIN = re.compile(
     rf"{COMMENT}EXPLAIN\b{COMMENT}(?P<analyze>ANALYZE\b)?{COMMENT}(?:\((?P<options>[\w\s,']*)\))?",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+EXPLAINED = re.compile(
+    rf"{COMMENT}EXPLAIN\b{COMMENT}(?:ANALYZE\b{COMMENT})?(?:\(\s*(?:FORMAT|ANALYZE)\b[\w\s,']*\){COMMENT})?"
+    r"(?=SELECT\b|WITH\b|FROM\b|VALUES\b|TABLE\b|\()",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -318,6 +330,9 @@ def _sqlglot_tables(tree: exp.Expression) -> Iterator[tuple[str, ...]]:
 
 def _transpiled(sql: str, dialect: str) -> str:
     """The text in DuckDB's dialect."""
+    if found := EXPLAINED.match(sql):  # sqlglot takes EXPLAIN for DESCRIBE, or leaves the whole text as it is
+        blank = re.sub(r"[^\n]", " ", found[0])
+        return found[0] + _transpiled(blank + sql[found.end() :], dialect)
     try:
         trees = [t for t in sqlglot.parse(sql, read=dialect) if t is not None]
     except ValueError as error:

@@ -16,12 +16,12 @@ from sqlglot import exp
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import NotSupported, PlanError, QueryError
-from sabot_sql.planner.memory_functions import multiplies_memory, oversized
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, TableRef, walk
+from sabot_sql.planner.show import hint_for_set
 from sabot_sql.planner.sql_position import find_name, position_at_byte
 
-__all__ = ["check", "is_system_table", "multiplies_memory", "oversized", "refusal"]
+__all__ = ["check", "is_system_table", "refusal"]
 
 Resolve = Callable[[tuple[str, ...]], Table]
 
@@ -140,7 +140,7 @@ def refusal(statement: Statement) -> Refusal | None:
     if statement.inner is not None:
         return refusal(statement.inner)
     if statement.nodes is None:
-        return _kind_refusal(statement.kind)
+        return _kind_refusal(statement.kind, statement.sql)
     for node in walk(statement.nodes):
         if (found := _node_refusal(node)) is not None:
             # the tree of a PIVOT was made from another text
@@ -148,7 +148,9 @@ def refusal(statement: Statement) -> Refusal | None:
     return None if statement.tree is None else _tree_refusal(statement.tree)
 
 
-def _kind_refusal(kind: str) -> Refusal:
+def _kind_refusal(kind: str, sql: str) -> Refusal:
+    if kind in ("SET", "VARIABLE_SET", "RESET"):
+        return Refusal("PERMISSION_DENIED", f"{kind.replace('_', ' ')} statements are not permitted", hint_for_set(sql))
     shown = kind.replace("_", " ")
     if kind in WRITES:
         return Refusal(

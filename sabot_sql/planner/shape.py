@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sabot_sql.planner.memory_functions import calls
+from sabot_sql.planner.memory_functions import sized_by_constants
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, walk
 
 CONSTANT = re.compile(r"""(?<![\w$.'"\\])(?:\d{1,9}(?![\w.'])|'[^'\\\0]*'(?!'))""")
@@ -57,7 +57,7 @@ def take_apart(sql: str) -> Text | None:
 def replaceable(text: Text, root: Node) -> tuple[bool, ...] | None:
     """Which constants of `text` DuckDB's tree has at their places; None where the size of an answer's values, or of a table
     function, hangs on a constant."""
-    if any(True for _ in calls(root)):
+    if sized_by_constants(root):
         return None
     seen: set[tuple[int, int]] = set()
     for node in walk(root):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from sabot_sql import __version__
 from sabot_sql.errors import QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.edge import Door, Edge
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.query_routes import add_query_routes
+from sabot_sql.server.query_string import refuse_unknown_options
 from sabot_sql.server.service_routes import add_service_routes
 from sabot_sql.server.sql_request import invalid_fields
 from sabot_sql.server.statement_routes import add_statement_routes
@@ -28,16 +30,19 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
         keys: who may ask; without keys everybody who reaches the server may read.
     """
     door, threads = Door(keys or ApiKeys()), Threads()
+    attendance = Attendance(manager, threads, manager.settings.client_timeout_s)
     app = FastAPI(
         title="sabot-sql",
         version=__version__,
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
+        dependencies=[Depends(refuse_unknown_options)],
     )
     app.state.door, app.state.threads = door, threads
-    app.add_middleware(Edge, door=door, direct={("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads)})
+    direct = {("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads, attendance)}
+    app.add_middleware(Edge, door=door, direct=direct)
     add_problem_handlers(app)
-    add_statement_routes(app, manager, threads)
-    add_query_routes(app, manager, threads)
+    add_statement_routes(app, manager, threads, attendance)
+    add_query_routes(app, manager, threads, attendance)
     add_catalog_routes(app, manager, threads)
     add_service_routes(app, manager, threads, door)
     return app

@@ -36,7 +36,8 @@ def add_catalog_routes(app: FastAPI, manager: JobManager, threads: Threads) -> N
     ) -> Response:
         """The tables by name."""
         found = await threads.start(list_all, catalog, schema, like, columns)
-        return json_response({"tables": found[:limit], "next_cursor": None})
+        skipped = sorted(await threads.start(manager.skipped))
+        return json_response({"tables": found[:limit], "skipped": skipped, "next_cursor": None})
 
     @app.get("/v1/tables/{catalog}/{schema}/{table}", tags=["catalog"])
     async def describe_table(catalog: str, schema: str, table: str) -> Response:
@@ -47,7 +48,7 @@ def add_catalog_routes(app: FastAPI, manager: JobManager, threads: Threads) -> N
             found = await threads.start(manager.table, table)
         except PlanError as exc:
             raise _unknown(table, exc.hint) from exc
-        return json_response(table_to_json(found, columns=True))
+        return json_response(table_to_json(found, values=True))
 
 
 def like_pattern(like: str) -> re.Pattern[str]:

@@ -14,7 +14,7 @@ from sabot_sql.client.contract import ARROW_STREAM, QUERY_METADATA, result_to_js
 from sabot_sql.client.csv_rows import csv_text
 from sabot_sql.client.json_values import dump_json, json_rows, ndjson_text
 from sabot_sql.engine.request import QueryResult
-from sabot_sql.errors import QueryError
+from sabot_sql.errors import NotSupported, QueryError, SabotError
 
 MEDIA_TYPES = {
     "json": "application/json",
@@ -183,5 +183,24 @@ def _parquet(result: QueryResult) -> Encoded:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(result.table, sink)
+    try:
+        pq.write_table(result.table, sink)
+    except pa.ArrowNotImplementedError as exc:
+        raise _not_in_parquet(result) from exc
     return Encoded(MEDIA_TYPES["parquet"], sink.getvalue().to_pybytes())
+
+
+def _not_in_parquet(result: QueryResult) -> SabotError:
+    """NOT_SUPPORTED naming the first column of a type that Parquet has not."""
+    import pyarrow.parquet as pq
+
+    for place, field in enumerate(result.table.schema):
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowNotImplementedError:
+            kind = str(result.columns[place].type) if result.columns else str(field.type)
+            return NotSupported(
+                f'column "{field.name}" has the type {kind}, which Parquet cannot hold',
+                hint=f'cast it in the query, as "{field.name}"::VARCHAR, or take arrow, json, ndjson or csv',
+            )
+    return NotSupported("the answer cannot be written as Parquet", hint="take arrow, json, ndjson or csv")

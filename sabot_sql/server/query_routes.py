@@ -9,8 +9,9 @@ from fastapi import FastAPI, Query, Request, Response
 
 from sabot_sql.client.contract import is_terminal, status_to_json
 from sabot_sql.engine.request import QueryStatus
-from sabot_sql.errors import NotSupported, QueryError
+from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import Encoding, choose_format, encode
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
@@ -23,7 +24,7 @@ WaitMs = Annotated[int, Query(ge=0, le=MAX_WAIT_MS, description="how long to wai
 StateName = Literal["queued", "planning", "running", "finishing", "finished", "failed", "cancelled", "expired"]
 
 
-def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> None:
+def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance) -> None:
     """Adds the routes under `/v1/queries`. A caller sees only queries of their own."""
 
     def own_status(query_id: str, user: str, wait_s: float = 0.0) -> QueryStatus:
@@ -39,6 +40,10 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         status = own_status(query_id, user)
         return status if is_terminal(status) else manager.cancel(query_id)
 
+    def delete(query_id: str, user: str) -> QueryStatus:
+        own_status(query_id, user)
+        return manager.delete(query_id)
+
     def read_result(query_id: str, user: str, how: Encoding, offset: int, limit: int | None) -> Rows:
         own_status(query_id, user)
         result = manager.result(query_id)
@@ -49,7 +54,8 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     @app.get("/v1/queries/{query_id}", tags=["queries"])
     async def get_query(request: Request, query_id: str, wait_ms: WaitMs = 0) -> Response:
         """The status of a query; waits up to `wait_ms` for its end."""
-        return status_response(await threads.start(own_status, query_id, request.state.user, wait_ms / 1000))
+        with attendance.asking(query_id):
+            return status_response(await threads.start(own_status, query_id, request.state.user, wait_ms / 1000))
 
     @app.get("/v1/queries", tags=["queries"])
     async def list_queries(
@@ -63,12 +69,9 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         """The caller's queries, newest first."""
         if user is not None and user != request.state.user:
             return json_response({"queries": [], "next_cursor": None})
-        found = await threads.start(manager.list, state, request.state.user, limit)
-        if q is not None:
-            found = [status for status in found if q.lower() in status.sql.lower()]
-        if since is not None:
-            aware = since if since.tzinfo else since.replace(tzinfo=dt.UTC)
-            found = [status for status in found if status.submitted_at is not None and status.submitted_at >= aware]
+        aware = since if since is None or since.tzinfo else since.replace(tzinfo=dt.UTC)
+        since_s = None if aware is None else aware.timestamp()
+        found = await threads.start(manager.list, state, request.state.user, limit, q, since_s)
         return json_response({"queries": [status_to_json(status) for status in found], "next_cursor": None})
 
     @app.get("/v1/queries/{query_id}/result", tags=["queries"], response_class=Response)
@@ -81,7 +84,8 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     ) -> Response:
         """The whole answer of a finished query, or `limit` rows from `offset`."""
         how = Encoding(choose_format(request.headers.get("accept"), format, RESULT_FORMATS))
-        return answer(await threads.start(read_result, query_id, request.state.user, how, offset, limit))
+        with attendance.asking(query_id):
+            return answer(await threads.start(read_result, query_id, request.state.user, how, offset, limit))
 
     @app.post("/v1/queries/{query_id}/cancel", tags=["queries"])
     async def cancel_query(request: Request, query_id: str) -> Response:
@@ -90,11 +94,8 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
 
     @app.delete("/v1/queries/{query_id}", tags=["queries"])
     async def delete_query(request: Request, query_id: str) -> Response:
-        """Cancels a query that runs."""
-        status = await threads.start(own_status, query_id, request.state.user)
-        if is_terminal(status):
-            raise NotSupported(f"query {query_id} has ended; its result is kept until its time is over", query_id=query_id)
-        return cancelling(await threads.start(cancel, query_id, request.state.user))
+        """Cancels a query that runs; of one that has ended it deletes the result."""
+        return cancelling(await threads.start(delete, query_id, request.state.user))
 
 
 def cancelling(status: QueryStatus) -> Response:

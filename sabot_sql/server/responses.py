@@ -10,6 +10,8 @@ from starlette.responses import Response
 from sabot_sql.client.contract import status_to_json
 from sabot_sql.engine.request import QueryStatus
 
+REPLAYED = "Idempotency-Replayed"
+
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """`value` as JSON."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
-from sabot_sql import __version__
 from sabot_sql.client.contract import agent_to_json
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.edge import Door
@@ -28,7 +27,8 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     @app.get("/v1/info", tags=["service"])
     async def info() -> Response:
         """Versions, formats and limits."""
-        return json_response(service_info(await threads.start(manager.info), bool(door.keys)))
+        found = await threads.start(manager.info)
+        return json_response(service_info(found, bool(door.keys), manager.settings.client_timeout_s))
 
     @app.get("/livez", tags=["health"])
     async def livez() -> Response:
@@ -50,22 +50,15 @@ def readiness(engine: dict[str, Any], closing: bool) -> dict[str, Any]:
     return {"ready": bool(engine.get("ready")) and not closing, "checks": checks}
 
 
-def service_info(engine: dict[str, Any], has_keys: bool) -> dict[str, Any]:
-    """The object of `GET /v1/info`: what the engine says of itself, and what the server adds."""
+def service_info(engine: dict[str, Any], has_keys: bool, client_timeout_s: float) -> dict[str, Any]:
+    """The object of `GET /v1/info`: what an engine says of itself anywhere, and what the server adds."""
     limits = {
         "wait_ms": MAX_WAIT_MS,
         "inline_rows": INLINE_ROWS,
         "inline_bytes": INLINE_BYTES,
         "body_bytes": BODY_BYTES,
         "requests": MAX_REQUESTS,
-        **engine.get("limits", {}),
+        "client_timeout_s": client_timeout_s,
     }
-    return {
-        "name": "sabot-sql",
-        "version": __version__,
-        "api": "1",
-        "formats": list(RESULT_FORMATS),
-        "auth": ["api_key"] if has_keys else [],
-        **engine,
-        "limits": limits,
-    }
+    own = {"formats": list(RESULT_FORMATS), "auth": ["api_key"] if has_keys else []}
+    return {**engine, **own, "limits": engine["limits"] | limits}

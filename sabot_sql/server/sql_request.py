@@ -12,6 +12,7 @@ from starlette.requests import Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
+from sabot_sql.server.query_string import unknown_field
 
 Body = TypeVar("Body", bound="StatementBody")
 
@@ -65,7 +66,7 @@ class SqlBody(StatementBody):
     """The body of `POST /v1/sql`."""
 
     wait_ms: int = Field(default=10_000, ge=0, le=MAX_WAIT_MS)
-    on_wait_timeout: Literal["continue", "cancel"] = "continue"
+    on_wait_timeout: Literal["continue", "cancel"] | None = None
     row_limit: int = Field(default=INLINE_ROWS, ge=0)
     byte_limit: int = Field(default=INLINE_BYTES, ge=0)
     format: FormatName | None = None
@@ -117,12 +118,7 @@ def body_too_large() -> SabotError:
 async def read_sql_body(request: Request) -> SqlBody:
     """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
     raw = await read_bytes(request)
-    kind = content_type(request)
-    if kind == "application/sql":
-        body = _checked(SqlBody, {**request.query_params, "sql": _text(raw)})
-    else:
-        _must_be_json(kind)
-        body = _checked_json(SqlBody, raw)
+    body = _body_of(SqlBody, request, raw)
     if prefer := request.headers.get("prefer"):
         _apply_prefer(body, prefer)
     return body
@@ -130,12 +126,21 @@ async def read_sql_body(request: Request) -> SqlBody:
 
 async def read_explain_body(request: Request) -> ExplainBody:
     """The body of `POST /v1/explain`, in the same two forms."""
-    raw = await read_bytes(request)
+    return _body_of(ExplainBody, request, await read_bytes(request))
+
+
+def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:
     kind = content_type(request)
     if kind == "application/sql":
-        return _checked(ExplainBody, {**request.query_params, "sql": _text(raw)})
+        return _checked(model, {**request.query_params, "sql": _text(raw)})
     _must_be_json(kind)
-    return _checked_json(ExplainBody, raw)
+    if request.url.query:
+        name = next(iter(request.query_params), request.url.query)
+        raise QueryError(
+            f"the field {name} stands in the query string, beside a JSON body",
+            hint="write it into the body; the query string is for the options of an application/sql body",
+        )
+    return _checked_json(model, raw)
 
 
 def content_type(request: Request) -> str:
@@ -171,23 +176,24 @@ def _checked(kind: type[Body], data: Mapping[str, Any]) -> Body:
     try:
         return kind.model_validate(data)
     except ValidationError as exc:
-        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False)) from exc
+        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False), kind) from exc
 
 
 def _checked_json(kind: type[Body], raw: bytes) -> Body:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as exc:
-        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False)) from exc
+        raise invalid_fields(exc.errors(include_url=False, include_context=False, include_input=False), kind) from exc
 
 
-def invalid_fields(errors: Sequence[Any]) -> SabotError:
-    """BAD_REQUEST naming the first field that is wrong; `errors` are pydantic's."""
+def invalid_fields(errors: Sequence[Any], model: type[BaseModel] | None = None) -> SabotError:
+    """BAD_REQUEST naming the first field that is wrong; `errors` are pydantic's, `model` knows the fields that there are."""
     first = errors[0]
     field = ".".join(str(part) for part in first["loc"]).removeprefix("query.").removeprefix("path.")
     match first["type"]:
         case "extra_forbidden":
-            return QueryError(f"unknown field {field}")
+            fields = model.model_fields.items() if model is not None else ()
+            return unknown_field(field, [known.alias or name for name, known in fields])
         case "missing":
             return QueryError(f"the field {field} is missing")
         case "json_invalid":

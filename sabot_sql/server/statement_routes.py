@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from sabot_sql.client.contract import explanation_to_json
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import MEDIA_TYPES
 from sabot_sql.server.responses import json_response
 from sabot_sql.server.sql_request import ExplainBody, SqlBody, StatementBody, read_explain_body
@@ -16,7 +17,7 @@ from sabot_sql.server.statements import INLINE_FORMATS, post_sql
 from sabot_sql.server.threads import Threads
 
 
-def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads) -> None:
+def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance) -> None:
     """Adds `POST /v1/sql` and `POST /v1/explain`. Both read their bodies themselves: two media types, one path."""
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "finished within wait_ms", "content": {MEDIA_TYPES[name]: {} for name in INLINE_FORMATS}},
@@ -27,7 +28,7 @@ def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads) ->
     async def run_sql(request: Request) -> Response:
         """Runs one statement."""
         # stands here for the description; requests are answered by `Edge` before they are routed
-        return await post_sql(request, manager, threads)
+        return await post_sql(request, manager, threads, attendance)
 
     @app.post("/v1/explain", tags=["statements"], openapi_extra=takes(ExplainBody))
     async def explain_sql(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ from starlette.responses import Response, StreamingResponse
 
 from sabot_sql.client.contract import is_terminal
 from sabot_sql.engine.request import QueryRequest, QueryResult, QueryStatus
+from sabot_sql.errors import SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.jobs.record import QueryRecord
+from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
-from sabot_sql.server.responses import status_response
+from sabot_sql.server.problems import problem_response
+from sabot_sql.server.responses import REPLAYED, status_response
 from sabot_sql.server.sql_request import SqlBody, idempotency_key, read_sql_body
 from sabot_sql.server.threads import Threads
 
@@ -24,8 +28,7 @@ INLINE_FORMATS = ("json", "ndjson", "csv", "arrow")
 DIRECT_WAIT_S = 0.2  # requests that wait at least so long are run in the thread that answers them
 UNWATCHED_S = 0.05  # a request is not watched for a client that goes away before that
 STOP_S = 5.0  # for a cancelled query to end before the request is answered without it
-PLANNING_POLL_S = 0.02
-COMMIT_S = 0.1  # in which a job that was planned is in the database
+BINDING_S = 0.02  # in which a local query that cannot run says so
 TIMINGS = (("parse", "parse_ms"), ("plan", "plan_ms"), ("queue", "queue_ms"), ("exec", "exec_ms"))
 
 
@@ -35,15 +38,19 @@ class Run:
 
     Attributes:
         cancel: set to stop the query.
+        goes_on: the query goes on after its wait, whether or not anybody asks for it.
         detached: the request was answered with 202; whoever wants the rows asks for them by the query's id.
+        replayed: the query was asked before, under the same key.
     """
 
     request: QueryRequest
     how: Encoding
     wait_s: float
     cancel_after_wait: bool
+    goes_on: bool
     cancel: threading.Event = field(default_factory=threading.Event)
     detached: bool = False
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +61,24 @@ class Rows:
     encoded: Encoded
 
 
-async def post_sql(request: Request, manager: JobManager, threads: Threads) -> Response:
+async def post_sql(request: Request, manager: JobManager, threads: Threads, attendance: Attendance) -> Response:
     """Answers `POST /v1/sql`."""
     body = await read_sql_body(request)
     body.refuse_what_is_not_built()
     how = encoding_of(body, request.headers.get("accept"))
     key = idempotency_key(request)
-    run = Run(body.to_request(request.state.user, key), how, body.wait_ms / 1000, body.on_wait_timeout == "cancel")
+    after = body.on_wait_timeout
+    run = Run(body.to_request(request.state.user, key), how, body.wait_ms / 1000, after == "cancel", after == "continue")
     if key is None and run.wait_s >= DIRECT_WAIT_S:
-        return await answer_directly(request, manager, threads, run)
-    found = await threads.start(submit_and_wait, manager, threads, run)
-    return answer(found) if isinstance(found, Rows) else status_response(found, 202)
+        return await answer_directly(request, manager, threads, attendance, run)
+    try:
+        found = await threads.start(submit_and_wait, manager, threads, run)
+        response = answer(found) if isinstance(found, Rows) else status_response(found, 202)
+    except SabotError as error:
+        response = problem_response(error, request.state.request_id)
+    if run.replayed:
+        response.headers[REPLAYED] = "true"
+    return response
 
 
 def encoding_of(body: SqlBody, accept: str | None) -> Encoding:
@@ -78,8 +92,10 @@ def encoding_of(body: SqlBody, accept: str | None) -> Encoding:
 def submit_and_wait(manager: JobManager, threads: Threads, run: Run) -> Rows | QueryStatus:
     """A query that is likely to outlive its request: the engine runs it in a thread of its own, this one waits."""
     status = manager.submit(run.request)
-    if not is_terminal(status) and run.wait_s:
-        status = threads.wait_for_end(manager, status.query_id, run.wait_s)
+    run.replayed = "replayed" in status.stats
+    wait_s = max(run.wait_s, BINDING_S) if status.route == "local" else run.wait_s
+    if not is_terminal(status) and wait_s:
+        status = threads.wait_for_end(manager, status.query_id, wait_s)
     if not is_terminal(status):
         if not run.cancel_after_wait:
             return status
@@ -87,14 +103,20 @@ def submit_and_wait(manager: JobManager, threads: Threads, run: Run) -> Rows | Q
         status = threads.wait_for_end(manager, status.query_id, STOP_S)
         if not is_terminal(status):
             return status
-    result = manager.result(status.query_id)
-    return Rows(result, encode(result, run.how))
+    return stored_rows(manager, status.query_id, run.how)
+
+
+def stored_rows(manager: JobManager, query_id: str, how: Encoding) -> Rows:
+    """The answer of a query that has ended; raises its error when it failed."""
+    result = manager.result(query_id)
+    return Rows(result, encode(result, how))
 
 
 def run_directly(manager: JobManager, run: Run) -> Rows | None:
-    """The fast path: the whole query in one thread."""
+    """The local route, whole in one thread."""
     result = manager.execute(run.request, None, run.cancel)
     if run.detached:
+        manager.keep(result)
         return None
     encoded = encode(result, run.how)
     if encoded.truncated:
@@ -102,7 +124,9 @@ def run_directly(manager: JobManager, run: Run) -> Rows | None:
     return Rows(result, encoded)
 
 
-async def answer_directly(request: Request, manager: JobManager, threads: Threads, run: Run) -> Response:
+async def answer_directly(
+    request: Request, manager: JobManager, threads: Threads, attendance: Attendance, run: Run
+) -> Response:
     """Runs a query that is likely to end within its wait; one that does not goes on in its thread, known by its id."""
     future = threads.start(run_directly, manager, run)
     if not (await asyncio.wait((future,), timeout=UNWATCHED_S))[0]:
@@ -112,7 +136,14 @@ async def answer_directly(request: Request, manager: JobManager, threads: Thread
             run.cancel.set()
             await asyncio.wait((future,), timeout=STOP_S)
         if not future.done() and (record := record_of(manager, run.request)) is not None:
-            return await detach(future, run, record)
+            run.detached = record.kept = True
+            future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            await acceptance(record)
+            if not record.terminal:
+                if not run.goes_on:
+                    attendance.expect(record.query_id)
+                return status_response(record.status(), 202)
+            return answer(await threads.start(stored_rows, manager, record.query_id, run.how))
     found = await future
     assert found is not None
     return answer(found)
@@ -136,15 +167,16 @@ def record_of(manager: JobManager, request: QueryRequest) -> QueryRecord | None:
     return next((record for record in manager.log.newest_first() if record.request is request), None)
 
 
-async def detach(future: asyncio.Future[Any], run: Run, record: QueryRecord) -> Response:
-    """202 for a query that `execute` runs; its result is kept like that of a submitted one."""
-    run.detached = record.kept = True
-    future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    while record.route is None and not record.ended.is_set():
-        await asyncio.sleep(PLANNING_POLL_S)
-    if record.route == "distributed":
-        await asyncio.sleep(COMMIT_S)
-    return status_response(record.status(), 202)
+async def acceptance(record: QueryRecord) -> None:
+    """Waits until the query is planned, and a distributed one in the job database; or until it has ended."""
+    accepted, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the server has stopped
+            loop.call_soon_threadsafe(accepted.set)
+
+    record.when_accepted(tell)
+    await accepted.wait()
 
 
 def answer(rows: Rows) -> Response:

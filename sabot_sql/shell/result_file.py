@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sabot_sql.client.carried_types import write_parquet
 from sabot_sql.client.csv_rows import csv_text
 from sabot_sql.client.display import print_table
 from sabot_sql.client.json_values import ndjson_text
@@ -33,9 +34,7 @@ class ResultFile:
         table = result.to_arrow()
         match self.path.suffix:
             case ".parquet":
-                import pyarrow.parquet as pq
-
-                pq.write_table(table, self.path)
+                write_parquet(table, result.sql_types, self.path)
             case ".arrow":
                 import pyarrow as pa
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from sabot_sql.client.connection import Connection, LocalEngine, Threshold
+from sabot_sql.client.connection import Connection
 from sabot_sql.client.display import print_expanded, print_table, rows_text, summary
 from sabot_sql.client.interruptible import run_interruptible
+from sabot_sql.client.options import LocalEngine, Threshold
 from sabot_sql.client.progress_line import ProgressLine
 from sabot_sql.client.result import Result
 from sabot_sql.client.statement_split import split_statements
@@ -92,7 +93,9 @@ class Shell:
         self.last = sql
 
         def work() -> None:
-            request = self.connection.request(sql, None, self.route, self.threshold, self.engine, self.timeout_s)
+            request = self.connection.request(
+                sql, route=self.route, threshold=self.threshold, engine=self.engine, timeout_s=self.timeout_s
+            )
             with ProgressLine(self.err) as progress:
                 result = run_interruptible(self.connection, request, progress)
             self.show(result)

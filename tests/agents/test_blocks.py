@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from sabot_sql.agents.agent import Agent, AgentConfig
-from sabot_sql.agents.block_root import BlockRoot, choose_parent, sweep
+from sabot_sql.agents.block_budget import Place
+from sabot_sql.agents.block_root import BlockRoot, sweep
 from sabot_sql.agents.blocks import FileBlockWriter, LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, ReadError
@@ -25,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(root: Path) -> Iterator[AgentServer]:
-    agent = Agent("agent-0", AgentConfig(TOKEN, str(root)), LocalBlockReader())
+    agent = Agent("agent-0", AgentConfig(TOKEN, (Place(str(root)),)), LocalBlockReader())
     server = AgentServer(agent)
     yield server
     server.shutdown()
@@ -184,7 +185,7 @@ def test_a_living_coordinators_root_is_not_swept() -> None:
 
 def test_small_shared_memory_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sabot_sql.agents.block_root.SHARED_MEMORY_FREE_BYTES", 1 << 62)
-    assert choose_parent(tmp_path) == tmp_path / "blocks"
     root = BlockRoot(tmp_path)
-    assert root.path.parent == tmp_path / "blocks"
+    assert [path.parent for path in root.paths] == [tmp_path / "blocks"]
     root.remove()
+    assert list(tmp_path.iterdir()) == []

@@ -136,10 +136,13 @@ def test_explain_prints_the_decision(server: LiveServer) -> None:
 
 def test_catalog_lists_and_describes(server: LiveServer, data: Path) -> None:
     lines = sabot("catalog", "ls", "--url", server.url).stdout.decode().splitlines()
-    assert lines[0] == "name,format,rows,row_count_kind,bytes,files,location"
+    assert lines[0] == "name,format,rows,row_count_kind,bytes,files,location,error"
     assert lines[1].startswith("numbers,parquet,10000,exact,")
     described = sabot("catalog", "describe", "numbers", "--data", str(data), "--agents", "0").stdout.decode()
     assert "i,BIGINT,True,0," in described
+    arguments = ("catalog", "describe", "numbers", "--data", str(data), "--agents", "0", "--learn", "--format", "json")
+    (column, *_) = json.loads(sabot(*arguments).stdout)
+    assert (column["ndv"], column["ndv_from"], len(column["histogram"])) == (10_000, "count", 101)
     assert sabot("catalog", "describe", "nobody", "--url", server.url).returncode == 1
 
 

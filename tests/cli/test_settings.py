@@ -30,7 +30,7 @@ def test_flags_win_over_environment_over_file_over_defaults(monkeypatch: pytest.
 
 
 def test_engine_gets_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SABOT_FAST_PATH__THREADS", "3")
+    monkeypatch.setenv("SABOT_LOCAL__THREADS", "3")
     monkeypatch.setenv("SABOT_STATE_DIR", "/tmp/state")
     settings = load_settings({"threshold": 5}).to_settings()
     assert (settings.local.threads, settings.threshold, settings.state_dir) == (3, 5, Path("/tmp/state"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -17,6 +19,7 @@ import pytest
 
 import sabot_sql
 from sabot_sql import Connection, Result
+from sabot_sql.client.options import QueryOptions
 from sabot_sql.engine.request import Progress
 from tests.server.live_server import LONG_QUERY, LiveServer
 
@@ -53,7 +56,7 @@ QUERIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("sql", QUERIES)
 def test_embedded_and_http_give_the_same(embedded: Connection, remote: Connection, sql: str) -> None:
-    mine, theirs = (c.execute_sql(sql, QUERIES[sql]) for c in (embedded, remote))
+    mine, theirs = (c.execute_sql(sql, QUERIES[sql], threshold=1_000_000) for c in (embedded, remote))
     assert theirs.to_arrow().equals(mine.to_arrow(), check_metadata=True)
     assert theirs.sql_types == mine.sql_types
     assert (theirs.route, theirs.reason, theirs.statement_type) == (mine.route, mine.reason, mine.statement_type)
@@ -166,8 +169,38 @@ def test_unknown_job_is_not_found(db: Connection) -> None:
 def test_progress_is_reported(db: Connection) -> None:
     seen: list[Progress] = []
     db.execute_sql("SELECT name, sum(i) FROM numbers GROUP BY name", route="distributed", progress=seen.append)
-    assert seen
-    assert seen[-1].fraction == 1.0
+    last = seen[-1]
+    assert (last.stages_done, last.tasks_done, last.fraction) == (last.stages, last.tasks, 1.0)
+    assert (last.rows_read, last.bytes_shuffled > 0) == (10_000, True)
+    assert len({id(p) for p in seen}) == len(seen)
+
+
+def test_progress_of_a_local_query_is_not_reported(db: Connection) -> None:
+    seen: list[Progress] = []
+    db.execute_sql("SELECT count(*) FROM range(100000000)", route="local", progress=seen.append)
+    assert seen == []
+
+
+def test_progress_callback_that_raises_becomes_a_warning(db: Connection) -> None:
+    def fail(now: Progress) -> None:
+        raise RuntimeError("no screen")
+
+    found = db.execute_sql("SELECT sum(i) FROM numbers", route="distributed", progress=fail)
+    assert found.scalar() == 49_995_000
+    assert "the progress callback raised RuntimeError: no screen; it was not called again" in found.warnings
+
+
+def test_arrays_are_parameters(db: Connection) -> None:
+    found = db.execute_sql("SELECT list_sum($a) + $b", {"a": np.array([1, 2]), "b": np.int64(3)})
+    assert found.scalar() == 6
+
+
+@pytest.mark.parametrize("method", ["execute_sql", "submit", "explain", "submit_jobs_batch"])
+def test_signature_spells_the_options_out(method: str) -> None:
+    for owner in (Connection, sabot_sql.AsyncConnection):
+        found = inspect.signature(getattr(owner, method)).parameters
+        assert [found[name].default for name in QueryOptions.__annotations__] == ["auto", *[None] * 3, "duckdb", *[None] * 5]
+        assert not [p for p in found.values() if p.kind is p.VAR_KEYWORD]
 
 
 def test_cancel_event_stops_the_query(db: Connection) -> None:

@@ -21,6 +21,25 @@ def test_one_shot_runs_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sabot_sql.execute_sql("SELECT $a + 1", {"a": 1}).scalar() == 2
 
 
+LOADED_BY_ONE_SHOT = """
+import sys, sabot_sql
+print(sabot_sql.execute_sql("SELECT sum(range) FROM range(10)").scalar())
+heavy = ("numba", "dbos", "sqlalchemy", "pandas", "datafusion", "pyarrow.flight", "pyarrow.dataset", "pydantic", "fastapi")
+print(*[name for name in heavy if name in sys.modules])
+"""
+
+
+def test_one_shot_loads_neither_agents_nor_job_database() -> None:
+    command = [sys.executable, "-c", LOADED_BY_ONE_SHOT]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment())
+    assert done.stdout == "45\n\n"
+
+
+def test_one_shot_starts_agents_for_a_query_that_needs_them() -> None:
+    found = sabot_sql.execute_sql("SELECT sum(x) FROM t", data={"t": pa.table({"x": [1, 2]})}, threshold=0)
+    assert (found.scalar(), found.route) == (3, "distributed")
+
+
 def test_one_shot_goes_to_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SABOT_URL", "http://127.0.0.1:1")
     with pytest.raises(sabot_sql.ConnectionFailed, match=r"cannot connect to http://127.0.0.1:1"):
@@ -97,12 +116,12 @@ with sabot_sql.connect(data={}, num_local_agents=0) as db:
     try:
         db.execute_sql("SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b", route="local")
     except KeyboardInterrupt:
-        print("stopped", db.execute_sql("SELECT 7").scalar())
+        print(db.list_jobs()[0].state, db.execute_sql("SELECT 7").scalar())
 """
 
 
 @pytest.mark.parametrize("after_s", [0.2, 0.9])
-def test_ctrl_c_stops_a_local_query_and_leaves_the_connection_usable(after_s: float) -> None:
+def test_ctrl_c_cancels_a_local_query_and_leaves_the_connection_usable(after_s: float) -> None:
     command = [sys.executable, "-c", INTERRUPTED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         deadline = threading.Timer(30, process.kill)
@@ -111,6 +130,6 @@ def test_ctrl_c_stops_a_local_query_and_leaves_the_connection_usable(after_s: fl
         assert process.stdout.readline() == "ready\n"
         time.sleep(after_s)
         os.kill(process.pid, signal.SIGINT)
-        assert process.stdout.readline() == "stopped 7\n"
+        assert process.stdout.readline() == "cancelled 7\n"
         assert process.wait(20) == 0
         deadline.cancel()

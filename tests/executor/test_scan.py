@@ -238,6 +238,23 @@ def test_corrupt_arrow_file_is_named(tmp_path: Path) -> None:
         read(scan(spec, ["a"]), [Split(0)], tmp_path)
 
 
+def test_arrow_file_that_is_cut_short_while_it_is_scanned_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    table = pa.table({"a": pa.array(range(1_000_000), pa.int64())})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=50_000)
+    node = scan(file_table(path, "ipc", {"a": "BIGINT"}), ["a"])
+    context = Runner(tmp_path, morsel_bytes=1 << 16).context()
+    (unit,) = ScanSource(node, [Split(0)], inner_schema(node.schema), stats()).units(context)
+    batches = unit.batches(context)
+    assert next(batches).num_rows > 0
+    os.truncate(path, 1000)
+    with pytest.raises(ReadError, match=f"file {path} has changed since the query was planned") as caught:
+        list(batches)
+    assert caught.value.problem.code == "FILE_CHANGED"
+    assert context.memory.used_bytes == 0
+
+
 def test_value_that_cannot_be_cast_is_the_users_error(tmp_path: Path) -> None:
     spec = parquet_table(tmp_path, "t", NUMBERS)
     node = replace(scan(spec, ["s"]), exprs=(Cast(Ref(0, VARCHAR), BIGINT),), schema=(Field("x", BIGINT),))

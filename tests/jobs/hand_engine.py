@@ -38,6 +38,8 @@ class Prepared:
     statement_type: str = "SELECT"
     columns: tuple[Field, ...] = SCHEMA
     analyze: bool = False
+    lane: str = "small"
+    counts: Any = None
     stats: dict[str, Any] = field(default_factory=lambda: {"parse_ms": 0.1, "plan_ms": 0.2, "estimated_rows": 7})
 
 
@@ -78,7 +80,12 @@ class HandEngine:
         table = pa.table({"s": [sum(range(int(prepared.request.sql[4:])))]})
         return QueryResult(query_id, table, SCHEMA, "local", prepared.reason, {"engine": "duckdb", **prepared.stats})
 
-    def run_stage(self, job_id, plan, stage, blocks, deadline_s, cancel, on_task) -> list[TaskResult]:
+    def record_ran(self, prepared: Prepared, result: QueryResult, results: dict[int, list[TaskResult]] | None = None) -> None:
+        pass
+
+    def run_stage(
+        self, job_id, plan, stage, blocks, deadline_s, cancel, on_task, first_attempt=1, on_deployed=None
+    ) -> list[TaskResult]:
         tags = json.loads(plan.session.timezone)
         with open(self.blocks / "ran.txt", "a") as log:
             log.write(f"{stage.stage_id}\n")
@@ -100,12 +107,12 @@ class HandEngine:
         (self.blocks / job_id).mkdir(exist_ok=True)
         results = []
         for task in stage.tasks:
-            results.append(self._task(job_id, stage, task.index, blocks))
+            results.append(self._task(job_id, stage, task.index, first_attempt, blocks))
             on_task(results[-1])
         return results
 
-    def _task(self, job_id: str, stage: Stage, index: int, blocks: dict[int, list[BlockFile]]) -> TaskResult:
-        writer = FileBlockWriter(self.blocks, job_id, stage.stage_id, index, 1, f"a{index % 2}", "grpc://nowhere")
+    def _task(self, job_id: str, stage: Stage, index: int, attempt: int, blocks: dict[int, list[BlockFile]]) -> TaskResult:
+        writer = FileBlockWriter(self.blocks, job_id, stage.stage_id, index, attempt, f"a{index % 2}", "grpc://nowhere")
         if stage.stage_id == 0:
             numbers = list(range(index, stage.root.num_rows, TASKS))
         else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import sabot_sql
 from sabot_sql.config import LocalSettings, Settings
 from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest
 from sabot_sql.errors import (
@@ -18,6 +20,7 @@ from sabot_sql.errors import (
     Cancelled,
     InternalError,
     ParseError,
+    PlanError,
     QueryError,
     QueryTimeout,
     ReadError,
@@ -308,6 +311,79 @@ def test_list_is_newest_first_and_filtered(manager: HandManager) -> None:
     assert len(manager.list(limit=2)) == 2
 
 
+def test_list_filters_before_it_counts(manager: HandManager) -> None:
+    first = manager.execute(query(111)).query_id
+    middle = time.time()
+    for n in (2, 3, 4):
+        manager.execute(query(n))
+    assert [s.query_id for s in manager.list(limit=1, text="SUM 111")] == [first]
+    assert len(manager.list(since_s=middle)) == 3
+    assert manager.list(since_s=middle, text="sum 111") == []
+
+
+def test_list_finds_old_jobs_behind_many_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sabot_sql.jobs.manager.PAGE_ROWS", 2)
+    manager = HandManager(Settings(state_dir=tmp_path))
+    manager.start()
+    ids = [manager.execute(keyed(job(n), f"k{n}")).query_id for n in range(5)]
+    manager.log = type(manager.log)()  # as after a restart
+    assert [s.query_id for s in manager.list(limit=1, text="sum 0")] == ids[:1]
+    assert [s.query_id for s in manager.list(limit=4)] == ids[:0:-1]
+    manager.close()
+
+
+@pytest.mark.parametrize("request_", [keyed(job(3)), keyed(query(3))], ids=["distributed", "local"])
+def test_deleted_result_is_expired_and_never_made_again(durable: HandManager, request_: QueryRequest) -> None:
+    query_id = durable.execute(request_).query_id
+    assert [durable.delete(query_id).state for _ in range(2)] == ["expired", "expired"]
+    with pytest.raises(QueryError) as caught:
+        durable.execute(request_)
+    assert (caught.value.problem.code, caught.value.query_id) == ("RESULT_EXPIRED", query_id)
+
+
+def test_delete_of_a_running_query_cancels_it(manager: HandManager) -> None:
+    query_id = manager.submit(query(3, local_s=5)).query_id
+    manager.delete(query_id)
+    assert manager.status(query_id, 5).state == "cancelled"
+
+
+@pytest.mark.parametrize("request_", [job(3), query(3)], ids=["distributed", "local"])
+def test_answer_above_the_limit_is_refused_on_either_route(request_: QueryRequest) -> None:
+    manager = HandManager(Settings(result_max_bytes=4))
+    with pytest.raises(QueryError) as caught:
+        manager.execute(request_)
+    assert (caught.value.problem.code, caught.value.problem.status) == ("RESULT_TOO_LARGE", 422)
+    assert "results.max_bytes" in caught.value.detail
+    assert manager.status(caught.value.query_id).state == "failed"
+    manager.close()
+
+
+def test_query_whose_file_went_is_expired(tmp_path: Path) -> None:
+    with contextlib.closing(
+        HandManager(Settings(state_dir=tmp_path, result_memory_bytes=0, result_disk_bytes=10_000))
+    ) as manager:
+        manager.start()
+        ids = []
+        for n in range(30):
+            ids.append(manager.submit(job(n)).query_id)
+            assert manager.status(ids[-1], 10).state == "finished"
+        states = [manager.status(q).state for q in ids]
+        assert states == sorted(states)  # the oldest went
+        assert set(states) == {"expired", "finished"}
+        assert sum(f.stat().st_size for f in (tmp_path / "results").iterdir()) <= 10_000
+
+
+@pytest.mark.parametrize(("code", "cls"), [("BAD_REQUEST", QueryError), ("DIVISION_BY_ZERO", QueryError)])
+def test_error_of_a_query_has_the_class_of_its_code(manager: HandManager, monkeypatch, code: str, cls: type) -> None:
+    def refuse(request: QueryRequest) -> None:
+        raise PlanError("no", code=code, sql=request.sql)
+
+    monkeypatch.setattr(manager.engine, "prepare", refuse)
+    with pytest.raises(SabotError) as caught:
+        manager.execute(query(3))
+    assert (type(caught.value), caught.value.problem.code) == (cls, code)
+
+
 def test_result_past_its_time_is_expired() -> None:
     manager = HandManager(Settings(result_ttl_s=0.2))
     manager.start()
@@ -336,7 +412,9 @@ def test_explain_analyze_runs_the_query(manager: HandManager) -> None:
 def test_ready_and_info_say_how_jobs_are_kept(durable: HandManager) -> None:
     wait_for(lambda: STORE.launched)
     assert durable.ready() == {"ready": True, "checks": {"dbos": "ok", "disk": "ok", "engine": "ok", "agents": "0/0 alive"}}
-    assert durable.info()["durable"] == "sqlite"
+    info = durable.info()
+    assert (info["durable"], info["version"], info["api"]) == ("sqlite", sabot_sql.__version__, "1")
+    assert (info["limits"]["sql_bytes"], info["limits"]["result_bytes"]) == (256 << 10, 2 << 30)
 
 
 def test_closed_manager_refuses_and_closes_again(manager: HandManager) -> None:

@@ -92,6 +92,13 @@ def test_unknown_dialect_is_named():
         parse("select 1", "klingon")
 
 
+@pytest.mark.parametrize("dialect", ["mysql", "postgres", "spark"])
+def test_explain_stays_explain_in_another_dialect(dialect):
+    found = parse("EXPLAIN /* why */ ANALYZE SELECT CONCAT_WS('-', a, b) FROM t", dialect)
+    assert (found.kind, found.analyze, found.tables) == ("EXPLAIN", True, (("t",),))
+    assert parse("EXPLAIN t", "mysql").kind == "DESCRIBE"
+
+
 def test_another_dialect_is_transpiled():
     assert parse("select ifnull(a, 1) from t limit 3, 4", "mysql").sql == "SELECT COALESCE(a, 1) FROM t LIMIT 4 OFFSET 3"
 

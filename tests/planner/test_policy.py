@@ -3,14 +3,7 @@ import pytest
 from sabot_sql.errors import NotSupported, PlanError, QueryError
 from sabot_sql.planner.bind_tree import reader
 from sabot_sql.planner.parse import parse
-from sabot_sql.planner.policy import (
-    DENIED_FUNCTIONS,
-    DENIED_PATTERN,
-    TABLE_FUNCTIONS,
-    check,
-    multiplies_memory,
-    oversized,
-)
+from sabot_sql.planner.policy import DENIED_FUNCTIONS, DENIED_PATTERN, TABLE_FUNCTIONS, check
 from tests.planner.tables import Tables, table
 
 CATALOG = Tables(
@@ -428,57 +421,6 @@ def test_the_scalar_functions_of_duckdb_that_are_refused_are_these():
         inet_server_port json_serialize_plan nextval pg_get_constraintdef pg_get_expr pg_get_viewdef pg_sleep sleep_ms
         to_aggregate_state variant_bytes_to_variant variant_to_parquet_variant write_log""".split()
     )
-
-
-@pytest.mark.parametrize(
-    ("sql", "name"),
-    [
-        ("select repeat('x', 1500000000)", "repeat"),
-        ("select length(repeat('x', 1500 * 1000000))", "repeat"),
-        ("select repeat(repeat('x', 50000), 50000)", "repeat"),
-        ("select repeat('x', (select 1500000000))", "repeat"),
-        ("select repeat('x', 2 ** 31)", "repeat"),
-        ("select repeat('x', '1500000000'::bigint)", "repeat"),
-        ("select lpad('a', 1500000000, 'b')", "lpad"),
-        ("select rpad('a', 1500000000, 'b')", "rpad"),
-        ("select range(1000000000)", "range"),
-        ("select generate_series(1, 1000000000)", "generate_series"),
-        ("select list_resize([1], 1000000000)", "list_resize"),
-        ("select bitstring('1', 1000000000)", "bitstring"),
-        ("select printf('%1000000000d', 1)", "printf"),
-        ("select format('{:>1000000000}', 'x')", "format"),
-        ("select * from t where repeat('x', 1500000000) = b", "repeat"),
-    ],
-)
-def test_multiplying_calls_of_constant_size_are_measured(sql, name):
-    assert oversized(parse(sql).nodes)[0] == name
-    assert multiplies_memory(parse(sql).nodes) == name
-
-
-@pytest.mark.parametrize("sql", ["select repeat('x', a) from t", "select range(a) from t", "select lpad(b, a, 'x') from t"])
-def test_calls_of_unknown_size_are_named_but_not_measured(sql):
-    assert multiplies_memory(parse(sql).nodes) is not None
-    assert oversized(parse(sql).nodes) is None
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "select repeat('x', 1000)",
-        "select range(1000)",
-        "select lpad(b, 20, ' ') from t",
-        "select * from range(1000000000)",
-        "select 1",
-    ],
-)
-def test_small_calls_are_not_named(sql):
-    assert multiplies_memory(parse(sql).nodes) is None
-
-
-def test_parameters_are_part_of_the_size():
-    nodes = parse("select repeat('x', $n)").nodes
-    assert oversized(nodes, {"n": 1_500_000_000}) is not None
-    assert oversized(nodes, {"n": 10}) is None
 
 
 def test_cte_in_pivot_is_looked_into():

@@ -33,6 +33,7 @@ STATEMENTS: dict[str, dict[str, Any]] = {
     "missing parameter": {"sql": "SELECT $a + 1"},
     "wrong parameter": {"sql": "SELECT $a", "params": {"a": "x"}, "param_types": {"a": "date"}},
     "unknown field": {"sql": "SELECT 1", "wait": 5},
+    "catalog that is not there": {"sql": "SELECT 1", "catalog": "lake"},
     "field out of range": {"sql": "SELECT 1", "wait_ms": 60_001},
     "field of another type": {"sql": 5},
     "field not built": {"sql": "SELECT 1", "settings": {"threads": 1}},
@@ -49,6 +50,9 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     found["form"] = server.request("POST", "/v1/sql", "sql=1", Content_Type="application/x-www-form-urlencoded")
     found["not utf-8"] = server.request("POST", "/v1/sql", b"SELECT '\xff'", Content_Type="application/sql")
     found["format of nobody"] = server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Accept="image/png")
+    found["unknown option"] = server.request("POST", "/v1/sql?fromat=csv", "SELECT 1", Content_Type="application/sql")
+    found["options beside json"] = server.request("POST", "/v1/sql?format=csv", {"sql": "SELECT 1"})
+    found["unknown option of a list"] = server.request("GET", "/v1/queries?limits=5")
     found["long key"] = server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="k" * 129)
     server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="golden")
     found["key used again"] = server.request("POST", "/v1/sql", {"sql": "SELECT 2"}, Idempotency_Key="golden")
@@ -91,3 +95,43 @@ def test_error_of_a_query_leads_to_its_status(server: LiveServer) -> None:
 def test_bad_query_string_is_a_bad_request(server: LiveServer, path: str) -> None:
     answer = server.request("GET", path)
     assert (answer.status, answer.json()["code"]) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT CAST(name AS INTEGER) FROM people",
+        "SELECT id + 9223372036854775807 FROM people",
+        "SELECT id // (id - 1) FROM people",
+        "SELECT timestamptz '2026-01-01' AT TIME ZONE name FROM people",
+        "SELECT name FROM people LIMIT -1",
+    ],
+)
+def test_error_is_the_same_on_every_route(server: LiveServer, sql: str) -> None:
+    found = [server.request("POST", "/v1/sql", {"sql": sql, "route": route}).json() for route in ("local", "distributed")]
+    told = [{key: problem[key] for key in ("code", "status", "title", "sqlstate", "kind", "retryable")} for problem in found]
+    assert told[0] == told[1]
+
+
+def test_unknown_time_zone_is_an_invalid_value_on_every_route(server: LiveServer) -> None:
+    for route in ("local", "distributed"):
+        body = {"sql": "SELECT count(*) FROM people", "timezone": "Mars/Base", "route": route}
+        assert server.request("POST", "/v1/sql", body).json()["code"] == "INVALID_VALUE"
+
+
+@pytest.mark.parametrize("path", ["/v1/info", "/livez", "/v1/queries?state=finished", "/v1/tables", "/v1/agents"])
+def test_head_is_get_without_a_body(server: LiveServer, path: str) -> None:
+    head, get = (server.request(method, path) for method in ("HEAD", "GET"))
+    assert (head.status, head.data) == (200, b"")
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]
+    assert server.request("HEAD", "/v1/nothing").status == 404
+    assert server.request("HEAD", "/v1/sql").status == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/info?a=1", "/v1/tables/memory/main/people?column=1", "/v1/queries/q_1/result?form=csv"])
+def test_unknown_field_of_the_query_string_is_named(server: LiveServer, path: str) -> None:
+    problem = server.request("GET", path).json()
+    assert (problem["status"], problem["code"]) == (400, "BAD_REQUEST")
+    assert problem["detail"] == f"unknown field {path.partition('?')[2].partition('=')[0]}"
+    if "form=" in path:
+        assert problem["hint"] == "did you mean format?"

@@ -62,3 +62,40 @@ def test_list_is_newest_first_and_filtered(server: LiveServer) -> None:
     assert found["next_cursor"] is None
     assert server.request("GET", "/v1/queries?user=somebody").json()["queries"] == []
     assert server.request("GET", "/v1/queries?since=2999-01-01T00:00:00Z").json()["queries"] == []
+
+
+def test_list_filters_before_it_takes_the_newest(server: LiveServer) -> None:
+    wanted = server.sql("SELECT 'one among many'")["query_id"]
+    for _ in range(3):
+        server.sql("SELECT 'another'")
+    found = server.request("GET", "/v1/queries?q=ONE among&limit=1").json()["queries"]
+    assert [query["query_id"] for query in found] == [wanted]
+    since = found[0]["submitted_at"]
+    assert len(server.request("GET", f"/v1/queries?since={since}&limit=4").json()["queries"]) == 4
+
+
+def test_deleted_result_is_gone_and_its_query_expired(server: LiveServer) -> None:
+    path = f"/v1/queries/{server.sql('SELECT 1')['query_id']}"
+    for _ in range(2):
+        answer = server.request("DELETE", path)
+        assert (answer.status, answer.json()["state"]) == (200, "expired")
+    assert server.request("GET", path).json()["state"] == "expired"
+    gone = server.request("GET", f"{path}/result")
+    assert (gone.status, gone.json()["code"]) == (410, "RESULT_EXPIRED")
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("SELECT 1 a, INTERVAL 1 DAY b", "INTERVAL"),
+        ("SELECT 1 a, [INTERVAL 1 DAY] b", "INTERVAL[]"),
+        ("SELECT 1 a, union_value(k := 1) b", "UNION"),
+    ],
+)
+def test_type_that_parquet_has_not_is_named_with_its_column(server: LiveServer, sql: str, kind: str) -> None:
+    path = f"/v1/queries/{server.sql(sql)['query_id']}/result"
+    problem = server.request("GET", f"{path}?format=parquet").json()
+    assert (problem["status"], problem["code"]) == (400, "NOT_SUPPORTED")
+    assert problem["detail"].startswith(f'column "b" has the type {kind}')
+    assert '"b"::VARCHAR' in problem["hint"]
+    assert server.request("GET", f"{path}?format=arrow").status == 200

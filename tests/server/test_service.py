@@ -23,7 +23,20 @@ def test_table_is_described(server: LiveServer) -> None:
     column = found["columns"][0]
     assert (column["name"], column["sql_type"], column["type"]) == ("i", "BIGINT", "int64")
     assert (column["min"], column["max"], column["null_count"]) == (0, 9_999, 0)
-    assert found["columns"] == listed["columns"]
+    values = ("most_common", "histogram")
+    assert [{k: v for k, v in c.items() if k not in values} for c in found["columns"]] == listed["columns"]
+
+
+def test_statistics_of_a_table_are_learnt_when_it_is_asked_for(server: LiveServer) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = server.request("GET", "/v1/tables/memory/main/numbers").json()
+        if found["learnt_at"]:
+            break
+        time.sleep(0.1)
+    column = found["columns"][0]
+    assert (column["ndv"], column["ndv_from"], found["rows_sampled"]) == (10_000, "count", 10_000)
+    assert (column["histogram"][0], column["histogram"][-1], column["most_common"]) == (0, 9_999, [])
 
 
 def test_agents_come_alive(server: LiveServer) -> None:
@@ -42,7 +55,11 @@ def test_info_names_versions_formats_and_limits(server: LiveServer) -> None:
     assert (found["name"], found["api"], found["auth"]) == ("sabot-sql", "1", [])
     assert found["engines"]["duckdb"] == duckdb.__version__
     assert found["formats"] == ["json", "ndjson", "csv", "arrow", "parquet"]
-    assert found["limits"]["wait_ms"] == 60_000
+    assert (found["limits"]["wait_ms"], found["limits"]["sql_bytes"], found["limits"]["result_bytes"]) == (
+        60_000,
+        256 << 10,
+        2 << 30,
+    )
 
 
 def test_health_needs_no_key_and_no_host(server: LiveServer) -> None:

@@ -147,6 +147,38 @@ def tagged(server: LiveServer, tag: str) -> dict[str, Any]:
     return next(query for query in queries if query["tags"].get("t") == tag)
 
 
+@pytest.mark.parametrize("fields", [{"sql": "SELECT nam FROM people"}, {"sql": "SELECT 1 +"}, {"sql": "SELECT * FROM nowhere"}])
+@pytest.mark.parametrize("route", ["local", "distributed"])
+@pytest.mark.parametrize("wait_ms", [0, 200, 10_000])
+def test_query_that_cannot_be_planned_is_answered_with_its_error(
+    server: LiveServer, fields: dict[str, Any], route: str, wait_ms: int
+) -> None:
+    for headers in ({}, {"Idempotency_Key": f"{fields}{route}{wait_ms}"}):
+        answer = server.request("POST", "/v1/sql", {**fields, "route": route, "wait_ms": wait_ms}, **headers)
+        assert (answer.status, answer.headers["X-Sabot-State"]) == (400, "failed")
+
+
+def test_repeated_key_says_that_it_is_a_replay(server: LiveServer) -> None:
+    for body in (
+        {"sql": "SELECT 1 a"},
+        {"sql": "SELECT nam FROM people"},
+        {"sql": LONG_QUERY, "wait_ms": 0, "timeout_ms": 2000},
+    ):
+        key = f"replay-{body['sql']}"
+        first, second = (server.request("POST", "/v1/sql", body, Idempotency_Key=key) for _ in range(2))
+        assert first.status == second.status
+        assert [a.headers.get("Idempotency-Replayed") for a in (first, second)] == [None, "true"]
+
+
+def test_names_are_looked_up_in_the_only_catalog_and_schema(server: LiveServer) -> None:
+    assert server.sql("SELECT count(*) FROM people", catalog="Memory", schema="main")["rows"] == [[3]]
+    for fields in ({"catalog": "lake"}, {"schema": "public"}):
+        for path in ("/v1/sql", "/v1/explain"):
+            problem = server.request("POST", path, {"sql": "SELECT 1", **fields}).json()
+            assert problem["code"] == "NOT_SUPPORTED"
+            assert all(word in problem["detail"] for word in next(iter(fields.items())))
+
+
 def test_idempotency_key_gives_one_query(server: LiveServer) -> None:
     body = {"sql": "SELECT uuid() u"}
     first, second = (server.request("POST", "/v1/sql", body, Idempotency_Key="once").json() for _ in range(2))

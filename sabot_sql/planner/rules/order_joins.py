@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -64,42 +65,61 @@ class _Cluster:
 
 
 def _greedy(leaves: list[_Part], conditions: list[Expr], estimator: Estimator) -> _Part:
-    left = list(conditions)
     number = len(leaves)
     parts = dict(enumerate(leaves))
-    pairs: dict[tuple[int, int], tuple[lg.Join, list[Expr]]] = {}
+    between = _between(leaves, conditions)
+    pairs: dict[tuple[int, int], lg.Join] = {}
     while len(parts) > 1:
         for i, j in combinations(parts, 2):
             if (i, j) not in pairs:
-                pairs[i, j] = _join(parts[i], parts[j], left)
-        costs = [(not pairs[p][0].conditions, estimator.rows(pairs[p][0]), p) for p in combinations(parts, 2)]
+                pairs[i, j] = _join(parts[i], parts[j], between.get(frozenset((i, j)), {}).values())
+        costs = [(not pairs[p].conditions, estimator.rows(pairs[p]), p) for p in combinations(parts, 2)]
         i, j = min(costs)[2]
-        join, used = pairs[i, j]
-        joined = _Part(join, (*parts.pop(i).columns, *parts.pop(j).columns))
-        left = [c for c in left if not any(c is u for u in used)]
+        joined = _Part(pairs[i, j], (*parts.pop(i).columns, *parts.pop(j).columns))
+        between = _merged(between, frozenset((i, j)), number)
         parts[number] = joined
         number += 1
     (whole,) = parts.values()
+    left = [c for found in between.values() for c in found.items()]
     if left:
         where = {column: at for at, column in enumerate(whole.columns)}
-        predicate = ex.conjunction(tuple(ex.remap(c, where) for c in left))
+        predicate = ex.conjunction(tuple(ex.remap(c, where) for _, c in sorted(left, key=lambda item: item[0])))
         return _Part(lg.Select(whole.plan, predicate), whole.columns)
     return whole
 
 
-def _join(a: _Part, b: _Part, conditions: list[Expr]) -> tuple[lg.Join, list[Expr]]:
-    """`a` and `b` joined on every condition that speaks of both and of nothing else."""
+_Between = dict[frozenset[int], dict[int, Expr]]
+"""The conditions, by their places in the cluster's list, for each set of parts that they speak of."""
+
+
+def _between(leaves: list[_Part], conditions: list[Expr]) -> _Between:
+    part_of = {column: number for number, leaf in enumerate(leaves) for column in leaf.columns}
+    found: _Between = {}
+    for place, condition in enumerate(conditions):
+        found.setdefault(frozenset(part_of[r] for r in ex.references(condition)), {})[place] = condition
+    return found
+
+
+def _merged(between: _Between, pair: frozenset[int], number: int) -> _Between:
+    """`between` after the two parts of `pair` were joined on what is between them, as part `number`."""
+    found: _Between = {}
+    for parts, conditions in between.items():
+        if parts == pair:
+            continue
+        if parts & pair:
+            parts = parts - pair | {number}
+        found[parts] = dict(sorted({**found.get(parts, {}), **conditions}.items()))
+    return found
+
+
+def _join(a: _Part, b: _Part, conditions: Iterable[Expr]) -> lg.Join:
+    """`a` and `b` joined on `conditions`, which speak of both and of nothing else."""
     at_a = {column: i for i, column in enumerate(a.columns)}
     at_b = {column: i for i, column in enumerate(b.columns)}
     both = at_a | {column: len(a.columns) + i for column, i in at_b.items()}
     pairs: list[lg.Condition] = []
     residual: list[Expr] = []
-    used: list[Expr] = []
     for c in conditions:
-        refs = ex.references(c)
-        if not refs <= both.keys() or refs <= at_a.keys() or refs <= at_b.keys():
-            continue
-        used.append(c)
         if isinstance(c, ex.Compare) and c.op in ("=", "IS NOT DISTINCT FROM"):
             if ex.references(c.left) <= at_a.keys() and ex.references(c.right) <= at_b.keys():
                 pairs.append(lg.Condition(ex.remap(c.left, at_a), c.op, ex.remap(c.right, at_b)))
@@ -109,7 +129,7 @@ def _join(a: _Part, b: _Part, conditions: list[Expr]) -> tuple[lg.Join, list[Exp
                 continue
         residual.append(ex.remap(c, both))
     rest = ex.conjunction(tuple(residual)) if residual else None
-    return lg.Join(a.plan, b.plan, "inner", tuple(pairs), rest), used
+    return lg.Join(a.plan, b.plan, "inner", tuple(pairs), rest)
 
 
 def _restore(part: _Part, plan: lg.Plan, width: int) -> lg.Plan:

@@ -1,0 +1,163 @@
+"""The files of kept answers in one state folder, counted, so that they stay within their room.
+
+All managers of a folder share them. When there is no room for another file the oldest go: those first that somebody has
+fetched already, after them those that nobody has fetched yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from sabot_sql.errors import ExecutionError, QueryError
+
+SUFFIX = ".arrow"
+RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
+RESERVE_SHARE = 20  # at most a twentieth of a small disk
+
+
+@dataclass(slots=True)
+class _File:
+    """`written_s` in seconds since 1970, as the age of a file is known after a restart too."""
+
+    size_bytes: int
+    written_s: float
+
+
+class ResultFiles:
+    """The Arrow files in `folder`, by query id. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, _File] = OrderedDict()
+        self._fetched: OrderedDict[str, _File] = OrderedDict()
+        self._writing: dict[str, int] = {}
+        self._total_bytes = 0
+        self._count_what_is_there()
+
+    def _count_what_is_there(self) -> None:
+        found: list[tuple[str, _File]] = []
+        for path in self.folder.iterdir():
+            if path.suffix == SUFFIX:
+                stat = path.stat()
+                found.append((path.stem, _File(stat.st_size, stat.st_mtime)))
+            else:  # half a file of a process that was killed
+                path.unlink(missing_ok=True)
+        self._waiting.update(sorted(found, key=lambda item: item[1].written_s))
+        self._total_bytes = sum(file.size_bytes for _, file in found)
+
+    @property
+    def total_bytes(self) -> int:
+        """What the files have, those that are just being written too."""
+        return self._total_bytes
+
+    def path(self, query_id: str) -> Path:
+        """Where the answer of a query lies, if it does."""
+        return self.folder / f"{query_id}{SUFFIX}"
+
+    def write(self, query_id: str, table: pa.Table, limit_bytes: int) -> tuple[Path, list[str]]:
+        """Write an answer; returns its file, and the queries whose files went to make room.
+
+        Args:
+            limit_bytes: what all files may have together.
+
+        Raises:
+            QueryError: RESULT_TOO_LARGE, for the limit.
+            ExecutionError: the disk is full or cannot be written.
+        """
+        size = table.nbytes
+        gone = self._make_room(query_id, size, limit_bytes)
+        path = self.path(query_id)
+        part = path.with_suffix(".part")
+        try:
+            with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            part.rename(path)
+            written = path.stat().st_size
+        except BaseException as exc:
+            part.unlink(missing_ok=True)
+            with self._lock:
+                self._total_bytes -= self._writing.pop(query_id)
+            if not isinstance(exc, OSError):
+                raise
+            raise ExecutionError(f"the result cannot be written to {self.folder}: {exc}", hint="make room there") from exc
+        with self._lock:
+            self._total_bytes += written - self._writing.pop(query_id)
+            while self._total_bytes > limit_bytes and (self._fetched or self._waiting):  # files have more than their rows
+                gone.append(oldest := next(iter(self._fetched or self._waiting)))
+                self._remove(oldest)
+            self._waiting[query_id] = _File(written, time.time())
+        return path, gone
+
+    def _make_room(self, query_id: str, size: int, limit_bytes: int) -> list[str]:
+        """Take note of a file that is to be written, and remove others where it does not fit in beside them."""
+        if size > limit_bytes:
+            raise QueryError(
+                f"the answer has {size:,} bytes, and at most {limit_bytes:,} are kept",
+                code="RESULT_TOO_LARGE",
+                hint="read less (LIMIT, fewer columns, an aggregate), or raise the setting results.disk_bytes",
+                query_id=query_id,
+            )
+        gone: list[str] = []
+        with self._lock:
+            self._remove(query_id)
+            missing = max(self._total_bytes + size - limit_bytes, size - self._free_bytes())
+            if missing > self._total_bytes - sum(self._writing.values()):
+                raise ExecutionError(
+                    f"there is no room in {self.folder} for a result of {size:,} bytes", hint="make room on that disk"
+                )
+            while missing > 0:
+                gone.append(oldest := next(iter(self._fetched or self._waiting)))
+                missing -= self._remove(oldest)
+            self._writing[query_id] = size
+            self._total_bytes += size
+        return gone
+
+    def _free_bytes(self) -> int:
+        """What results may still take of the disk."""
+        disk = shutil.disk_usage(self.folder)
+        return disk.free - min(RESERVE_BYTES, disk.total // RESERVE_SHARE) - sum(self._writing.values())
+
+    def read(self, query_id: str) -> pa.Table | None:
+        """The answer, mapped; None when there is none. A mapped file stays readable after it went."""
+        with self._lock:
+            file = self._fetched.pop(query_id, None) or self._waiting.pop(query_id, None)
+            if file is None:
+                return None
+            self._fetched[query_id] = file
+        with contextlib.suppress(FileNotFoundError):
+            return pa.ipc.open_file(pa.memory_map(str(self.path(query_id)))).read_all()
+        return None
+
+    def has(self, query_id: str) -> bool:
+        """Whether there is a file of the query."""
+        return query_id in self._waiting or query_id in self._fetched
+
+    def remove(self, query_id: str) -> None:
+        """Remove a query's file, if there is one."""
+        with self._lock:
+            self._remove(query_id)
+
+    def sweep(self, before_s: float) -> None:
+        """Remove the files written before a time in seconds since 1970."""
+        with self._lock:
+            both = [*self._waiting.items(), *self._fetched.items()]
+            old = [query_id for query_id, file in both if file.written_s < before_s]
+        for query_id in old:
+            self.remove(query_id)
+
+    def _remove(self, query_id: str) -> int:
+        """Remove a file; returns its bytes. To be called under the lock."""
+        file = self._fetched.pop(query_id, None) or self._waiting.pop(query_id, None)
+        size = file.size_bytes if file is not None else 0
+        self._total_bytes -= size
+        self.path(query_id).unlink(missing_ok=True)
+        return size
