@@ -22,6 +22,7 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--provider", type=click.Choice(["local"]), default="local", help="Where agents run.  [default: local]")
 @click.option("--state-dir", type=click.Path(file_okay=False), help="Folder that keeps jobs and results over restarts.")
 @click.option("--threshold", type=ThresholdType(), help="Rows from which a query is distributed, or auto.  [default: auto]")
+@click.option("--engine", type=click.Choice(["duckdb", "datafusion"]), help="Engine of the local route.  [default: duckdb]")
 @click.option("--api-keys-file", type=click.Path(), help="File of the keys that open the server, `user:key` a line.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
 def serve(
@@ -32,6 +33,7 @@ def serve(
     provider: str,
     state_dir: str | None,
     threshold: int | str | None,
+    engine: str | None,
     api_keys_file: str | None,
     log_level: str,
 ) -> None:
@@ -49,6 +51,7 @@ def serve(
         "data": data,
         "state_dir": state_dir,
         "threshold": threshold,
+        "local.engine": engine,
         "agents.count": num_agents,
         "server.host": host,
         "server.port": port,

@@ -36,6 +36,9 @@ LEARN_ROWS = 100_000
 """Local queries of less work say more about how long it takes to begin."""
 
 WEIGHT = 0.1
+SHARE_WEIGHT = 0.25
+"""For the agents' speed, of which nothing is known at the start."""
+
 MOST_CHANGE = 3.0
 """One query changes a figure as if it were at most so many times larger or smaller."""
 
@@ -67,7 +70,7 @@ class Calibration:
         self.took_ms: float | None = None
         speed = Speed()
         if (stored := history.speed(self._key)) is not None:
-            speed = Speed(*stored, "stored")
+            speed = Speed(stored[0], stored[1], "stored", agent_share=stored[2])
         measured = _measured.get(self._key)
         if measured is not None and time.monotonic() - measured[0] < MEMORY_S:
             speed = measured[1]
@@ -107,16 +110,27 @@ class Calibration:
             figure = towards(speed.rows_per_ms, rows_per_ms)
             self._take(replace(speed, rows_per_ms=figure, local_runs=speed.local_runs + 1))
 
-    def note_distributed(self, overhead_ms: float) -> None:
-        """Learn from a distributed query that took so much longer than the work of its operators."""
+    def note_distributed(self, overhead_ms: float, work: int = 0, worked_ms: float = 0.0) -> None:
+        """Learn from a distributed query.
+
+        Args:
+            overhead_ms: how much longer it took than the work of its operators.
+            work: rows that it worked on.
+            worked_ms: how long its operators worked, the agents beside one another.
+        """
         with self._lock:
             speed = self.machine.speed
             figure = towards(speed.overhead_ms, max(0.5, overhead_ms))
-            self._take(replace(speed, overhead_ms=figure, distributed_runs=speed.distributed_runs + 1))
+            share = speed.agent_share
+            if work >= LEARN_ROWS and worked_ms > 0:
+                per_slot = work / (worked_ms * used_cores(work, max(1, self.machine.slots)))
+                share = towards(share, per_slot / speed.rows_per_ms, SHARE_WEIGHT)
+            runs = speed.distributed_runs + 1
+            self._take(replace(speed, overhead_ms=figure, agent_share=share, distributed_runs=runs))
 
     def _take(self, speed: Speed) -> None:
         self.machine = Machine(self.machine.cores, self.machine.slots, speed)
-        self._history.keep_speed(self._key, speed.rows_per_ms, speed.overhead_ms)
+        self._history.keep_speed(self._key, speed.rows_per_ms, speed.overhead_ms, speed.agent_share)
         if speed.origin == "calibrated":
             _measured[self._key] = (time.monotonic(), speed)
 
@@ -149,7 +163,7 @@ def within(figure: float, default: float) -> float:
     return min(default * PROBE_TRUST, max(default / PROBE_TRUST, figure))
 
 
-def towards(known: float, figure: float) -> float:
+def towards(known: float, figure: float, weight: float = WEIGHT) -> float:
     """`known`, moved a little towards a figure that differs by a factor.
 
     Example:
@@ -157,7 +171,7 @@ def towards(known: float, figure: float) -> float:
         (107.2, True)
     """
     factor = min(MOST_CHANGE, max(1 / MOST_CHANGE, figure / known))
-    return known * math.exp(WEIGHT * math.log(factor))
+    return known * math.exp(weight * math.log(factor))
 
 
 def busy_ms(results: Mapping[int, Sequence[TaskResult]], slots: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import Explanation
 from sabot_sql.planner.estimate import Estimate
-from sabot_sql.planner.route import OVERHEAD_SHARE, Decision, Machine, Speed, count, own_threshold, size_text
+from sabot_sql.planner.route import NEVER, OVERHEAD_SHARE, Decision, Machine, Speed, count, own_threshold, size_text
 
 
 def explanation(
@@ -93,7 +93,7 @@ def _routing(prepared: Prepared, asked_threshold: bool, automatic: bool, local_m
     if not machine.slots:
         distributed_ms, distributed_from = None, "no agents"
     return {
-        "threshold": decision.threshold,
+        "threshold": None if decision.threshold >= NEVER else decision.threshold,
         "threshold_from": _threshold_from(decision, work, asked_threshold, automatic),
         "otherwise": _otherwise(prepared, decision, machine, automatic, local_max_bytes),
         "local_ms": local_ms,
@@ -115,7 +115,7 @@ def _threshold_from(decision: Decision, work: int, asked: bool, automatic: bool)
     speed = machine.speed
     figures = (
         f"{speed.overhead_ms:,.1f} ms of overhead and {speed.rows_per_ms:,.0f} rows/ms on each of {_cores(machine.cores)}, "
-        f"{_slots(machine.slots)} in the agents; {_origin(speed)}"
+        f"{_slots(machine.slots)} in the agents at {speed.agent_share:.0%} of a core's speed; {_origin(speed)}"
     )
     rule = f"auto: the overhead is {OVERHEAD_SHARE:.0%} of the local time, or the agents are faster"
     own = past is not None and past.local_ms is not None and decision.threshold == own_threshold(work, past.local_ms, machine)
@@ -162,5 +162,7 @@ def _otherwise(prepared: Prepared, decision: Decision, machine: Machine, automat
             return f"distributed if that took at most {1 + OVERHEAD_SHARE:.2g} times the local time"
         return f"local if distributed took more than {1 + OVERHEAD_SHARE:.2g} times the local time"
     if prepared.route == "local":
+        if decision.threshold >= NEVER:
+            return "distributed if the agents had more slots, or were faster"
         return f"distributed from {count(decision.threshold)} rows; this is {count(guess.work)}"
     return f"local below {count(decision.threshold)} rows; this is {count(guess.work)}"

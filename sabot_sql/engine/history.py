@@ -54,8 +54,8 @@ class History:
         self._shapes: OrderedDict[Key, ShapeHistory] = OrderedDict()
         self._files: OrderedDict[tuple[int, ...], tuple[Sequence[Table], Files]] = OrderedDict()
         self._dirty: set[Key] = set()
-        self._speeds: dict[str, tuple[float, float]] = {}
-        self._written: dict[str, tuple[float, float]] = {}
+        self._speeds: dict[str, tuple[float, float, float]] = {}
+        self._written: dict[str, tuple[float, float, float]] = {}
         self._wake = threading.Event()
         self._closed = False
         self._writer: threading.Thread | None = None
@@ -125,7 +125,7 @@ class History:
                 self._file.reset()
                 self._file.was_reset()
 
-    def speed(self, machine: str) -> tuple[float, float] | None:
+    def speed(self, machine: str) -> tuple[float, float, float] | None:
         """What an earlier process measured on `machine`: rows a millisecond, overhead in milliseconds."""
         known = self._speeds.get(machine)
         if known is not None or self._file is None:
@@ -133,10 +133,10 @@ class History:
         with self._io:
             return self._file.speed(machine)
 
-    def keep_speed(self, machine: str, rows_per_ms: float, overhead_ms: float) -> None:
+    def keep_speed(self, machine: str, rows_per_ms: float, overhead_ms: float, agent_share: float = 1.0) -> None:
         """Keep what was measured on `machine` for later processes."""
         with self._lock:
-            self._speeds[machine] = (rows_per_ms, overhead_ms)
+            self._speeds[machine] = (rows_per_ms, overhead_ms, agent_share)
 
     def close(self) -> None:
         """Write what is not written yet."""

@@ -27,7 +27,9 @@ CREATE TABLE IF NOT EXISTS history (
     fingerprint TEXT NOT NULL, tables_id TEXT NOT NULL, shape TEXT NOT NULL, tables TEXT NOT NULL, runs INTEGER NOT NULL,
     route TEXT NOT NULL, rows_estimated INTEGER, work INTEGER, rows_scanned INTEGER, rows_out INTEGER, local_ms REAL,
     distributed_ms REAL, last_run_at TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (fingerprint, tables_id));
-CREATE TABLE IF NOT EXISTS speed (machine TEXT PRIMARY KEY, rows_per_ms REAL NOT NULL, overhead_ms REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS speed (
+    machine TEXT PRIMARY KEY, rows_per_ms REAL NOT NULL, overhead_ms REAL NOT NULL, agent_share REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS resets (number INTEGER NOT NULL);
 """
 KEEP = "SELECT rowid FROM history ORDER BY last_run_at DESC LIMIT ?"
@@ -66,16 +68,20 @@ class HistoryFile:
             if self._con.execute("SELECT count(*) FROM history").fetchall()[0][0] > MOST_SHAPES * 1.1:
                 self._con.execute(f"DELETE FROM history WHERE rowid NOT IN ({KEEP})", (MOST_SHAPES,))
 
-    def speed(self, machine: str) -> tuple[float, float] | None:
+    def speed(self, machine: str) -> tuple[float, float, float] | None:
         """Rows a millisecond and overhead in milliseconds that were measured on `machine`."""
         with self._translated():
-            found = self._con.execute("SELECT rows_per_ms, overhead_ms FROM speed WHERE machine = ?", (machine,)).fetchall()
+            found = self._con.execute(
+                "SELECT rows_per_ms, overhead_ms, agent_share FROM speed WHERE machine = ?", (machine,)
+            ).fetchall()
             return found[0] if found else None
 
-    def write_speed(self, machine: str, rows_per_ms: float, overhead_ms: float) -> None:
+    def write_speed(self, machine: str, rows_per_ms: float, overhead_ms: float, agent_share: float) -> None:
         """Keep what was measured on `machine`."""
         with self._translated():
-            self._con.execute("INSERT OR REPLACE INTO speed VALUES (?, ?, ?)", (machine, rows_per_ms, overhead_ms))
+            self._con.execute(
+                "INSERT OR REPLACE INTO speed VALUES (?, ?, ?, ?)", (machine, rows_per_ms, overhead_ms, agent_share)
+            )
 
     def reset(self) -> int:
         """Forget all shapes and speeds; returns how many shapes there were. Whoever has the file open notices."""

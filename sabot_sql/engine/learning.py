@@ -118,7 +118,8 @@ class Learning:
         warm, self.calibration.agents_ready = self.calibration.agents_ready, True
         if not warm or prepared.promoted or stats.get("retries"):  # a time that says more than how long the query takes
             return Run("distributed", rows_out, None, guess.work, scanned, work)
-        self.calibration.note_distributed(elapsed_ms - busy_ms(results, self._settings.agents.slots))
+        worked_ms = busy_ms(results, self._settings.agents.slots)
+        self.calibration.note_distributed(elapsed_ms - worked_ms, work, worked_ms)
         return Run("distributed", rows_out, elapsed_ms, guess.work, scanned, work)
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from sabot_sql.catalog.sources_ipc import ipc_dataset
 from sabot_sql.catalog.table import Table
-from sabot_sql.errors import Cancelled
+from sabot_sql.errors import Cancelled, SabotError
 from sabot_sql.executor.local_datafusion_proven import integer_sums, unproven
 from sabot_sql.planner.parse import Statement
 
@@ -45,8 +45,12 @@ class LocalDataFusion:
             return Answer(None, f"DataFusion is not proven for {why}")
         try:
             found = self._run(to_datafusion(statement.tree, tables), tables, cancel)
-        except ValueError as error:  # its Python module has no error class of its own
-            return Answer(None, f"DataFusion failed: {str(error).splitlines()[0]}")
+        except SabotError:
+            raise
+        except BaseException as error:
+            if not is_datafusions(error):
+                raise
+            return Answer(None, f"DataFusion failed: {(str(error).splitlines() or ['no reason given'])[0]}")
         return as_duckdb(found, schema)
 
     def _run(self, sql: str, tables: Sequence[Table], cancel: threading.Event | None) -> pa.Table:
@@ -112,7 +116,16 @@ def transpiled(tree: exp.Expression) -> str:
         node.set("quoted", True)
     for order in tree.find_all(exp.Ordered):
         order.set("nulls_first", bool(order.args.get("nulls_first")))
+    for test in list(tree.find_all(exp.NullSafeEQ, exp.NullSafeNEQ)):
+        around = exp.Paren()  # DataFusion reads `a IS DISTINCT FROM b AND c` as `a IS DISTINCT FROM (b AND c)`
+        test.replace(around)
+        around.set("this", test)
     return str(tree.sql(dialect="postgres"))
+
+
+def is_datafusions(error: BaseException) -> bool:
+    """Whether DataFusion raised it: its Python module has no class of its own, and a panic in Rust is no Exception."""
+    return type(error) in (Exception, ValueError) or type(error).__name__ == "PanicException"
 
 
 def as_duckdb(found: pa.Table, schema: pa.Schema) -> Answer:

@@ -27,6 +27,9 @@ LOCAL_START_MS = 1.0
 OVERHEAD_SHARE = 0.10
 """The overhead is accepted up to this share of the local time."""
 
+NEVER = 2**62
+"""A threshold that no query reaches."""
+
 PARALLEL_ROWS = 122_880
 """Rows that one core takes at a time; fewer are no work for a second one."""
 
@@ -38,6 +41,8 @@ class Speed:
     Attributes:
         rows_per_ms: rows that one core of the local engine works through in a millisecond.
         overhead_ms: what a distributed query costs beyond the work of its operators.
+        agent_share: rows that one slot of an agent works through in the time in which a core of the local engine works
+            through one.
         origin: `default` until measured; `stored` by an earlier process; `calibrated` at this start.
         local_runs, distributed_runs: queries that have corrected the figures since.
     """
@@ -47,6 +52,7 @@ class Speed:
     origin: Literal["default", "stored", "calibrated"] = "default"
     local_runs: int = 0
     distributed_runs: int = 0
+    agent_share: float = 1.0
 
 
 DEFAULT_SPEED = Speed()
@@ -69,7 +75,13 @@ class Machine:
 
     def __post_init__(self) -> None:
         speed = self.speed
-        rows = auto_threshold(cores=self.cores, agents=self.slots, overhead_ms=speed.overhead_ms, rows_per_ms=speed.rows_per_ms)
+        rows = auto_threshold(
+            cores=self.cores,
+            agents=self.slots,
+            overhead_ms=speed.overhead_ms,
+            rows_per_ms=speed.rows_per_ms,
+            agent_share=speed.agent_share,
+        )
         object.__setattr__(self, "threshold", rows)  # asked for by every query
 
     def local_ms(self, rows: int) -> float:
@@ -78,7 +90,8 @@ class Machine:
 
     def distributed_ms(self, rows: int) -> float:
         """The estimated time of a distributed query that works on `rows`."""
-        return self.speed.overhead_ms + rows / (self.speed.rows_per_ms * used_cores(rows, max(1, self.slots)))
+        per_slot = self.speed.rows_per_ms * self.speed.agent_share
+        return self.speed.overhead_ms + rows / (per_slot * used_cores(rows, max(1, self.slots)))
 
 
 def used_cores(rows: int, cores: int) -> int:
@@ -109,27 +122,26 @@ def auto_threshold(
     agents: int,
     overhead_ms: float = OVERHEAD_MS,
     rows_per_ms: float = LOCAL_ROWS_PER_MS,
-    agent_slots: int | None = None,
+    agent_share: float = 1.0,
 ) -> int:
-    """The smallest row count from which distributing pays.
-
-    Either the overhead is at most 10 % of the estimated local time, or the pool has so many more slots than the local
-    engine has cores that it is faster in spite of the overhead: rows/local - rows/pool >= overhead.
+    """The smallest row count from which a distributed query takes at most a tenth longer than a local one; `NEVER` where
+    the agents are too slow for that.
 
     Args:
         cores: threads of the local engine.
-        agent_slots: tasks the pool runs at once; one an agent by default.
+        agents: tasks the pool runs at once.
+        agent_share: the speed of one such task, to that of a core of the local engine.
 
     Example:
-        >>> auto_threshold(cores=2, agents=2)
-        6000000
+        >>> auto_threshold(cores=2, agents=2), auto_threshold(cores=2, agents=2, agent_share=0.5) == NEVER
+        (6000000, True)
+        >>> auto_threshold(cores=2, agents=16)
+        615385
     """
     local = rows_per_ms * cores
-    rows = local * overhead_ms / OVERHEAD_SHARE
-    pool = rows_per_ms * (agents if agent_slots is None else agent_slots)
-    if pool > local:
-        rows = min(rows, overhead_ms / (1 / local - 1 / pool))
-    return max(LEAST_THRESHOLD, round(rows))
+    pool = rows_per_ms * agent_share * agents if agents else local
+    gain = (1 + OVERHEAD_SHARE) / local - 1 / pool
+    return NEVER if gain <= 0 else max(LEAST_THRESHOLD, round(overhead_ms / gain))
 
 
 def decide(
@@ -168,6 +180,9 @@ def decide(
             return _by_times(estimate, rows, machine, past)
         if past.local_ms is not None:
             rows, shown = own_threshold(estimate.work, past.local_ms, machine), "(auto, by its earlier runs)"
+    if automatic and rows >= NEVER and machine.slots:
+        reason = f"estimated {count(estimate.work)} rows ({estimate.confidence}), and the agents are slower at any number"
+        return Decision("local", f"{reason} {shown}", rows, machine, past)
     local = estimate.work < rows
     reason = f"estimated {count(estimate.work)} rows ({estimate.confidence}) {'<' if local else '>='} threshold {count(rows)}"
     if automatic:
@@ -181,7 +196,11 @@ def own_threshold(work: int, local_ms: float, machine: Machine) -> int:
     """The automatic threshold of a query whose local time is known: at its own speed instead of the machine's."""
     speed = work / max(local_ms - LOCAL_START_MS, 0.01) / machine.cores
     return auto_threshold(
-        cores=machine.cores, agents=machine.slots, overhead_ms=machine.speed.overhead_ms, rows_per_ms=max(speed, 1e-6)
+        cores=machine.cores,
+        agents=machine.slots,
+        overhead_ms=machine.speed.overhead_ms,
+        rows_per_ms=max(speed, 1e-6),
+        agent_share=machine.speed.agent_share,
     )
 
 

@@ -219,9 +219,11 @@ def test_tasks_of_an_agent_killed_during_a_stage_run_elsewhere(pool: AgentPool, 
 def test_a_stage_that_loses_its_agents_again_and_again_fails_with_agent_lost(pool: AgentPool, tmp_path: Path) -> None:
     stage = endless_stage(tmp_path, num_tasks=1)
     call = Background(lambda: pool.run_stage("job", stage, {}, SESSION))
-    for _ in range(3):
-        until(lambda: len(busy(pool)) == 1)
-        os.kill(busy(pool)[0].pid, signal.SIGKILL)
+    killed: set[int] = set()
+    while len(killed) < 3 and call.thread.is_alive():
+        for pid in {agent.pid for agent in busy(pool)} - killed:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
     call.join()
     assert isinstance(call.error, AgentLost)
     assert "was lost: it was killed by SIGKILL; task 0 was lost 3 times" in call.error.detail

@@ -16,7 +16,7 @@ from sabot_sql.engine.calibration import Calibration, best_of, busy_ms, towards
 from sabot_sql.engine.history import History
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
-from sabot_sql.planner.route import LEAST_THRESHOLD, LOCAL_ROWS_PER_MS, Speed
+from sabot_sql.planner.route import LEAST_THRESHOLD, LOCAL_ROWS_PER_MS, NEVER, Speed
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +122,22 @@ def test_real_queries_correct_the_figures(tmp_path: Path) -> None:
             db.execute_sql("select sum(a) from t", route=route)
         speed = db._service.manager._engine.learning.machine.speed  # type: ignore[attr-defined]
         assert (speed.local_runs >= 1, speed.distributed_runs >= 1) == (True, True)
+
+
+def test_slow_agents_raise_the_threshold_until_no_query_is_distributed() -> None:
+    found = Calibration(History(), 2, 2)
+    before = found.machine.threshold
+    for _ in range(3):
+        found.note_distributed(15.0, 1_000_000, 1_000_000 / (2 * found.machine.speed.rows_per_ms * 0.97))
+    assert found.machine.threshold > before
+    for _ in range(30):
+        found.note_distributed(15.0, 1_000_000, 1_000_000 / (2 * found.machine.speed.rows_per_ms * 0.4))
+    assert found.machine.speed.agent_share == pytest.approx(0.4, rel=0.1)
+    assert found.machine.threshold == NEVER
+
+
+def test_more_agents_than_cores_make_up_for_slow_ones() -> None:
+    found = Calibration(History(), 2, 16)
+    for _ in range(30):
+        found.note_distributed(15.0, 10_000_000, 10_000_000 / (16 * found.machine.speed.rows_per_ms * 0.4))
+    assert found.machine.threshold < 2_000_000

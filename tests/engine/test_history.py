@@ -152,7 +152,7 @@ def test_a_mean_is_trusted_when_its_figures_lie_close() -> None:
 def test_history_outlives_the_process_that_wrote_it(catalog: Catalog, tmp_path: Path) -> None:
     history = open_history(tmp_path)
     add(history, catalog, "select a from t where b = 1", rows_out=63, rows_scanned=1_000, work=1_000)
-    history.keep_speed("2 threads", 17_000.0, 12.0)
+    history.keep_speed("2 threads", 17_000.0, 12.0, 0.5)
     close_history(history)
     again = open_history(tmp_path)
     try:
@@ -160,7 +160,7 @@ def test_history_outlives_the_process_that_wrote_it(catalog: Catalog, tmp_path: 
         found = expect(again, catalog, "select a from t where b = 1")
         assert found is not None
         assert (found.same, found.work, found.rows_out) == (True, 1_000, 63)
-        assert again.speed("2 threads") == (17_000.0, 12.0)
+        assert again.speed("2 threads") == (17_000.0, 12.0, 0.5)
     finally:
         close_history(again)
 
@@ -175,7 +175,7 @@ def test_engines_of_one_process_share_the_history_of_a_folder(tmp_path: Path) ->
     found = third.speed("m")
     close_history(third)
     assert third is not second
-    assert found == (1.0, 1.0)
+    assert found == (1.0, 1.0, 1.0)
 
 
 def test_a_reset_by_another_process_is_noticed(catalog: Catalog, tmp_path: Path) -> None:

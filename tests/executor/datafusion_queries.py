@@ -114,11 +114,29 @@ MORE_EXPRESSIONS = {
 
 # What the gate has on its list; {int}, {dec}, ... are columns or literals.
 VALUES = {
-    "int": ["{int}", "{int}", "coalesce({int}, 0)", "nullif({int}, 2)", "length({text})", "year(day)", "month(ts)", "CASE WHEN {test} THEN {int} ELSE 1 END", "CASE WHEN {test} THEN {int} END"],
+    "int": [
+        "{int}",
+        "{int}",
+        "coalesce({int}, 0)",
+        "nullif({int}, 2)",
+        "length({text})",
+        "year(day)",
+        "month(ts)",
+        "CASE WHEN {test} THEN {int} ELSE 1 END",
+        "CASE WHEN {test} THEN {int} END",
+    ],
     "dec": ["{dec}", "{dec}", "CASE WHEN {test} THEN {dec} END", "coalesce({dec}, {dec})", "{dec} + {dec}", "{dec} - {dec}"],
     "flt": ["f64", "f64 * 2", "f64 + {int}", "f64 - 1.5", "CAST({int} AS DOUBLE)", "-f64"],
-    "text": ["{text}", "{text} || {text}", "coalesce({text}, '?')", "CASE WHEN {test} THEN {text} ELSE 'no' END",
-             "left({text}, 2)", "right({text}, 3)", "substring({text}, 2, 3)", "trim({text})"],
+    "text": [
+        "{text}",
+        "{text} || {text}",
+        "coalesce({text}, '?')",
+        "CASE WHEN {test} THEN {text} ELSE 'no' END",
+        "left({text}, 2)",
+        "right({text}, 3)",
+        "substring({text}, 2, 3)",
+        "trim({text})",
+    ],
     "date": ["day", "CASE WHEN {test} THEN day END", "coalesce(day, DATE '2024-01-01')"],
     "ts": ["ts", "tz", "tm"],
     "bool": ["b", "{test}"],
@@ -133,8 +151,17 @@ TESTS = [
 COLUMNS = {"int": ["k", "i8", "i16", "i32", "i64", "u8", "u32", "u64"], "dec": ["d4", "d15", "d30"], "text": ["s", "u"]}
 CONSTANTS = {"int": ["1", "0", "-3", "40"], "dec": ["1.5", "0.0", "-2.25", "10.10"], "text": ["'a'", "''", "'Zürich'", "'12'"]}
 CALLS = {
-    "int": ["count(*)", "count({int})", "count(DISTINCT {text})", "sum({int})", "min({int})", "max({int})", "avg({int})",
-            "count(*) FILTER (WHERE {test})", "sum({int}) FILTER (WHERE {test})"],
+    "int": [
+        "count(*)",
+        "count({int})",
+        "count(DISTINCT {text})",
+        "sum({int})",
+        "min({int})",
+        "max({int})",
+        "avg({int})",
+        "count(*) FILTER (WHERE {test})",
+        "sum({int}) FILTER (WHERE {test})",
+    ],
     "dec": ["sum({dec})", "min({dec})", "max({dec})", "count(DISTINCT {dec})"],
     "text": ["min({text})", "max({text})", "count({text})"],
     "date": ["min(day)", "max(day)", "count(DISTINCT day)", "min(ts)", "max(ts)", "min(tz)", "max(tm)", "max(b)"],
@@ -238,10 +265,18 @@ class _Combined:
                 return Query("combined", "", sql)
             case 7:
                 window = f"{self.c.pick(['', 'PARTITION BY k '])}ORDER BY {self.c.pick(['s', 'i8', 'day', 'd15'])}{self.c.pick(['', ' DESC'])}"
-                return Query("combined", "", f"SELECT k, s, {self.c.pick(['rank', 'dense_rank'])}() OVER ({window}) AS r FROM {table}{where}")
+                return Query(
+                    "combined",
+                    "",
+                    f"SELECT k, s, {self.c.pick(['rank', 'dense_rank'])}() OVER ({window}) AS r FROM {table}{where}",
+                )
         text, width = self.rows(table, where)
         if self.c.chance(40):
-            return Query("combined", "", f"{text} {self.c.pick(['UNION', 'EXCEPT', 'INTERSECT'])} {text.replace(where, '') if where else text}")
+            return Query(
+                "combined",
+                "",
+                f"{text} {self.c.pick(['UNION', 'EXCEPT', 'INTERSECT'])} {text.replace(where, '') if where else text}",
+            )
         sql = f"SELECT q.c0 AS c FROM ({text}) q WHERE q.c0 IS NOT NULL"
         return Query("combined", "", sql if self.c.chance(50) else f"{text} UNION ALL {text}")
 
