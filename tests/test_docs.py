@@ -19,6 +19,7 @@ from sabot_sql.cli.exits import ExitCode
 from sabot_sql.cli.main import cli
 from sabot_sql.cli.settings import NOT_SETTINGS, load_settings, setting_names, sources, variable_of
 from sabot_sql.config import AgentSettings, Settings
+from sabot_sql.engine import calibration
 from sabot_sql.errors import PROBLEMS, QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.app import create_app
@@ -185,6 +186,7 @@ def test_python_examples_run(name: str, least: int, monkeypatch: pytest.MonkeyPa
     for variable in [n for n in os.environ if n.startswith("SABOT_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration, "_measured", {})  # as in a new process: other tests' queries may have said much
     done = doctest.testfile(str(ROOT / "docs" / name), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert done.attempted > least
     assert done.failed == 0

@@ -110,21 +110,25 @@ class Calibration:
             figure = towards(speed.rows_per_ms, rows_per_ms)
             self._take(replace(speed, rows_per_ms=figure, local_runs=speed.local_runs + 1))
 
-    def note_distributed(self, overhead_ms: float, work: int = 0, worked_ms: float = 0.0) -> None:
+    def note_distributed(
+        self, overhead_ms: float, work: int = 0, worked_ms: float = 0.0, local_ms: float | None = None
+    ) -> None:
         """Learn from a distributed query.
 
         Args:
             overhead_ms: how much longer it took than the work of its operators.
             work: rows that it worked on.
             worked_ms: how long its operators worked, the agents beside one another.
+            local_ms: what it took locally, where it ran there too. Only such a query says how fast the agents are: a row is
+                more work in one query than in another.
         """
         with self._lock:
             speed = self.machine.speed
             figure = towards(speed.overhead_ms, max(0.5, overhead_ms))
             share = speed.agent_share
-            if work >= LEARN_ROWS and worked_ms > 0:
-                per_slot = work / (worked_ms * used_cores(work, max(1, self.machine.slots)))
-                share = towards(share, per_slot / speed.rows_per_ms, SHARE_WEIGHT)
+            if local_ms is not None and work >= LEARN_ROWS and worked_ms > 0:
+                cores, slots = used_cores(work, self.machine.cores), used_cores(work, max(1, self.machine.slots))
+                share = towards(share, max(0.1, local_ms - LOCAL_START_MS) * cores / (worked_ms * slots), SHARE_WEIGHT)
             runs = speed.distributed_runs + 1
             self._take(replace(speed, overhead_ms=figure, agent_share=share, distributed_runs=runs))
 

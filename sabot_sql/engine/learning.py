@@ -119,7 +119,8 @@ class Learning:
         if not warm or prepared.promoted or stats.get("retries"):  # a time that says more than how long the query takes
             return Run("distributed", rows_out, None, guess.work, scanned, work)
         worked_ms = busy_ms(results, self._settings.agents.slots)
-        self.calibration.note_distributed(elapsed_ms - worked_ms, work, worked_ms)
+        past = prepared.decision.past if prepared.decision is not None else None
+        self.calibration.note_distributed(elapsed_ms - worked_ms, work, worked_ms, past.local_ms if past is not None else None)
         return Run("distributed", rows_out, elapsed_ms, guess.work, scanned, work)
 
     def reset(self) -> None:

@@ -217,6 +217,7 @@ def test_tasks_of_an_agent_killed_during_a_stage_run_elsewhere(pool: AgentPool, 
 
 
 def test_a_stage_that_loses_its_agents_again_and_again_fails_with_agent_lost(pool: AgentPool, tmp_path: Path) -> None:
+    until(lambda: not busy(pool))  # with what the test before has cancelled
     stage = endless_stage(tmp_path, num_tasks=1)
     call = Background(lambda: pool.run_stage("job", stage, {}, SESSION))
     killed: set[int] = set()

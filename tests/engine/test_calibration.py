@@ -16,7 +16,7 @@ from sabot_sql.engine.calibration import Calibration, best_of, busy_ms, towards
 from sabot_sql.engine.history import History
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
-from sabot_sql.planner.route import LEAST_THRESHOLD, LOCAL_ROWS_PER_MS, NEVER, Speed
+from sabot_sql.planner.route import LEAST_THRESHOLD, LOCAL_ROWS_PER_MS, LOCAL_START_MS, NEVER, Speed
 
 
 @pytest.fixture(autouse=True)
@@ -128,16 +128,22 @@ def test_slow_agents_raise_the_threshold_until_no_query_is_distributed() -> None
     found = Calibration(History(), 2, 2)
     before = found.machine.threshold
     for _ in range(3):
-        found.note_distributed(15.0, 1_000_000, 1_000_000 / (2 * found.machine.speed.rows_per_ms * 0.97))
-    assert found.machine.threshold > before
+        found.note_distributed(15.0, 1_000_000, 1_000 / 0.97, LOCAL_START_MS + 1_000)
+    assert before < found.machine.threshold < NEVER
     for _ in range(30):
-        found.note_distributed(15.0, 1_000_000, 1_000_000 / (2 * found.machine.speed.rows_per_ms * 0.4))
+        found.note_distributed(15.0, 1_000_000, 1_000 / 0.4, LOCAL_START_MS + 1_000)
     assert found.machine.speed.agent_share == pytest.approx(0.4, rel=0.1)
     assert found.machine.threshold == NEVER
+
+
+def test_queries_that_ran_only_on_agents_say_nothing_of_their_speed() -> None:
+    found = Calibration(History(), 2, 2)
+    found.note_distributed(15.0, 1_000_000, 60_000.0)
+    assert found.machine.speed.agent_share == 1.0
 
 
 def test_more_agents_than_cores_make_up_for_slow_ones() -> None:
     found = Calibration(History(), 2, 16)
     for _ in range(30):
-        found.note_distributed(15.0, 10_000_000, 10_000_000 / (16 * found.machine.speed.rows_per_ms * 0.4))
+        found.note_distributed(15.0, 10_000_000, 1_000 / 0.4 / 8, LOCAL_START_MS + 1_000)
     assert found.machine.threshold < 2_000_000

@@ -15,7 +15,7 @@ import sabot_sql
 def test_values_that_eat_the_memory_are_refused_before_they_are_bound(sql: str) -> None:
     with sabot_sql.connect("embedded:", data={}, num_local_agents=1) as db:
         for route in ("local", "distributed"):
-            with pytest.raises(sabot_sql.SabotError, match="64.0 MiB are allowed"):
+            with pytest.raises(sabot_sql.SabotError, match="1.0 GiB are allowed"):
                 db.execute_sql(sql, route=route)
 
 

@@ -84,8 +84,8 @@ CLAUSES: dict[str, list[str]] = {
     ],
     "window": [
         f"SELECT k, row_number() OVER (ORDER BY {ROWS}) AS c FROM mid",
-        *(f"SELECT k, {call}() OVER (ORDER BY {{column:{f}}} DESC) AS c FROM mid" for call in ("rank", "dense_rank", "percent_rank")
-          for f in ("int", "text", "flt")),
+        *(f"SELECT k, {call}() OVER (ORDER BY {{column:{f}}} DESC) AS c FROM mid"
+          for call in ("rank", "dense_rank", "percent_rank") for f in ("int", "text", "flt")),
         *(f"SELECT k, {call}({{column:int}}) OVER (PARTITION BY k ORDER BY {ROWS}) AS c FROM mid"
           for call in ("sum", "avg", "min", "lag", "first_value")),
         f"SELECT k, count({{column:int}}) OVER (ORDER BY k, {ROWS} ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS c FROM mid",
@@ -97,8 +97,8 @@ MORE_EXPRESSIONS = {
     "int": ["({int} / {int})", "position({text} IN {text})", "bit_count({int})", "unicode({text})", "mod({int}, {int})",
             "factorial({small})", "levenshtein({text}, {text})", "dayofyear({date})", "week({date})", "isodow({date})"],
     "dec": ["({dec} / {dec})", "({dec} // {int})", "CAST({text} AS DECIMAL(9,2))", "CAST({flt} AS DECIMAL(18,3))"],
-    "flt": ["pow({flt}, 2)", "ln(abs({flt}))", "exp({int})", "log10(abs({flt}) + 1)", "(0.0 / {flt})", "({int} / 0)", "sin({flt})",
-            "CAST({text} AS DOUBLE)", "round({flt})", "atan2({flt}, {flt})", "sqrt({int})", "{flt} % 3"],
+    "flt": ["pow({flt}, 2)", "ln(abs({flt}))", "exp({int})", "log10(abs({flt}) + 1)", "(0.0 / {flt})", "({int} / 0)",
+            "sin({flt})", "CAST({text} AS DOUBLE)", "round({flt})", "atan2({flt}, {flt})", "sqrt({int})", "{flt} % 3"],
     "text": ["CAST({flt} AS VARCHAR)", "substr({text}, -2)", "substring({text}, 0, 2)", "initcap({text})", "ltrim({text}, 'a')",
              "strftime({ts}, '%d.%m.%Y %H:%M')", "format('⟨⟩', {int})", "translate({text}, 'ab', 'xy')", "hex({int})",
              "regexp_extract({text}, '[a-z]+')", "array_to_string([{text}, {text}], ',')", "{text}[1:2]", "monthname({date})"],
@@ -143,10 +143,13 @@ VALUES = {
 }
 TESTS = [
     "{int} {cmp} {int}", "{dec} {cmp} {dec}", "{text} {cmp} {text}", "day {cmp} DATE '2024-06-01'", "b", "NOT b",
-    "{int} IN (1, 2, 3)", "{int} NOT IN (1, 2, 7)", "{text} IN ('a', '12')", "{text} LIKE {pattern}", "{text} NOT LIKE {pattern}",
+    "{int} IN (1, 2, 3)", "{int} NOT IN (1, 2, 7)", "{text} IN ('a', '12')", "{text} LIKE {pattern}",
+    "{text} NOT LIKE {pattern}",
     "{int} IS NULL", "{text} IS NOT NULL", "{int} BETWEEN 0 AND 50", "{dec} BETWEEN -1.5 AND 100", "{dec} > 3", "ts {cmp} ts",
-    "starts_with({text}, 'a')", "{int} IS DISTINCT FROM {int}", "{text} IS NOT DISTINCT FROM {text}", "b IS TRUE", "b IS NOT FALSE",
-    "({test} AND {test})", "({test} OR {test})", "NOT ({test})", "f64 IS NULL", "day BETWEEN DATE '2024-01-05' AND DATE '2024-09-01'",
+    "starts_with({text}, 'a')", "{int} IS DISTINCT FROM {int}", "{text} IS NOT DISTINCT FROM {text}", "b IS TRUE",
+    "b IS NOT FALSE",
+    "({test} AND {test})", "({test} OR {test})", "NOT ({test})", "f64 IS NULL",
+    "day BETWEEN DATE '2024-01-05' AND DATE '2024-09-01'",
 ]  # fmt: skip
 COLUMNS = {"int": ["k", "i8", "i16", "i32", "i64", "u8", "u32", "u64"], "dec": ["d4", "d15", "d30"], "text": ["s", "u"]}
 CONSTANTS = {"int": ["1", "0", "-3", "40"], "dec": ["1.5", "0.0", "-2.25", "10.10"], "text": ["'a'", "''", "'Zürich'", "'12'"]}
@@ -264,12 +267,10 @@ class _Combined:
                 sql = f"SELECT k, s FROM {table} WHERE {self.fill('{test}')} AND {column} IN (SELECT {column} FROM tiny)"
                 return Query("combined", "", sql)
             case 7:
-                window = f"{self.c.pick(['', 'PARTITION BY k '])}ORDER BY {self.c.pick(['s', 'i8', 'day', 'd15'])}{self.c.pick(['', ' DESC'])}"
-                return Query(
-                    "combined",
-                    "",
-                    f"SELECT k, s, {self.c.pick(['rank', 'dense_rank'])}() OVER ({window}) AS r FROM {table}{where}",
-                )
+                order = f"{self.c.pick(['s', 'i8', 'day', 'd15'])}{self.c.pick(['', ' DESC'])}"
+                over = f"{self.c.pick(['', 'PARTITION BY k '])}ORDER BY {order}"
+                call = self.c.pick(["rank", "dense_rank"])
+                return Query("combined", "", f"SELECT k, s, {call}() OVER ({over}) AS r FROM {table}{where}")
         text, width = self.rows(table, where)
         if self.c.chance(40):
             return Query(

@@ -1,7 +1,7 @@
 """What DataFusion answers otherwise than DuckDB, over generated statements, and that nothing of it passes the gate.
 
-`pytest tests/executor/test_datafusion_differences.py --goldens` writes datafusion_differences.md anew. SABOT_RANDOM_QUERIES=3000
-runs more statements of several constructs, and SABOT_RANDOM_SEED=7 others; the table is that of seed 1.
+`pytest tests/executor/test_datafusion_differences.py --goldens` writes datafusion_differences.md anew.
+SABOT_RANDOM_QUERIES=3000 runs more statements of several constructs, and SABOT_RANDOM_SEED=7 others; the table is of seed 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sabot_sql.executor.local_datafusion import LocalDataFusion, as_duckdb, is_d
 from sabot_sql.executor.local_datafusion_proven import unproven
 from sabot_sql.planner.parse import parse
 from tests.corpus.random_tables import EDGES, TYPES, make_random_tables
-from tests.executor.datafusion_outcomes import Outcome, answer_difference, compare, datafusion_answer, duckdb_answer
+from tests.executor.datafusion_outcomes import Kind, Outcome, answer_difference, compare, datafusion_answer, duckdb_answer
 from tests.executor.datafusion_queries import Query, combined_queries, construct_queries, foreign_queries
 
 SEED = int(os.environ.get("SABOT_RANDOM_SEED", "1"))
@@ -36,6 +36,8 @@ FOREIGN = 50
 GOLDEN = Path(__file__).with_name("datafusion_differences.md")
 PROVEN_SHARE = {"constructs": 0.3, "combined": 0.8}  # floors
 MAX_EXAMPLE = 110
+KINDS: dict[Kind, str] = {"same": "same", "types": "other types", "values": "other values", "error": "errors"}
+TEXTS = ["", "a", "ẞß", "İi", "e\u0301"]
 
 
 class Engines:
@@ -102,8 +104,10 @@ def edges() -> pa.Table:
     rng = random.Random(SEED)
     columns = []
     for name, kind in TYPES.items():
-        zero = pa.scalar(0, pa.int64()).cast(kind).as_py() if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
-        values = (EDGES.get(name, ["", "a", "ẞß", "İi", "e\u0301"] if kind == pa.string() else []) + [None, zero]) * 8
+        values = list(EDGES.get(name, TEXTS if kind == pa.string() else ()))
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            values.append(0)
+        values = [*values, None] * 8
         rng.shuffle(values)
         columns.append(pa.array((values * 40)[:40], kind))
     return pa.Table.from_arrays(columns, schema=pa.schema(list(TYPES.items())))
@@ -132,7 +136,7 @@ def table_of_differences(found: dict[tuple[str, str], list[tuple[Query, Outcome]
         query, outcome = min((c for c in cases if c[1].kind != "same"), key=lambda c: order.index(c[1].kind))
         example = query.sql.removeprefix("SELECT k, ").removesuffix(" AS c FROM mid").removesuffix(" AS c FROM edges")
         shown = f"`{_cell(example)}`{': ' if outcome.detail else ''}{_cell(outcome.detail)}" if construct else ""
-        figures = " | ".join(str(count[kind]) for kind in ("same", "types", "values", "error"))
+        figures = " | ".join(str(count[kind]) for kind in KINDS)
         lines.append(f"| {group} | {f'`{_cell(construct)}`' if construct else ''} | {figures} | {shown} |")
     return lines
 
@@ -152,9 +156,9 @@ def test_differences_are_those_written_down(engines: Engines, request: pytest.Fi
     kinds = Counter(outcome.kind for cases in found.values() for _, outcome in cases)
     lines = table_of_differences(found)
     if request.config.getoption("--goldens"):
-        head = f"DataFusion {datafusion.__version__} and DuckDB {duckdb.__version__}, {len(queries):,} generated statements in DuckDB's dialect"
-        shares = f"{kinds['same']} same, {kinds['types']} other types, {kinds['values']} other values, {kinds['error']} errors"
-        GOLDEN.write_text("\n".join([f"{head}, transpiled by sqlglot: {shares}.", "", *lines, ""]))
+        head = f"DataFusion {datafusion.__version__} and DuckDB {duckdb.__version__}: {len(queries):,} generated statements"
+        shares = ", ".join(f"{kinds[kind]} {name}" for kind, name in KINDS.items())
+        GOLDEN.write_text("\n".join([f"{head} in DuckDB's dialect, transpiled by sqlglot: {shares}.", "", *lines, ""]))
     assert len(queries) >= 1000
     assert lines == GOLDEN.read_text().splitlines()[2:]
 

@@ -275,10 +275,7 @@ select * from t where b = current_setting('home_directory')
 select inet_server_addr()
 select __internal_compress_string_ubigint('x')
 select to_aggregate_state(1)
-show databases
-show all tables
 show variables
-show schemas
 describe
 from (show databases)
 select * from (describe (from read_csv('x')))
