@@ -130,7 +130,7 @@ def test_parameters_arrive_as_they_were(shared: Runner) -> None:
     params = {
         "i": 7, "big": 2**100, "f": 1.5, "nan": float("nan"), "s": "x'\0y", "b": b"\0\xff", "n": None, "yes": True,
         "d": dt.date(2024, 2, 29), "ts": dt.datetime(2024, 2, 29, 1, 2, 3, 4), "t": dt.time(1, 2, 3),
-        "tz": dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc), "iv": dt.timedelta(days=3, seconds=5),
+        "tz": dt.datetime(2024, 1, 1, tzinfo=dt.UTC), "iv": dt.timedelta(days=3, seconds=5),
         "u": uuid.UUID(int=5), "dec": Decimal("12.340"), "l": [1, None, 3], "st": {"k": [1, 2], "time": "x"},
     }  # fmt: skip
     sql = "select " + ", ".join(f"${name} as {name}, typeof(${name}) as t_{name}" for name in params)
