@@ -33,7 +33,7 @@ from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
 from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
-from sabot_sql.planner.guard import guarded_values
+from sabot_sql.planner.guard import unbindable
 from sabot_sql.planner.lower import lower
 from sabot_sql.planner.optimize import optimize
 from sabot_sql.planner.parameters import bound_parameters, inline_parameters
@@ -226,7 +226,7 @@ class Engine:
 
     def _refuse_guarded(self, statement: Statement, params: Mapping[str, Any]) -> None:
         """Raise for a statement that is not bound here: binding works out constants."""
-        if (why := guarded_values(statement, params)) is not None:
+        if (why := unbindable(statement, params)) is not None:
             refuse_oversized(statement, params, self.settings.local.guarded_memory_bytes)
             raise NotSupported(
                 f"{why}, which a guarded process runs whole and agents do not run", hint='use route="auto" or route="local"'

@@ -138,19 +138,28 @@ class LocalGuarded:
                 "locations": tuple(self._locations()),
             }
         )
+        table, found_types = self._run(request, limits, again=True)
+        if types is not None:
+            types.extend(found_types)
+        return table
+
+    def _run(self, request: bytes, limits: Limits, again: bool) -> tuple[pa.Table, list[str]]:
+        """The answer and its types; with `again`, from another process where an idle one turns out to have died."""
         process = self._take(limits)
+        was_idle, begin = process.reusable, time.monotonic()
         try:
-            table, found_types = self._exchange(process, request, limits)
+            return self._exchange(process, request, limits)
         except _Ended:
-            raise self._died(process) from None
+            error = self._died(process)
+            at_once = was_idle and time.monotonic() - begin < AT_ONCE_S
+            if not (again and at_once and isinstance(error, ExecutionError) and error.retryable):
+                raise error from None
         except SabotError as error:
             found = self._without_memory(error)
             raise found from (None if found is error else error)
         finally:
             self._give_back(process)
-        if types is not None:
-            types.extend(found_types)
-        return table
+        return self._run(request, limits, again=False)
 
     def _limits(self, timeout_s: float | None, cancel: threading.Event | None) -> Limits:
         if timeout_s is not None:
@@ -284,6 +293,10 @@ class LocalGuarded:
             reaper = self._reaper
         if reaper is not None:
             reaper.join(CLOSE_S)
+
+
+AT_ONCE_S = 0.1
+"""A process that ends so soon after an idle time has been ending before it got the query."""
 
 
 class _Ended(Exception):

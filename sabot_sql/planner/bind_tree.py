@@ -13,7 +13,8 @@ from typing import Any
 
 import duckdb
 
-from sabot_sql.errors import ParseError, PlanError, SabotError
+from sabot_sql.errors import ParseError, SabotError
+from sabot_sql.planner.complexity import too_complex
 from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.planner.sql_position import position_at_byte
 
@@ -96,15 +97,6 @@ class TreeReader:
             raise translate(error, sql) from error
         except ValueError:  # a kind that DuckDB's Python module has no name for
             return ("OTHER",)
-
-
-def too_complex() -> PlanError:
-    """The refusal of a statement that is nested too deeply."""
-    return PlanError(
-        "the statement is nested too deeply",
-        code="STATEMENT_TOO_COMPLEX",
-        hint="split it with WITH, or write long OR chains as IN",
-    )
 
 
 @functools.cache

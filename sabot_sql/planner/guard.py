@@ -11,19 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sabot_sql.catalog.table import Table
+from sabot_sql.planner.complexity import SHORT_CHARACTERS, joined_subqueries
 from sabot_sql.planner.memory_functions import SIZES, arguments
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import Node, walk
 from sabot_sql.planner.value_growth import multiplies_memory
+
+MANY_SUBQUERIES = 30
+"""Joined subqueries in one FROM. Each may read columns of those before it: planning then takes twice as long with every one."""
 
 MANY_ROWS = 100_000_000
 """Rows that a statement may make of nothing, or by joining without a condition, before it is guarded."""
 
 NOT_KNOWN = 1 << 62
 
+ANY_SIZE = "may make values of any size"
+
 
 def guarded_values(statement: Statement, params: Mapping[str, Any]) -> str | None:
-    """Why the values of `statement` may become large; None where they stay small. It must then not be bound here.
+    """Why `statement` must not even be bound here: its values may become large, or planning it take long; None where it
+    may be.
 
     Args:
         params: the values of its parameters by name.
@@ -33,12 +40,22 @@ def guarded_values(statement: Statement, params: Mapping[str, Any]) -> str | Non
         what = multiplies_memory(statement.sql, statement.nodes, params)
     else:
         what = _large_values(statement)
-    return None if what is None else f"{what} may make values of any size"
+    if what is not None:
+        return f"{what} {ANY_SIZE}"
+    many = _joined_subqueries(statement)
+    return f"it joins {many} subqueries, which may take long to plan" if many > MANY_SUBQUERIES else None
 
 
 @functools.lru_cache(maxsize=4096)
 def _large_values(statement: Statement) -> str | None:
     return None if statement.nodes is None else multiplies_memory(statement.sql, statement.nodes)
+
+
+@functools.lru_cache(maxsize=4096)
+def _joined_subqueries(statement: Statement) -> int:
+    if statement.nodes is None or len(statement.sql) <= SHORT_CHARACTERS:
+        return 0
+    return joined_subqueries(statement.nodes)
 
 
 def guarded_rows(statement: Statement, tables: Sequence[Table]) -> str | None:
@@ -117,3 +134,20 @@ def _rows_of_one(node: Node, tables: Mapping[str, int | None]) -> int:
             size = None
         return NOT_KNOWN if size is None else max(1, size // 8)
     return 1
+
+
+def unbindable(statement: Statement, params: Mapping[str, Any]) -> str | None:
+    """Why `statement` must not be bound in this process, though agents could run it; None where it may be.
+
+    Binding works out calls of constants. Calls of columns are only worked out where rows are: in an agent, which may die of it.
+    """
+    why = guarded_values(statement, params)
+    nodes = (statement.like or statement).nodes
+    if why is None or nodes is None or not why.endswith(ANY_SIZE):
+        return why
+    for node in walk(nodes):
+        if node.get("class") != "FUNCTION" or any(n.get("class") in ("COLUMN_REF", "STAR") for n in walk(node)):
+            continue
+        if multiplies_memory(statement.sql, node, params) is not None:
+            return why
+    return None

@@ -18,7 +18,8 @@ from sqlglot.errors import SqlglotError
 
 from sabot_sql.config import Settings
 from sabot_sql.errors import NotSupported, ParseError, Position, SabotError
-from sabot_sql.planner.bind_tree import reader, too_complex
+from sabot_sql.planner.bind_tree import reader
+from sabot_sql.planner.complexity import refuse_complex, refuse_deep_text, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
 from sabot_sql.planner.pivot import with_pivot_lists
 from sabot_sql.planner.shape import Shapes, replaceable, take_apart
@@ -121,6 +122,7 @@ def _check_size(sql: str, sql_bytes: int) -> None:
 
 
 def _parse(sql: str, dialect: str) -> Statement:
+    refuse_deep_text(sql)
     try:
         if dialect == "duckdb":
             return _parse_shaped(sql) if len(sql) <= CACHED_CHARACTERS else _parse_duckdb(sql)
@@ -192,6 +194,7 @@ def _check_text(text: str) -> None:
 
 
 def _query(sql: str, root: Node, pivots: bool = False) -> Statement:
+    refuse_complex(sql, root)
     names = collect_names(root)
     kind = "SELECT"
     source = root.get("from_table") or {}

@@ -230,7 +230,7 @@ def quietly(call: Callable[[], object]) -> None:
 
 def test_what_a_dead_coordinator_left_on_disk_is_swept_by_the_next_with_the_same_state_folder(tmp_path: Path) -> None:
     script = "import os, sys, pathlib; from sabot_sql.agents.block_root import BlockRoot; "
-    script += "root = BlockRoot(pathlib.Path(sys.argv[1])); root.open_job('job'); print(*root.paths); os._exit(0)"
+    script += "root = BlockRoot(pathlib.Path(sys.argv[1])); root.open_job('job'); print(*root.paths, flush=True); os._exit(0)"
     old, new = tmp_path / "scratch" / "old", tmp_path / "scratch" / "new"
     done = subprocess.run([sys.executable, "-c", script, str(old)], stdout=subprocess.PIPE, text=True, check=True)
     left = [Path(name) for name in done.stdout.split()]

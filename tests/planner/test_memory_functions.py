@@ -168,7 +168,7 @@ def test_rows_made_of_nothing_and_joins_without_a_condition_are_counted(sql, man
     "sql",
     [
         "select " + "repeat(" * 90 + "'x'" + ", 2)" * 90,
-        "select " + "list_transform([1], lambda x: " * 40 + "1" + ")" * 40,
+        "select " + "list_transform([1], lambda x: " * 8 + "1" + ")" * 8,
         "select " + "replace(" * 90 + "'x'" + ", 'x', 'y')" * 90,
         "select " + " || ".join(["'x'"] * 150),
         "with " + ", ".join(f"c{n} as (select 1 as a)" for n in range(500)) + " select * from c499",
