@@ -31,6 +31,7 @@ from sabot_sql.executor.local_counts import Counts
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
+from sabot_sql.planner.complexity import undistributable
 from sabot_sql.planner.estimate import Estimate, estimate
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.guard import unbindable
@@ -211,9 +212,10 @@ class Engine:
             cluster = Cluster(self.settings.agents.count * self.settings.agents.slots, self.settings.broadcast_bytes)
             prepared.plan = lower(plan, bound.schema, cluster, prepared.session)
             answer_schema(prepared.plan)
-        except NotSupported as error:
+        except (NotSupported, RecursionError) as caught:
+            error = caught if isinstance(caught, NotSupported) else NotSupported("its plan is nested too deeply for the agents")
             if prepared.request.route == "distributed":
-                raise
+                raise error from None
             prepared.route, prepared.plan = "local", None
             prepared.reason = f"{prepared.reason}, but {error.detail}, so it runs locally"
             return
@@ -225,7 +227,10 @@ class Engine:
         }
 
     def _refuse_guarded(self, statement: Statement, params: Mapping[str, Any]) -> None:
-        """Raise for a statement that is not bound here: binding works out constants."""
+        """Raise for a statement that is not bound here: binding works out constants, and what is very wide takes long."""
+        like = statement.like or statement
+        if like.nodes is not None and (why := undistributable(like.sql, like.nodes)) is not None:
+            raise NotSupported(why)
         if (why := unbindable(statement, params)) is not None:
             refuse_oversized(statement, params, self.settings.local.guarded_memory_bytes)
             raise NotSupported(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import LocalSettings
-from sabot_sql.errors import Cancelled, ExecutionError, QueryTimeout, ReadError
+from sabot_sql.errors import Cancelled, ExecutionError, NotSupported, QueryTimeout, ReadError
 from sabot_sql.executor.huge_values import check_huge
 from sabot_sql.executor.local_answer import collect
 from sabot_sql.executor.local_counts import PROFILE, Counts
@@ -123,6 +123,8 @@ class LocalDuckDB:
                     raise translate(error, sql) from error
                 except duckdb.Error as error:
                     raise stopped(guarded, timeout_s, budget_s) or _named(translate(error, sql), tables) from error
+                except pa.ArrowInvalid as error:  # lists of lists of lists, 64 deep
+                    raise NotSupported(f"the answer has no Arrow form: {error}", hint="cast it to VARCHAR") from error
                 except RuntimeError as error:
                     if str(error) == TOOK_CTRL_C:
                         raise KeyboardInterrupt from error

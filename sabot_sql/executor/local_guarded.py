@@ -150,9 +150,9 @@ class LocalGuarded:
         try:
             return self._exchange(process, request, limits)
         except _Ended:
-            error = self._died(process)
             at_once = was_idle and time.monotonic() - begin < AT_ONCE_S
-            if not (again and at_once and isinstance(error, ExecutionError) and error.retryable):
+            error = self._died(process)
+            if not (again and at_once) or isinstance(error, Cancelled):
                 raise error from None
         except SabotError as error:
             found = self._without_memory(error)

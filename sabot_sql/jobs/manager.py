@@ -542,7 +542,7 @@ class Wanted:
             self.state in (None, record.state)
             and self.user in (None, record.request.user)
             and (self.text is None or self.text in record.request.sql.lower())
-            and (self.since_s is None or record.submitted_s >= self.since_s)
+            and (self.since_s is None or record.submitted_s >= self.since_s - 1e-6)  # told in microseconds
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from sabot_sql.errors import PlanError
@@ -48,10 +47,24 @@ COUNTED = {
 }
 """How many of each there may be."""
 
+DISTRIBUTED = {
+    "inner joins in one FROM": 30,
+    "joins in one FROM": 80,
+    "operands of AND and OR": 300,
+    "operands of UNION, INTERSECT and EXCEPT": 300,
+    "subqueries": 50,
+}
+"""How many of each the distributed planner takes on."""
+
+DISTRIBUTED_SUBQUERIES_DEEP = 8
+
 HINTS = {
     "operands of AND and OR": "write long OR chains as IN, or join with a table of the values",
     "alternatives that are each made with AND": "join with VALUES, or with a table of the values",
 }
+
+CHAIN = re.compile(r"\]\s*\[|\)\s*\.")
+MOST_CHAINED = 100
 
 # texts, names and comments, in which brackets say nothing; then what opens and what closes
 TOKENS = re.compile(
@@ -84,19 +97,6 @@ def refuse_deep_text(sql: str) -> None:
             depth = max(0, depth - 1)
 
 
-@dataclass(slots=True)
-class _Counts:
-    """What was counted."""
-
-    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
-
-    def add(self, what: str, number: int = 1) -> None:
-        self.found[what] += number
-
-    def most(self, what: str, number: int) -> None:
-        self.found[what] = max(self.found[what], number)
-
-
 def refuse_complex(sql: str, root: Node) -> None:
     """Raise for a statement that is deeper or wider than DuckDB can plan in reasonable time.
 
@@ -108,13 +108,41 @@ def refuse_complex(sql: str, root: Node) -> None:
     """
     if len(sql) <= SHORT_CHARACTERS:
         return
-    counts = _Counts()
-    for node in _walk(root):
-        _count(node, counts)
+    counts = _counted(root)
     _count_chain(root)
-    for what, number in counts.found.items():
+    for what, number in counts.items():
         if number > COUNTED[what]:
             raise too_complex(f"the statement has {number:,} {what}, more than {COUNTED[what]:,}", HINTS.get(what))
+
+
+def undistributable(sql: str, root: Node) -> str | None:
+    """What a statement has too much of to be planned for agents in reasonable time; None where it may be."""
+    if len(sql) > SHORT_CHARACTERS:
+        for what, number in _counted(root).items():
+            if number > DISTRIBUTED.get(what, number):
+                return f"the statement has {number:,} {what}, of which the distributed planner takes {DISTRIBUTED[what]:,}"
+    todo: list[tuple[Any, int]] = [(root, 0)]
+    while todo:
+        item, deep = todo.pop()
+        if isinstance(item, dict):
+            deep += item.get("class") == "SUBQUERY"
+            if deep > DISTRIBUTED_SUBQUERIES_DEEP:
+                return f"the statement has subqueries nested more than {DISTRIBUTED_SUBQUERIES_DEEP} deep"
+        parts = item.values() if isinstance(item, dict) else item
+        todo.extend([(part, deep) for part in parts if isinstance(part, (dict, list))])
+    return None
+
+
+def slow_in_sqlglot(sql: str) -> bool:
+    """Whether sqlglot would take long for a text: the time for `a[1][1]...` and `a.f().f()...` grows with its square."""
+    return sum(1 for _ in CHAIN.finditer(sql)) > MOST_CHAINED
+
+
+def _counted(root: Node) -> dict[str, int]:
+    found = dict.fromkeys(COUNTED, 0)
+    for node in _walk(root):
+        _count(node, found)
+    return found
 
 
 Nested = dict[str, int]
@@ -155,23 +183,24 @@ def _kind(node: Node) -> str | None:
     return "expression"
 
 
-def _count(node: Node, counts: _Counts) -> None:
+def _count(node: Node, found: dict[str, int]) -> None:
     match node.get("class") or node.get("type"):
         case "COLUMN_REF":
-            counts.most("parts of a name", len(node.get("column_names", ())))
+            found["parts of a name"] = max(found["parts of a name"], len(node.get("column_names", ())))
         case "CONJUNCTION":
             children = node.get("children", ())
-            counts.add("operands of AND and OR", len(children))
+            found["operands of AND and OR"] += len(children)
             if node.get("type") == "CONJUNCTION_OR":
-                counts.add("alternatives that are each made with AND", sum(c.get("class") == "CONJUNCTION" for c in children))
+                made = sum(child.get("class") == "CONJUNCTION" for child in children)
+                found["alternatives that are each made with AND"] += made
         case "SET_OPERATION_NODE":
-            counts.add("operands of UNION, INTERSECT and EXCEPT", len(node.get("children", ())))
+            found["operands of UNION, INTERSECT and EXCEPT"] += len(node.get("children", ()))
         case "SUBQUERY" if "class" in node:
-            counts.add("subqueries")
+            found["subqueries"] += 1
         case "SELECT_NODE":
             inner, every = _joins(node.get("from_table") or {})
-            counts.most("inner joins in one FROM", inner)
-            counts.most("joins in one FROM", every)
+            found["inner joins in one FROM"] = max(found["inner joins in one FROM"], inner)
+            found["joins in one FROM"] = max(found["joins in one FROM"], every)
 
 
 def _joins(source: Node) -> tuple[int, int]:

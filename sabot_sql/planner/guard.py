@@ -15,7 +15,7 @@ from sabot_sql.planner.complexity import SHORT_CHARACTERS, joined_subqueries
 from sabot_sql.planner.memory_functions import SIZES, arguments
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import Node, walk
-from sabot_sql.planner.value_growth import multiplies_memory
+from sabot_sql.planner.value_growth import lambda_names, multiplies_memory
 
 MANY_SUBQUERIES = 30
 """Joined subqueries in one FROM. Each may read columns of those before it: planning then takes twice as long with every one."""
@@ -146,8 +146,17 @@ def unbindable(statement: Statement, params: Mapping[str, Any]) -> str | None:
     if why is None or nodes is None or not why.endswith(ANY_SIZE):
         return why
     for node in walk(nodes):
-        if node.get("class") != "FUNCTION" or any(n.get("class") in ("COLUMN_REF", "STAR") for n in walk(node)):
+        if node.get("class") != "FUNCTION" or _reads_columns(node):
             continue
         if multiplies_memory(statement.sql, node, params) is not None:
             return why
     return None
+
+
+def _reads_columns(call: Node) -> bool:
+    """Whether a call reads more than constants; the elements that its own lambdas are called with are no columns."""
+    elements = {name for node in walk(call) if node.get("class") == "LAMBDA" for name in lambda_names(node)}
+    return any(
+        node.get("class") == "STAR" or (node.get("class") == "COLUMN_REF" and node["column_names"][0].lower() not in elements)
+        for node in walk(call)
+    )

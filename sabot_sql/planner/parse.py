@@ -19,7 +19,7 @@ from sqlglot.errors import SqlglotError
 from sabot_sql.config import Settings
 from sabot_sql.errors import NotSupported, ParseError, Position, SabotError
 from sabot_sql.planner.bind_tree import reader
-from sabot_sql.planner.complexity import refuse_complex, refuse_deep_text, too_complex
+from sabot_sql.planner.complexity import refuse_complex, refuse_deep_text, slow_in_sqlglot, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
 from sabot_sql.planner.pivot import with_pivot_lists
 from sabot_sql.planner.shape import Shapes, replaceable, take_apart
@@ -315,7 +315,7 @@ def _sqlglot_tree(sql: str, names: Names) -> exp.Expression | None:
 
 
 def _one_tree(sql: str) -> exp.Expression | None:
-    if len(sql) > SQLGLOT_CHARACTERS:
+    if len(sql) > SQLGLOT_CHARACTERS or slow_in_sqlglot(sql):
         return None
     try:
         trees: list[Any] = sqlglot.parse(sql, dialect="duckdb")
@@ -333,6 +333,8 @@ def _sqlglot_tables(tree: exp.Expression) -> Iterator[tuple[str, ...]]:
 
 def _transpiled(sql: str, dialect: str) -> str:
     """The text in DuckDB's dialect."""
+    if slow_in_sqlglot(sql):
+        raise too_complex()
     if found := EXPLAINED.match(sql):  # sqlglot takes EXPLAIN for DESCRIBE, or leaves the whole text as it is
         blank = re.sub(r"[^\n]", " ", found[0])
         return found[0] + _transpiled(blank + sql[found.end() :], dialect)

@@ -287,11 +287,7 @@ class _Measure:
 
     def lambda_(self, node: Node, scope: Size) -> Size:
         """The body of a lambda, measured by the elements it is called with; those of a lambda around it are columns."""
-        names = frozenset(
-            n["column_names"][0].lower()
-            for n in [node.get("lhs") or {}, *arguments(node.get("lhs") or {})]
-            if n.get("class") == "COLUMN_REF"
-        )
+        names = lambda_names(node)
         before, outer = self.elements, self.outer_elements
         self.elements, self.outer_elements = names, (outer | before) - names
         found = self.size(node["expr"], scope)
@@ -368,6 +364,12 @@ class _Measure:
         options = constant(args[3], self.params) if len(args) > 3 else ""
         everywhere = not isinstance(options, str) or "g" in options
         return text * (put.fixed + parts) if everywhere else text * parts + put
+
+
+def lambda_names(node: Node) -> frozenset[str]:
+    """The names that a lambda gives to what it is called with."""
+    left = node.get("lhs") or {}
+    return frozenset(n["column_names"][0].lower() for n in [left, *arguments(left)] if n.get("class") == "COLUMN_REF")
 
 
 def too_large(function: str) -> Growing:

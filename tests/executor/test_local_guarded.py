@@ -30,7 +30,7 @@ from sabot_sql.executor.local_duckdb import LocalDuckDB
 from sabot_sql.executor.local_guarded import LocalGuarded
 from sabot_sql.planner.physical import Session
 
-SETTINGS = LocalSettings(threads=1, guarded_memory_bytes=768 << 20)
+SETTINGS = LocalSettings(threads=1, guarded_memory_bytes=1 << 30)
 
 DEAF = "select length(repeat('x', 150000000)) n"
 """Runs for some seconds and hears no interrupt."""
@@ -170,7 +170,7 @@ def test_too_much_memory_ends_one_query_and_names_the_setting(own: Runner) -> No
         "select * from range(1000000000)",
         "select reservoir_quantile(i, 0.5, 1000000000) from range(10) t(i)",
     ):
-        with pytest.raises(OutOfMemory, match=r"768.0 MiB.*local\.guarded_memory_bytes"):
+        with pytest.raises(OutOfMemory, match=r"1.0 GiB.*local\.guarded_memory_bytes"):
             own(sql)
     assert time.monotonic() - begin < 30
     assert own("select repeat('x', 3) r").to_pydict() == {"r": ["xxx"]}
