@@ -175,6 +175,8 @@ class Engine:
         self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], guess: Estimate, past: Past | None
     ) -> Decision:
         threshold = request.threshold if request.threshold != "auto" else self.settings.threshold
+        if statement.kind == "SUMMARIZE":
+            return Decision("local", "SUMMARIZE runs on the local engine", 0)
         if statement.kind != "SELECT":
             return Decision("local", f"{statement.kind} is answered from the catalog", 0)
         if any(map(is_system_table, statement.tables)):

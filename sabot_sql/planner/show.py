@@ -30,13 +30,13 @@ ALL_TABLES = (
 SETTINGS = {
     "timezone": "give timezone with the query: execute_sql(sql, timezone=...), or the field timezone of POST /v1/sql",
     "time zone": "give timezone with the query: execute_sql(sql, timezone=...), or the field timezone of POST /v1/sql",
-    "threads": "connect(threads=...) or `sabot-sql serve --threads` sets the threads of the local engine",
-    "worker_threads": "connect(threads=...) or `sabot-sql serve --threads` sets the threads of the local engine",
+    "threads": "connect(threads=...) or the setting local.threads sets the threads of the local engine",
+    "worker_threads": "connect(threads=...) or the setting local.threads sets the threads of the local engine",
     "memory_limit": "the setting local.memory_bytes limits the local engine, agents.memory_bytes a task",
     "max_memory": "the setting local.memory_bytes limits the local engine, agents.memory_bytes a task",
     "statement_timeout": "give timeout_s with the query",
-    "schema": "write schema.table, or give schema with the query",
-    "search_path": "write schema.table, or give schema with the query",
+    "schema": "there is one schema, main; tables of a DuckDB file are written schema.table",
+    "search_path": "there is one schema, main; tables of a DuckDB file are written schema.table",
 }
 """What a reader who would SET a name is to do instead."""
 
@@ -54,6 +54,8 @@ def query_for_show(sql: str) -> str | None:
     words = [text.lower() for _, text in found]
     if words[:1] != ["show"]:
         return None
+    if words[1:] in ([], ["__show_tables_expanded"]):
+        return None if words[1:] else ALL_TABLES
     if len(words) == 2 and words[1] in LISTS:
         return LISTS[words[1]]
     if words[1:] == ["all", "tables"]:

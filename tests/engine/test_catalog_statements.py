@@ -76,7 +76,7 @@ def test_state_tables_are_not_listed_among_the_users(db: sabot_sql.Connection) -
         ("set time zone 'Europe/Rome'", "timezone"),
         ("reset treads", "for threads: connect(threads=...)"),
         ("set nonsense_at_all = 1", "nonsense_at_all: settings are those of connect()"),
-        ("use s", "write schema.table"),
+        ("use s", "there is one schema"),
     ],
 )
 def test_set_is_refused_and_says_what_to_do_instead(db: sabot_sql.Connection, sql: str, hint: str) -> None:
