@@ -189,7 +189,7 @@ class LocalGuarded:
         return table, list(answer["types"])
 
     def _died(self, process: _Process) -> SabotError:
-        code, peak_bytes = process.kill()
+        code, peak_bytes = process.kill(), process.peak_bytes
         with self._changed:
             if self._closed:
                 return Cancelled("the engine was closed while the query ran")
@@ -308,13 +308,15 @@ class _Process:
 
     Attributes:
         fresh_bytes: the memory it had before its first query.
+        peak_bytes: the most it was seen to have; what the kernel tells of a process that ended may be its parent's.
         reusable: nothing is under way, and it has not become large.
     """
 
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
         self._ending = threading.Lock()
-        self._ended: tuple[int, int] | None = None
+        self._ended: int | None = None
+        self.peak_bytes = 0
         self.fresh_bytes = 0
         self.reusable = False
         self._socket, theirs = socket.socketpair()
@@ -391,26 +393,30 @@ class _Process:
         poll = select.poll()
         poll.register(self._socket, event)
         while not poll.poll(limits.check() * 1e3):
-            pass
+            self.peak_bytes = max(self.peak_bytes, resident_bytes(self.pid))
 
     def end(self) -> None:
         """Kill the process and close the connection; by the thread that uses it."""
         self.kill()
         self._socket.close()
 
-    def kill(self) -> tuple[int, int]:
-        """Kill the process, wait for it and remove what it left; its exit code and the most memory it had."""
+    def kill(self) -> int:
+        """Kill the process, wait for it and remove what it left; its exit code."""
         with self._ending:
             if self._ended is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
-                _, status, usage = os.wait4(self.pid, 0)
-                self._process.returncode = os.waitstatus_to_exitcode(status)
-                self._ended = (self._process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+                self._process.kill()
+                self._ended = self._process.wait()
                 os.close(self._lifeline)
                 for folder in glob.glob(os.path.join(tempfile.gettempdir(), f"sabot-sql-spill-{self.pid}-*")):
                     shutil.rmtree(folder, ignore_errors=True)
             return self._ended
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory a process has now; 0 where it is not told."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/statm", encoding="ascii") as line:
+        return int(line.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0
 
 
 def how_it_ended(code: int) -> str:

@@ -24,6 +24,7 @@ NESTED = {
     "set operation": 60,
     "lambda": 10,
     "type": 50,
+    "query of WITH": 60,
     "WITH": 100,
 }
 """How deep each may be nested; in WITH, how many queries may each read the one before."""
@@ -34,6 +35,7 @@ PLURALS = {
     "set operation": "UNION and its like",
     "lambda": "lambdas",
     "type": "types",
+    "query of WITH": "queries of WITH",
 }
 
 COUNTED = {
@@ -43,7 +45,7 @@ COUNTED = {
     "operands of AND and OR": 5000,
     "alternatives that are each made with AND": 400,
     "operands of UNION, INTERSECT and EXCEPT": 1500,
-    "subqueries": 200,
+    "subqueries": 100,
 }
 """How many of each there may be."""
 
@@ -57,6 +59,9 @@ DISTRIBUTED = {
 """How many of each the distributed planner takes on."""
 
 DISTRIBUTED_SUBQUERIES_DEEP = 8
+
+DISTRIBUTED_COPIES = 200
+"""Reads of queries in WITH, each counted with those it makes itself: every one becomes a copy of the query."""
 
 HINTS = {
     "operands of AND and OR": "write long OR chains as IN, or join with a table of the values",
@@ -121,6 +126,8 @@ def undistributable(sql: str, root: Node) -> str | None:
         for what, number in _counted(root).items():
             if number > DISTRIBUTED.get(what, number):
                 return f"the statement has {number:,} {what}, of which the distributed planner takes {DISTRIBUTED[what]:,}"
+    if (copies := _copies(root)) > DISTRIBUTED_COPIES:
+        return f"the queries in WITH would be copied {copies:,} times"
     todo: list[tuple[Any, int]] = [(root, 0)]
     while todo:
         item, deep = todo.pop()
@@ -131,6 +138,25 @@ def undistributable(sql: str, root: Node) -> str | None:
         parts = item.values() if isinstance(item, dict) else item
         todo.extend([(part, deep) for part in parts if isinstance(part, (dict, list))])
     return None
+
+
+def _copies(root: Node) -> int:
+    """How many copies of queries in WITH there are when each is put where it is read."""
+    most = 0
+    for node in _walk(root):
+        made: dict[str, int] = {}
+        for cte in (node.get("cte_map") or {}).get("map") or ():
+            made[cte["key"].lower()] = 1 + sum(made.get(name, 0) for name in _read(cte["value"]))
+        if made:
+            most = max(most, sum(made.get(name, 0) for name in _read({k: v for k, v in node.items() if k != "cte_map"})))
+    return most
+
+
+def _read(root: Node) -> Iterator[str]:
+    """The last part of each table's name, as often as it is read."""
+    for node in _walk(root):
+        if node.get("type") == "BASE_TABLE":
+            yield str(node["qualified_name"]["path"][-1]).lower()
 
 
 def slow_in_sqlglot(sql: str) -> bool:
@@ -172,6 +198,8 @@ def _walk(root: Node) -> Iterator[Node]:
 
 def _kind(node: Node) -> str | None:
     match node.get("class"):
+        case None if "query_node" in node:
+            return "query of WITH"
         case None:
             return "set operation" if node.get("type") == "SET_OPERATION_NODE" else None
         case "SUBQUERY":
@@ -225,12 +253,7 @@ def _count_chain(root: Node) -> None:
             continue
         depths: dict[str, int] = {}
         for cte in ctes:
-            read = {
-                str(inner["qualified_name"]["path"][-1]).lower()
-                for inner in _walk(cte["value"])
-                if inner.get("type") == "BASE_TABLE"
-            }
-            depths[cte["key"].lower()] = 1 + max((depths.get(name, 0) for name in read), default=0)
+            depths[cte["key"].lower()] = 1 + max((depths.get(name, 0) for name in _read(cte["value"])), default=0)
         if max(depths.values()) > limit:
             raise too_complex(f"the statement has more than {limit} queries in WITH that each read the one before")
 

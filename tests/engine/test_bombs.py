@@ -35,6 +35,10 @@ ANSWERED_OR_REFUSED = {
     "a long name": "select a" + ".a" * 10_000 + " from t",
     "a long number": f"select {NUMBER} x from t",
     "statements": ";" * 50_000 + "select 1",
+    "queries in WITH that read the one before twice": "with c0 as (select a from t)"
+    + "".join(f", c{n} as (select x.a from c{n - 1} x, c{n - 1} y)" for n in range(1, 60))
+    + " select count(*) from c59",
+    "with in with": "with a as (" * 180 + "select 1" + ") select * from a" * 180,
     "with": "with c0 as (select 1 x)"
     + "".join(f", c{n} as (select * from c{n - 1})" for n in range(1, 400)) + " select * from c399",
 }  # fmt: skip
