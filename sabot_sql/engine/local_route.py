@@ -74,6 +74,7 @@ class LocalRoute:
                 cancel,
                 budget_s=budget,
                 counts=prepared.counts,
+                guarded=prepared.guarded,
             )
         except OverBudget as over:
             if not (prepared.may_promote and self._distribute(prepared, over.what)):
@@ -92,14 +93,14 @@ class LocalRoute:
                 try:
                     return future.result(POLL_S)
                 except FutureTimeout:
-                    if future.done():  # the query's own
-                        raise
+                    if future.done():  # just now, or with a TimeoutError of its own
+                        return future.result()
                 if cancel.is_set():
                     _give_up(future, stop)
                     raise Cancelled("the query was cancelled")
                 if budget_end is not None and time.monotonic() > budget_end:
                     budget_end = None
-                    if self._distribute(prepared, f"{budget * 1e3:,.0f} ms") and not future.done():
+                    if self._distribute(prepared, f"{budget * 1e3:,.0f} ms"):
                         _give_up(future, stop)
                         return None
         finally:
