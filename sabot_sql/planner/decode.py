@@ -51,8 +51,6 @@ CONSTRUCTS = {
     "LOGICAL_UNNEST": "UNNEST",
     "LOGICAL_SAMPLE": "SAMPLE",
     "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
-    "LOGICAL_EXCEPT": "EXCEPT",
-    "LOGICAL_INTERSECT": "INTERSECT",
     "LOGICAL_ASOF_JOIN": "ASOF JOIN",
     "LOGICAL_POSITIONAL_JOIN": "POSITIONAL JOIN",
     "LOGICAL_DELIM_JOIN": "this correlated subquery",
@@ -279,6 +277,24 @@ class _Decoder:
         plan: lg.Plan = lg.UnionAll(tuple(self.operator(c) for c in op["children"]))
         return plan if op["setop_all"] else _distinct(plan)
 
+    def intersect(self, op: Json) -> lg.Plan:
+        return self._matched(op, "semi")
+
+    def difference(self, op: Json) -> lg.Plan:
+        return self._matched(op, "anti")
+
+    def _matched(self, op: Json, kind: lg.JoinKind) -> lg.Plan:
+        """INTERSECT and EXCEPT: the distinct rows of the left input with, or without, an equal one in the right."""
+        if op["setop_all"]:
+            raise NotSupported("INTERSECT ALL and EXCEPT ALL cannot run distributed yet")
+        left, *others = (self.operator(c) for c in op["children"])
+        plan = _distinct(left)
+        for other in others:
+            sides = zip(plan.schema, other.schema)
+            pairs = ((ex.Ref(i, ours.type), ex.Ref(i, theirs.type)) for i, (ours, theirs) in enumerate(sides))
+            plan = lg.Join(plan, other, kind, tuple(lg.Condition(a, "IS NOT DISTINCT FROM", b) for a, b in pairs))
+        return plan
+
     def distinct(self, op: Json) -> lg.Plan:
         child = self.child(op)
         targets = [self.expression(t) for t in op["distinct_targets"]]
@@ -395,6 +411,8 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_TOP_N": _Decoder.top_n,
     "LOGICAL_LIMIT": _Decoder.limit,
     "LOGICAL_UNION": _Decoder.union,
+    "LOGICAL_INTERSECT": _Decoder.intersect,
+    "LOGICAL_EXCEPT": _Decoder.difference,
     "LOGICAL_DISTINCT": _Decoder.distinct,
     "LOGICAL_DUMMY_SCAN": _Decoder.dummy_scan,
     "LOGICAL_EMPTY_RESULT": _Decoder.empty_result,

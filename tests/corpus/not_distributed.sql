@@ -7,10 +7,10 @@ select region, flag, count(*) from sales group by rollup (region, flag) order by
 select s.id, p.product from sales s full join products p on s.product = p.product order by all limit 50;
 -- names: DISTINCT ON
 select distinct on (region) region, id from sales order by region, id;
--- names: EXCEPT
-select region from sales except select region from regions order by 1;
--- names: INTERSECT
-select region from sales intersect select region from regions order by 1;
+-- names: EXCEPT ALL
+select region from sales except all select region from regions order by 1;
+-- names: INTERSECT ALL
+select region from sales intersect all select region from regions order by 1;
 -- names: stddev
 select region, stddev(qty) from sales group by region order by region;
 -- names: string_agg
