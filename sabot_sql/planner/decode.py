@@ -310,6 +310,8 @@ class _Decoder:
         return lg.OneRow(0, tuple(Field(f"c{i}", decode_type(t)) for i, t in enumerate(op["return_types"])))
 
     def expression_get(self, op: Json) -> lg.Plan:
+        if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):
+            raise NotSupported("VALUES of another table's columns cannot run distributed yet")
         names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
         rows = tuple(lg.Compute(ONE_ROW, tuple(map(self.expression, row)), names) for row in op["expressions"])
         if len(rows) > 1000:

@@ -19,3 +19,5 @@ select string_agg(region, ',' order by id) from sales where id < 10;
 with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select n from t order by n;
 -- names: median
 select median(qty) from sales;
+-- names: VALUES
+select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
