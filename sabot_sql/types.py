@@ -48,6 +48,8 @@ class SqlType:
                 return f"{self.children[0]}[{self.size}]"
             case "STRUCT":
                 return "STRUCT(" + ", ".join(f"{quote_identifier(n)} {c}" for n, c in zip(self.names, self.children)) + ")"
+            case "UNION":
+                return "UNION(" + ", ".join(f"{quote_identifier(n)} {c}" for n, c in zip(self.names, self.children)) + ")"
             case "MAP":
                 return f"MAP({self.children[0]}, {self.children[1]})"
             case "TUPLE":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sabot_sql.catalog.database_views import FILE, CannotRead, Views
@@ -77,14 +78,19 @@ def list_tables(inspector: Inspector, path: str, stamp: Stamp) -> list[DatabaseT
     ):
         columns.setdefault((schema, table), []).append(Field(column, sql_type(text)))
     sizes = inspector.rows(
-        f"SELECT schema_name, table_name, estimated_size FROM duckdb_tables() WHERE {where} ORDER BY schema_name, table_name"
+        f"SELECT schema_name, table_name, estimated_size, sql FROM duckdb_tables() WHERE {where} "
+        "ORDER BY schema_name, table_name"
     )
-    cells = sum(rows * len(columns[schema, table]) for schema, table, rows in sizes) or 1
+    cells = sum(rows * len(columns[schema, table]) for schema, table, rows, _ in sizes) or 1
     file = DataFile(path, stamp[1], stamp[2])
     found = []
-    for schema, table, rows in sizes:
+    for schema, table, rows, text in sizes:
         fields = tuple(columns[schema, table])
-        scan = ScanSpec("duckdb", fields, (file,), {"schema": schema, "table": table})
+        options = {"schema": schema, "table": table}
+        # no catalog function says which columns have a collation; the word may also stand in a name or a default
+        if re.search(r"\bCOLLATE\b", text, re.IGNORECASE):
+            options["collated"] = "true"
+        scan = ScanSpec("duckdb", fields, (file,), options)
         # the file does not say what a table takes of it: its share of all values is near enough to cut splits by
         size_bytes = stamp[1] * rows * len(fields) // cells
         found.append(DatabaseTable(qualified(schema, table), scan, TableStatistics(rows, size_bytes, "statistics")))

@@ -149,7 +149,10 @@ class Binder:
         columns = ", ".join(f"{quote_identifier(f.name)} {t}" for f, t in zip(table.schema, types))
         if schema:
             self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}").fetchall()
-        self._con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})").fetchall()
+        try:
+            self._con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})").fetchall()
+        except (duckdb.CatalogException, duckdb.ParserException) as error:
+            raise NotSupported(f"table {table.name} has a column of a type that no statement can write") from error
         self._versions[table.name] = table.version
 
     def close(self) -> None:

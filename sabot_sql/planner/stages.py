@@ -83,6 +83,8 @@ class StageBuilder:
     def scan(self, table: Table, columns: tuple[int, ...], filters: tuple[Expr, ...], rows: float) -> Fragment:
         """A fragment that reads `columns` of `table` where `filters` (over those columns) hold."""
         schema = tuple(table.schema[i] for i in columns)
+        if "collated" in table.scan.options and any("VARCHAR" in str(f.type) for f in schema):
+            raise NotSupported(f"table {table.name}, which has a column with a collation, cannot be read distributed yet")
         for f in schema:
             if f.type.id == "NULL":
                 raise NotSupported(f"column {f.name}, which has no type, cannot be read distributed yet")
