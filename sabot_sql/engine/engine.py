@@ -139,8 +139,7 @@ class Engine:
         if prepared.route == "local":
             prepared.lane = "large" if is_large(prepared) else "small"
             if statement.is_query and (why := self.local.guarded(subject, request.params, tables)) is not None:
-                prepared.lane, prepared.guarded = "guarded", why
-                prepared.reason = f"{prepared.reason}; {why}, so a guarded process runs it"
+                prepared.lane, prepared.reason = "guarded", f"{prepared.reason}; {why}, so a guarded process runs it"
         self.learn(tables)
         prepared.stats |= {
             "parse_ms": (parsed - begin) * 1e3,

@@ -74,7 +74,6 @@ class LocalRoute:
                 cancel,
                 budget_s=budget,
                 counts=prepared.counts,
-                guarded=prepared.guarded,
             )
         except OverBudget as over:
             if not (prepared.may_promote and self._distribute(prepared, over.what)):

@@ -23,7 +23,6 @@ class Prepared:
         reason: why the query goes where it goes, one sentence.
         lane: where a local query runs: small ones at once in the caller's thread, large ones in threads of low priority,
             guarded ones in processes of their own.
-        guarded: why a process of its own runs it; None where none does.
         promoted: it began locally and went to the agents past its budget.
         cluster: there are agents.
         plan: for the distributed route.
@@ -43,7 +42,6 @@ class Prepared:
     route: Literal["local", "distributed"]
     reason: str
     lane: Literal["small", "large", "guarded"] = "small"
-    guarded: str | None = None
     promoted: bool = False
     cluster: bool = False
     plan: DistributedPlan | None = None

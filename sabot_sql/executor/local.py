@@ -87,7 +87,6 @@ class LocalEngines:
         lane: Lane = "small",
         budget_s: float | None = None,
         counts: Counts | None = None,
-        guarded: str | None = None,
     ) -> Answer:
         """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`; under
         `types` the SQL types of its columns.
@@ -96,7 +95,6 @@ class LocalEngines:
             tables: what `policy.check` gave for the statement.
             budget_s: what a query of the small lane may take.
             counts: to be filled with how many rows it read and made; DuckDB alone counts them.
-            guarded: what `guarded` said of the statement.
 
         Raises:
             OverBudget: it takes longer, or more memory than a small query may.
@@ -104,6 +102,7 @@ class LocalEngines:
         """
         start = time.perf_counter()
         params = bound_parameters(statement, request.params)
+        guarded = self.guarded(statement, request.params, tables)
         if guarded is not None:
             refuse_oversized(statement, params, self._settings.local.guarded_memory_bytes)
         stats: dict[str, Any] = {"engine": "duckdb" if guarded is None else "duckdb-guarded"}
