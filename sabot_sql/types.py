@@ -79,6 +79,7 @@ def quote_identifier(name: str) -> str:
 BOOLEAN = SqlType("BOOLEAN")
 INTEGER = SqlType("INTEGER")
 BIGINT = SqlType("BIGINT")
+UBIGINT = SqlType("UBIGINT")
 HUGEINT = SqlType("HUGEINT")
 DOUBLE = SqlType("DOUBLE")
 VARCHAR = SqlType("VARCHAR")

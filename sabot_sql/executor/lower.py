@@ -24,6 +24,7 @@ from sabot_sql.executor.hash_join import HashJoinProbe, JoinBuildSink, Residual
 from sabot_sql.executor.limit import LimitOperator
 from sabot_sql.executor.operator import OperatorStats, Sink, StreamOperator, TaskContext, Unit
 from sabot_sql.executor.pipeline import Branch, run_pipeline
+from sabot_sql.executor.relational import RelationalSink, RelationalSource
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
@@ -35,6 +36,7 @@ from sabot_sql.planner.physical import (
     Limit,
     Node,
     Project,
+    Relational,
     Scan,
     Sort,
     Stage,
@@ -131,6 +133,14 @@ class Lowering:
                 return (Branch(SinkSource(rows)),)
             case HashJoin():
                 return self._join(node)
+            case Relational():
+                sinks = []
+                for each in node.inputs:
+                    sink = RelationalSink(each.schema, self.schema(each.schema), self.stats(node))
+                    below = self.lower(each)
+                    self.pipelines.append(Pipeline(below, sink))
+                    sinks.append(sink)
+                return (Branch(RelationalSource(node, sinks, self.schema(node.schema), self.stats(node))),)
             case Union():
                 return tuple(branch for each in node.inputs for branch in self.lower(each))
 

@@ -23,6 +23,7 @@ from sabot_sql.types import Lane, SqlType
 
 UNKNOWN_ROW_BYTES = 64
 UNKNOWN_SELECTIVITY = 0.25
+SOURCE_ROWS = 1000.0
 MOST_ITEMS = 200
 RANGES = ("<", "<=", ">", ">=")
 LEAST = 1e-4
@@ -73,6 +74,8 @@ def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
             return _origin(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
         case lg.Select() | lg.Order() | lg.Slice():
             return _origin(plan.input, index)
+        case lg.Extend():
+            return _origin(plan.input, index) if index < len(plan.input.schema) else None
         case lg.Aggregate():
             if index < len(plan.groups) and isinstance(group := plan.groups[index], ex.Ref):
                 return _origin(plan.input, group.index)
@@ -137,6 +140,10 @@ class Estimator:
                 return self._rows(plan.input) if plan.limit is None else min(self._rows(plan.input), float(plan.limit))
             case lg.UnionAll():
                 return sum(map(self._rows, plan.inputs))
+            case lg.Extend():
+                return self._rows(plan.input)
+            case lg.Relational():
+                return max(map(self._rows, plan.inputs), default=SOURCE_ROWS)
 
     def _join_rows(self, join: lg.Join) -> float:
         left, right = self.rows(join.left), self.rows(join.right)

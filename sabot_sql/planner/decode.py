@@ -18,6 +18,7 @@ from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.physical import Session
+from sabot_sql.planner.windows import windows
 from sabot_sql.types import BOOLEAN, INTEGER, Field, SqlType, parse_type
 
 Json = dict[str, Any]
@@ -47,7 +48,6 @@ JOINS: dict[str, lg.JoinKind] = {
 }
 
 CONSTRUCTS = {
-    "LOGICAL_WINDOW": "window functions",
     "LOGICAL_UNNEST": "UNNEST",
     "LOGICAL_SAMPLE": "SAMPLE",
     "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
@@ -216,11 +216,15 @@ class _Decoder:
 
     def _call(self, e: Json) -> lg.Call:
         name = e["qname"]["path"][-1]
-        if e.get("order_bys"):
-            raise NotSupported(f"ORDER BY inside {name}() cannot run distributed yet")
+        if e.get("state_export", "NONE") != "NONE":
+            raise NotSupported("EXPORT_STATE cannot run distributed yet")
+        order = self._keys(e["order_bys"]["orders"]) if e.get("order_bys") else ()
         where = self.expression(e["filter"]) if e.get("filter") else None
         distinct = e["aggregate_type"] == "DISTINCT"
-        return lg.Call(name, tuple(map(self.expression, e["children"])), decode_type(e["return_type"]), distinct, where)
+        return lg.Call(name, tuple(map(self.expression, e["children"])), decode_type(e["return_type"]), distinct, where, order)
+
+    def window(self, op: Json) -> lg.Plan:
+        return windows(op["expressions"], self.child(op), self.expression, self._keys, decode_type)
 
     def comparison_join(self, op: Json) -> lg.Plan:
         kind = JOINS.get(op["join_type"])
@@ -419,6 +423,7 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_ORDER_BY": _Decoder.order,
     "LOGICAL_TOP_N": _Decoder.top_n,
     "LOGICAL_LIMIT": _Decoder.limit,
+    "LOGICAL_WINDOW": _Decoder.window,
     "LOGICAL_UNION": _Decoder.union,
     "LOGICAL_INTERSECT": _Decoder.intersect,
     "LOGICAL_EXCEPT": _Decoder.difference,

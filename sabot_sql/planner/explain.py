@@ -18,6 +18,7 @@ from sabot_sql.planner.physical import (
     Limit,
     Node,
     Project,
+    Relational,
     Scan,
     Sort,
     Stage,
@@ -169,6 +170,8 @@ def describe(node: Node) -> str:
             return f"Limit {'all' if node.limit is None else node.limit}" + (f" offset {node.offset}" if node.offset else "")
         case Union():
             return "Union all"
+        case Relational():
+            return f"{node.name} {node.sql}" if len(node.sql) <= 160 else f"{node.name} {node.sql[:157]}..."
 
 
 def _aggregate(node: HashAggregate) -> str:

@@ -6,6 +6,7 @@ node's input, join conditions to those of each side, a join's residual to left c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -95,6 +96,15 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One ORDER BY term over the input."""
+
+    expr: Expr
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """An aggregate call by DuckDB's name over expressions of the input."""
 
@@ -103,6 +113,21 @@ class Call:
     type: SqlType
     distinct: bool = False
     filter: Expr | None = None
+    order: tuple[OrderKey, ...] = ()
+
+    @property
+    def exprs(self) -> tuple[Expr, ...]:
+        """All that the call reads: arguments, filter, order."""
+        return (*self.args, *(() if self.filter is None else (self.filter,)), *(k.expr for k in self.order))
+
+    def over(self, function: Callable[[Expr], Expr]) -> Call:
+        """The call with `function` applied to all that it reads."""
+        return replace(
+            self,
+            args=tuple(map(function, self.args)),
+            filter=None if self.filter is None else function(self.filter),
+            order=tuple(replace(k, expr=function(k.expr)) for k in self.order),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +195,6 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderKey:
-    """One ORDER BY term over the input."""
-
-    expr: Expr
-    descending: bool
-    nulls_first: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """ORDER BY, with `limit` a top-n."""
 
@@ -233,7 +249,53 @@ class UnionAll:
         return "UnionAll"
 
 
-Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | UnionAll
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """The input's columns, then one for each of `texts`: DuckDB SQL over whole partitions, such as a window.
+
+    Attributes:
+        exprs: what the texts read, over the input; `{0}` in a text stands for the first.
+        together: positions in `exprs` by which rows must lie together; none: all rows do; None: rows are on their own.
+    """
+
+    input: Plan
+    exprs: tuple[Expr, ...]
+    texts: tuple[str, ...]
+    types: tuple[SqlType, ...]
+    together: tuple[int, ...] | None
+    name: str
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return (*self.input.schema, *(Field(f"{self.name.lower()}{i}", t) for i, t in enumerate(self.types)))
+
+    def describe(self) -> str:
+        return f"{self.name} [{', '.join(self.texts)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Relational:
+    """An operator that DuckDB runs over whole inputs: `sql` reads the tables in0, in1, ... with the columns c0, c1, ....
+
+    Attributes:
+        keys: columns of each input by which rows must lie together; None: all rows in one task.
+    """
+
+    inputs: tuple[Plan, ...]
+    sql: str
+    schema: Schema
+    keys: tuple[tuple[int, ...], ...] | None
+    name: str
+
+    def describe(self) -> str:
+        return f"{self.name} {self.sql}"
+
+
+Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | UnionAll | Extend | Relational
 
 
 def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:
@@ -243,7 +305,7 @@ def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:
     match plan:
         case Join():
             return replace(plan, left=inputs[0], right=inputs[1])
-        case UnionAll():
+        case UnionAll() | Relational():
             return replace(plan, inputs=inputs)
         case Get() | OneRow():
             return plan

@@ -21,6 +21,7 @@ from sabot_sql.planner.physical import (
     JoinKind,
     Limit,
     Node,
+    Relational,
     Session,
     Sort,
     SortKey,
@@ -30,7 +31,8 @@ from sabot_sql.planner.physical import (
     sum_type,
 )
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
-from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, Field, Schema, SqlType
+from sabot_sql.planner.windows import Reads, order_text
+from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, quote_identifier
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
@@ -91,11 +93,76 @@ class _Lowering:
                 return self.slice(plan)
             case lg.UnionAll():
                 return self.union(plan)
+            case lg.Extend():
+                return self.extend(plan)
+            case lg.Relational():
+                return self.relational(plan)
+
+    def extend(self, plan: lg.Extend) -> Fragment:
+        fragment, places = _keyed(self.fragment(plan.input), plan.exprs)
+        if plan.together is not None:
+            fragment = self._together(fragment, tuple(places[i] for i in plan.together))
+        columns = [f"c{i}" for i in range(len(plan.input.schema))]
+        texts = [text.format(*(f"c{i}" for i in places)) for text in plan.texts]
+        node = Relational((fragment.root,), plan.name, f"SELECT {', '.join((*columns, *texts))} FROM in0", plan.schema)
+        kept = fragment.keys if fragment.keys and max(fragment.keys) < len(columns) else None
+        return replace(fragment, root=node, keys=kept, rows=self.estimator.rows(plan))
+
+    def relational(self, plan: lg.Relational) -> Fragment:
+        rows = self.estimator.rows(plan)
+        if not plan.inputs:
+            return Fragment(Relational((), plan.name, plan.sql, plan.schema), (Part(),), rows)
+        inputs = [self.fragment(i) for i in plan.inputs]
+        keys = plan.keys or ((),) * len(inputs)
+        if not all(f.is_one_task for f in inputs):
+            inputs = [self._together(f, k, always=True) for f, k in zip(inputs, keys)]
+        part = inputs[0].parts[0]
+        for other in inputs[1:]:
+            part = part.merge(other.parts[0])
+        node = Relational(tuple(f.root for f in inputs), plan.name, plan.sql, plan.schema)
+        return Fragment(node, (part,), rows)
+
+    def _together(self, fragment: Fragment, keys: tuple[int, ...], always: bool = False) -> Fragment:
+        """Rows that agree in the columns `keys` in one task; without keys all rows.
+
+        Args:
+            always: by just these keys, as another input of the same operator is.
+        """
+        if not keys:
+            return self.builder.gathered(fragment)
+        if not always and (fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(keys))):
+            return fragment
+        if all(fragment.schema[k].type.lane is not None for k in keys):
+            return self.builder.hashed(fragment, keys)
+        # no kernel hashes such values: DuckDB does, in a column of its own
+        values = tuple(ex.Ref(k, fragment.schema[k].type) for k in keys)
+        fragment, (place,) = _keyed(fragment, [ex.Call("hash", values, UBIGINT)])
+        return self.builder.hashed(fragment, (place,))
+
+    def duckdb_aggregate(self, plan: lg.Aggregate) -> Fragment:
+        """An aggregate without kernels: rows of a group come together, then DuckDB aggregates them."""
+        reads = Reads()
+        groups = tuple(reads.position(g) for g in plan.groups)
+        texts = tuple(_aggregate_text(c, reads) for c in plan.calls)
+        fragment = self.fragment(plan.input)
+        exprs = tuple(reads.exprs) or (ex.Const(True, BOOLEAN),)
+        names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
+        fragment = self._together(project(fragment, exprs, names), tuple(dict.fromkeys(groups)))
+        columns = [f"c{i}" for i in range(len(exprs))]
+        by = [columns[g] for g in groups]
+        sql = f"SELECT {', '.join((*by, *(t.format(*columns) for t in texts)))} FROM in0"
+        if by:
+            sql += f" GROUP BY {', '.join(by)}"
+        node = Relational((fragment.root,), "Aggregate", sql, plan.schema)
+        keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys and set(fragment.keys) <= set(groups) else None
+        return replace(fragment, root=node, rows=self.estimator.rows(plan), keys=keys)
 
     def aggregate(self, plan: lg.Aggregate) -> Fragment:
+        if not all(map(_has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
+            return self.duckdb_aggregate(plan)
         fragment = self.fragment(plan.input)
         columns = _Columns()
-        groups = tuple(columns.place(_grouped(g)) for g in plan.groups)
+        groups = tuple(columns.place(g) for g in plan.groups)
         calls = tuple(_call(c, columns) for c in plan.calls)
         exprs = tuple(columns.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
@@ -305,30 +372,43 @@ def _check_keys(left: Fragment, left_keys: tuple[int, ...], right: Fragment, rig
             raise NotSupported(f"a join of {ours} with {theirs} cannot run distributed yet")
 
 
-def _grouped(expr: Expr) -> Expr:
-    if expr.type.lane is None:
-        raise NotSupported(f"grouping by a value of type {expr.type} cannot run distributed yet")
-    return expr
-
-
 def _sorted(expr: Expr) -> Expr:
     if expr.type.lane is None:
         raise NotSupported(f"ordering by a value of type {expr.type} cannot run distributed yet")
     return expr
 
 
-def _call(call: lg.Call, columns: _Columns) -> AggregateCall:
+def _has_kernel(call: lg.Call) -> bool:
+    """Whether the aggregate operator runs `call`."""
     name = AGGREGATES.get(call.function)
-    if name is None or len(call.args) != (0 if name == "count_star" else 1):
-        raise NotSupported(f"the aggregate {call.function}() cannot run distributed yet")
+    if name is None or call.order or len(call.args) != (0 if name == "count_star" else 1):
+        return False
+    if name == "count_star" or (name == "count" and not call.distinct):
+        return True
+    return _aggregates(name, call.args[0].type, call.type)
+
+
+def _aggregate_text(call: lg.Call, reads: Reads) -> str:
+    """SQL of an aggregate call; `{n}` stands for the n-th expression of `reads`."""
+    inside = "*" if call.function == "count_star" else ", ".join(map(reads.place, call.args))
+    if call.distinct:
+        inside = f"DISTINCT {inside}"
+    if call.order:
+        inside += f" ORDER BY {order_text(list(call.order), reads)}"
+    where = "" if call.filter is None else f" FILTER (WHERE {reads.place(call.filter)})"
+    name = "count" if call.function == "count_star" else call.function
+    return f"{quote_identifier(name)}({inside}){where}"
+
+
+def _call(call: lg.Call, columns: _Columns) -> AggregateCall:
+    """A call that has a kernel."""
+    name = AGGREGATES[call.function]
     where = None if call.filter is None else columns.place(call.filter)
     if name == "count_star":
         return AggregateCall(name, None, None, call.type, call.distinct, where)
     arg = call.args[0]
     if name == "count" and not call.distinct and arg.type.lane is None:
         arg = ex.Case(((ex.IsNull(arg, negated=True), ex.Const(0, INTEGER)),), ex.Const(None, INTEGER), INTEGER)
-    if not _aggregates(name, arg.type, call.type):
-        raise NotSupported(f"{call.function}() over {arg.type} cannot run distributed yet")
     distinct = call.distinct and name not in ("min", "max")
     return AggregateCall(name, columns.place(arg), arg.type, call.type, distinct, where)
 

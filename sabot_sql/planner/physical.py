@@ -281,7 +281,26 @@ class Union:
         return "numba"
 
 
-Node = Scan | ExchangeRead | Values | Filter | Project | HashAggregate | HashJoin | Sort | Limit | Union
+@dataclass(frozen=True, slots=True)
+class Relational:
+    """One relational operator that DuckDB runs over all rows that the task has of each input.
+
+    Attributes:
+        name: what it is, for EXPLAIN.
+        sql: reads the tables in0, in1, ... with the columns c0, c1, ... in the inputs' order.
+    """
+
+    inputs: tuple[Node, ...]
+    name: str
+    sql: str
+    schema: Schema
+
+    @property
+    def home(self) -> Home:
+        return "duckdb"
+
+
+Node = Scan | ExchangeRead | Values | Filter | Project | HashAggregate | HashJoin | Sort | Limit | Union | Relational
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ register(
     physical.Sort,
     physical.Limit,
     physical.Union,
+    physical.Relational,
     physical.Exchange,
     physical.Task,
     physical.Stage,

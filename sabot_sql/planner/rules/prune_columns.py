@@ -102,8 +102,21 @@ def _prune(plan: lg.Plan, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
                 identity = [r.index for r in refs] == list(range(len(child.schema)))
                 inputs.append(child if identity else lg.Compute(child, refs, tuple(one.schema[i].name for i in keep)))
             return lg.UnionAll(tuple(inputs)), {old: new for new, old in enumerate(keep)}
+        case lg.Extend():
+            return _prune_extend(plan, needed)
+        case lg.Relational():
+            whole = tuple(prune_columns(i) for i in plan.inputs)
+            return lg.with_inputs(plan, whole), {i: i for i in range(len(plan.schema))}
         case lg.OneRow():
             return plan, {i: i for i in range(len(plan.schema))}
+
+
+def _prune_extend(plan: lg.Extend, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
+    width = len(plan.input.schema)
+    child, where = _prune(plan.input, frozenset(i for i in needed if i < width) | _used(plan.exprs))
+    new = replace(plan, input=child, exprs=tuple(ex.remap(e, where) for e in plan.exprs))
+    shift = len(child.schema)
+    return _narrow(new, where | {width + i: shift + i for i in range(len(plan.texts))}, needed)
 
 
 def _prune_aggregate(plan: lg.Aggregate, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
@@ -112,19 +125,11 @@ def _prune_aggregate(plan: lg.Aggregate, needed: frozenset[int]) -> tuple[lg.Pla
     if not width and not calls:
         calls = [0]
     used = tuple(plan.calls[i] for i in calls)
-    arguments = (*(a for c in used for a in c.args), *(c.filter for c in used if c.filter is not None))
-    child, where = _prune(plan.input, _used((*plan.groups, *arguments)))
+    child, where = _prune(plan.input, _used((*plan.groups, *(e for c in used for e in c.exprs))))
     new = lg.Aggregate(
         child,
         tuple(ex.remap(g, where) for g in plan.groups),
-        tuple(
-            replace(
-                c,
-                args=tuple(ex.remap(a, where) for a in c.args),
-                filter=None if c.filter is None else ex.remap(c.filter, where),
-            )
-            for c in used
-        ),
+        tuple(c.over(lambda e: ex.remap(e, where)) for c in used),
         (*plan.names[:width], *(plan.names[width + i] for i in calls)),
     )
     return new, {i: i for i in range(width)} | {width + old: width + at for at, old in enumerate(calls)}

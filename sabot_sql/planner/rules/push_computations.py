@@ -46,13 +46,11 @@ def push_computations(plan: lg.Plan) -> lg.Plan:
 
 
 def _split_aggregate(plan: lg.Aggregate, join: lg.Join) -> lg.Aggregate:
-    exprs = [*plan.groups, *(a for c in plan.calls for a in c.args), *(c.filter for c in plan.calls if c.filter is not None)]
-    new_join, found = _split(join, tuple(exprs))
-    left = iter(found)
-    groups = tuple(next(left) for _ in plan.groups)
-    args = [tuple(next(left) for _ in c.args) for c in plan.calls]
-    filters = [None if c.filter is None else next(left) for c in plan.calls]
-    calls = tuple(replace(c, args=a, filter=f) for c, a, f in zip(plan.calls, args, filters))
+    exprs = (*plan.groups, *(e for c in plan.calls for e in c.exprs))
+    new_join, found = _split(join, exprs)
+    moved = dict(zip(exprs, found))
+    groups = tuple(moved[g] for g in plan.groups)
+    calls = tuple(c.over(moved.__getitem__) for c in plan.calls)
     return lg.Aggregate(new_join, groups, calls, plan.names)
 
 

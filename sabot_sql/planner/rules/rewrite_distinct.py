@@ -21,7 +21,7 @@ def rewrite_distinct(plan: lg.Plan) -> lg.Plan:
     if not isinstance(plan, lg.Aggregate) or not plan.calls:
         return plan
     argument = plan.calls[0].args
-    if any(not c.distinct or c.args != argument or c.filter is not None for c in plan.calls) or len(argument) != 1:
+    if any(not c.distinct or c.args != argument or c.filter is not None or c.order for c in plan.calls) or len(argument) != 1:
         return plan
     width = len(plan.groups)
     values = lg.Aggregate(plan.input, (*plan.groups, *argument), (), (*plan.names[:width], "value"))

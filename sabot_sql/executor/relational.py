@@ -1,0 +1,119 @@
+"""An operator that DuckDB runs over one partition: sinks that keep the rows of each input, a source that runs the SQL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from sabot_sql.executor.duckdb_session import Cursor, duck_session
+from sabot_sql.executor.evaluate import conform
+from sabot_sql.executor.gather import batch_of
+from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext, Unit
+from sabot_sql.planner.expressions import Cast, Ref
+from sabot_sql.planner.physical import Relational
+from sabot_sql.planner.render import is_not_carried, render_output
+from sabot_sql.types import Schema
+
+BATCH_ROWS = 1 << 16
+
+
+@dataclass(slots=True)
+class _State:
+    context: TaskContext
+    batches: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
+    rows: int = 0
+    reserved: int = 0
+
+
+class RelationalSink:
+    """Keeps the rows of one input, in the order of their sequence."""
+
+    def __init__(self, types: Schema, schema: pa.Schema, stats: OperatorStats) -> None:
+        self.types = types
+        self.schema = schema
+        self.stats = stats
+        self.batches: list[pa.RecordBatch] = []
+        self.reserved = 0
+
+    def new_state(self, context: TaskContext) -> _State:
+        return _State(context)
+
+    def sink(self, morsel: Morsel, state: _State) -> None:
+        state.context.check()
+        size = morsel.batch.nbytes
+        state.context.memory.reserve(size, "rows that DuckDB is to see together")
+        state.reserved += size
+        state.batches.append((morsel.sequence, morsel.batch))
+        state.rows += morsel.batch.num_rows
+
+    def combine(self, states: list[_State], context: TaskContext) -> None:
+        kept = sorted((pair for state in states for pair in state.batches), key=lambda pair: pair[0])
+        self.batches = [batch for _, batch in kept]
+        self.reserved = sum(state.reserved for state in states)
+        self.stats.rows_in += sum(state.rows for state in states)
+
+    def table(self) -> pa.Table:
+        """All rows; a table without columns has one that says how many rows there are."""
+        if len(self.schema):
+            return pa.Table.from_batches(self.batches, self.schema)
+        return pa.table({"c0": pa.nulls(sum(b.num_rows for b in self.batches), pa.int32())})
+
+    def free(self, context: TaskContext) -> None:
+        """Give up the rows."""
+        self.batches = []
+        context.memory.release(self.reserved)
+        self.reserved = 0
+
+
+class RelationalSource:
+    """The rows that the operator's SQL gives."""
+
+    def __init__(self, node: Relational, sinks: Sequence[RelationalSink], schema: pa.Schema, stats: OperatorStats) -> None:
+        self.node = node
+        self.sinks = sinks
+        self.schema = schema
+        self.stats = stats
+        self.sql = statement(node)
+
+    def units(self, context: TaskContext) -> Sequence[Unit]:
+        return [self]
+
+    def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        began = time.perf_counter_ns()
+        with duck_session(context).cursor(context) as cursor:
+            try:
+                for number, sink in enumerate(self.sinks):
+                    cursor.register(f"raw{number}", sink.table())
+                for batch in self._run(cursor):
+                    self.stats.elapsed_ns += time.perf_counter_ns() - began
+                    yield batch
+                    began = time.perf_counter_ns()
+            finally:
+                for number, sink in enumerate(self.sinks):
+                    cursor.unregister(f"raw{number}")
+                    sink.free(context)
+
+    def _run(self, cursor: Cursor) -> Iterator[pa.RecordBatch]:
+        for batch in cursor.batches(self.sql, BATCH_ROWS):
+            self.stats.rows_out += batch.num_rows
+            columns = [conform(column, f) for column, f in zip(batch.columns, self.schema)]
+            yield batch_of(columns, batch.num_rows, self.schema)
+
+
+def statement(node: Relational) -> str:
+    """The whole SQL of `node` over the tables raw0, raw1, ...: its inputs have their SQL types, what it gives the types of
+    its schema, in the form in which agents carry them."""
+    inputs = []
+    for number, one in enumerate(node.inputs):
+        columns = [f"CAST(c{i} AS {f.type}) AS c{i}" if is_not_carried(f.type) else f"c{i}" for i, f in enumerate(one.schema)]
+        inputs.append(f"in{number} AS (SELECT {', '.join(columns) or '*'} FROM raw{number})")
+    names = [f"c{i}" for i in range(len(node.schema))]
+    # a cast to the type that is already there costs nothing
+    typed = [render_output(Cast(Ref(i, f.type), f.type), names) for i, f in enumerate(node.schema)]
+    given = ", ".join(f"{text} AS c{i}" for i, text in enumerate(typed)) or "1 AS c0"
+    result = f"result({', '.join(names)})" if names else "result"
+    tables = f"WITH {', '.join(inputs)} " if inputs else ""
+    return f"{tables}SELECT {given} FROM ({node.sql}) AS {result}"

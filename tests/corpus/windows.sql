@@ -1,0 +1,13 @@
+select id, row_number() over (partition by region order by id) as n from sales order by id limit 20;
+select id, sum(qty) over (partition by region order by id rows between 2 preceding and current row) s, lag(qty, 2, 0) over (order by id) from sales where id < 500 order by id;
+select region, rank() over (order by sum(qty) desc) r, sum(qty) from sales group by region order by all;
+select * from (select id, region, row_number() over (partition by region order by qty desc, id) rn from sales) where rn <= 3 order by all;
+select id from sales qualify row_number() over (partition by region, flag order by id desc) = 1 order by id;
+select count(*) from (select avg(qty) over () a, id from sales) where id > a;
+select region, stddev(qty), median(qty), string_agg(id::varchar, ',' order by id) from sales where id < 300 group by region order by region;
+select list(distinct region order by region), quantile_cont(qty, 0.25), arg_max(id, qty) is not null, bool_and(flag), mode(region) is not null from sales;
+select first_value(id) over w, last_value(id) over w, nth_value(id, 2) over w, ntile(4) over w, cume_dist() over w from sales where id < 100 window w as (partition by region order by id range between unbounded preceding and unbounded following) order by all;
+select sum(qty) filter (where flag) over (partition by product), count(*) over (partition by flag, region) from sales order by all limit 50;
+select corr(qty, id), covar_pop(qty,id), regr_slope(qty, id), approx_count_distinct(region) > 0, bit_xor(id) from sales;
+select row_number() over () rn, id from sales limit 5;
+select max(qty) over (order by id groups between 1 preceding and 1 following exclude current row) m, id from sales where id < 50 order by id;
