@@ -18,8 +18,9 @@ from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.physical import Session
-from sabot_sql.planner.windows import windows
-from sabot_sql.types import BOOLEAN, INTEGER, Field, SqlType, parse_type
+from sabot_sql.planner.render import render_constant
+from sabot_sql.planner.windows import Reads, order_text, windows
+from sabot_sql.types import BIGINT, BOOLEAN, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
 
 Json = dict[str, Any]
 
@@ -48,7 +49,6 @@ JOINS: dict[str, lg.JoinKind] = {
 }
 
 CONSTRUCTS = {
-    "LOGICAL_UNNEST": "UNNEST",
     "LOGICAL_SAMPLE": "SAMPLE",
     "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
     "LOGICAL_ASOF_JOIN": "ASOF JOIN",
@@ -58,6 +58,9 @@ CONSTRUCTS = {
     "LOGICAL_DEPENDENT_JOIN": "this correlated subquery",
     "LOGICAL_PIVOT": "PIVOT",
 }
+
+# Table functions that need nothing but their arguments.
+SERIES = frozenset(("range", "generate_series", "unnest", "repeat"))
 
 EPOCH = dt.date(1970, 1, 1).toordinal()
 
@@ -144,6 +147,9 @@ class _Decoder:
 
     def get(self, op: Json) -> lg.Plan:
         if not op.get("function_data") or "table" not in op["function_data"]:
+            name = str(op["qname"]["path"][-1])
+            if name in SERIES and not op["children"] and op["source_ordinality"] == "WITHOUT_ORDINALITY":
+                return self._series(name, op)
             raise NotSupported(f"table function {op['qname']['path'][-1]} cannot run distributed yet")
         data = op["function_data"]
         name = data["table"] if data["schema"] == "main" else f"{data['schema']}.{data['table']}"
@@ -156,6 +162,18 @@ class _Decoder:
         filters = self._table_filters(op, columns)
         plan: lg.Plan = lg.Get(table, tuple(columns), tuple(filters))
         return _pick(plan, op["projection_ids"])
+
+    def _series(self, name: str, op: Json) -> lg.Plan:
+        """A table function of constants: one task makes its rows."""
+        columns = [int(c["index"]) for c in op["column_indexes"]]
+        if op["table_filters"]["filters"] or any(c >= len(op["names"]) for c in columns):
+            raise NotSupported(f"table function {name} with a filter or rowid cannot run distributed yet")
+        args = ", ".join(render_constant(decode_value(v)) for v in op["parameters"])
+        given = ", ".join(f"c{i}" for i in range(len(op["names"])))
+        picked = ", ".join(f"c{i}" for i in columns) or "1 AS c0"
+        schema = tuple(Field(op["names"][i], decode_type(op["returned_types"][i])) for i in columns)
+        sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}) AS made({given})"
+        return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
         filters: list[Expr] = []
@@ -222,6 +240,16 @@ class _Decoder:
         where = self.expression(e["filter"]) if e.get("filter") else None
         distinct = e["aggregate_type"] == "DISTINCT"
         return lg.Call(name, tuple(map(self.expression, e["children"])), decode_type(e["return_type"]), distinct, where, order)
+
+    def unnest(self, op: Json) -> lg.Plan:
+        reads = Reads()
+        if any(e["expression_class"] != "BOUND_UNNEST" for e in op["expressions"]):
+            raise NotSupported("this UNNEST cannot run distributed yet")
+        args = [self.expression(e["child"]) for e in op["expressions"]]
+        # a list that stands as a column: unnest of a constant would be worked out while binding
+        texts = tuple("unnest({" + str(reads.position(a)) + "})" for a in args)
+        types = tuple(decode_type(e["return_type"]) for e in op["expressions"])
+        return lg.Extend(self.child(op), tuple(reads.exprs), texts, types, None, "Unnest")
 
     def window(self, op: Json) -> lg.Plan:
         return windows(op["expressions"], self.child(op), self.expression, self._keys, decode_type)
@@ -294,23 +322,31 @@ class _Decoder:
 
     def _matched(self, op: Json, kind: lg.JoinKind) -> lg.Plan:
         """INTERSECT and EXCEPT: the distinct rows of the left input with, or without, an equal one in the right."""
-        if op["setop_all"]:
-            raise NotSupported("INTERSECT ALL and EXCEPT ALL cannot run distributed yet")
         left, *others = (self.operator(c) for c in op["children"])
-        plan = _distinct(left)
+        width = len(left.schema)
+        if op["setop_all"]:  # the n-th of equal rows matches the n-th
+            plan = _numbered(left, _refs(left))
+            others = [_numbered(o, _refs(o)) for o in others]
+        else:
+            plan = _distinct(left)
         for other in others:
             sides = zip(plan.schema, other.schema)
             pairs = ((ex.Ref(i, ours.type), ex.Ref(i, theirs.type)) for i, (ours, theirs) in enumerate(sides))
             plan = lg.Join(plan, other, kind, tuple(lg.Condition(a, "IS NOT DISTINCT FROM", b) for a, b in pairs))
-        return plan
+        return _pick(plan, list(range(width)))
 
     def distinct(self, op: Json) -> lg.Plan:
         child = self.child(op)
         targets = [self.expression(t) for t in op["distinct_targets"]]
         plain = [t.index for t in targets if isinstance(t, ex.Ref)]
-        if op["distinct_type"] != "DISTINCT" or sorted(plain) != list(range(len(child.schema))):
-            raise NotSupported("DISTINCT ON cannot run distributed yet")
-        return _distinct(child)
+        if op["distinct_type"] == "DISTINCT" and sorted(plain) == list(range(len(child.schema))):
+            return _distinct(child)
+        # DISTINCT ON: the first row of each group of targets
+        keys = self._keys(op["order_by"]["orders"]) if op.get("order_by") else ()
+        numbered = _numbered(child, targets, keys)
+        width = len(child.schema)
+        first = lg.Select(numbered, ex.Compare("=", ex.Ref(width, BIGINT), ex.Const(1, BIGINT)))
+        return _pick(first, list(range(width)))
 
     def dummy_scan(self, op: Json) -> lg.Plan:
         return ONE_ROW
@@ -424,6 +460,7 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_TOP_N": _Decoder.top_n,
     "LOGICAL_LIMIT": _Decoder.limit,
     "LOGICAL_WINDOW": _Decoder.window,
+    "LOGICAL_UNNEST": _Decoder.unnest,
     "LOGICAL_UNION": _Decoder.union,
     "LOGICAL_INTERSECT": _Decoder.intersect,
     "LOGICAL_EXCEPT": _Decoder.difference,
@@ -438,7 +475,10 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
 
 def decode_value(v: Json) -> ex.Const:
     """A constant in its physical form (see `Const`)."""
-    t = decode_type(v["type"])
+    return _constant(decode_type(v["type"]), v)
+
+
+def _constant(t: SqlType, v: Json) -> ex.Const:
     if v["is_null"]:
         return ex.Const(None, t)
     value = v["value"]
@@ -455,9 +495,28 @@ def decode_value(v: Json) -> ex.Const:
         case "INTERVAL":
             months, days, micros = (int(value[k]) for k in ("months", "days", "micros"))
             return ex.Const(None, t, f"(to_months({months}) + to_days({days}) + to_microseconds({micros}))")
-    if t.id == "DECIMAL" or t.is_integer or (t.lane is not None and t.id != "BLOB"):
+        case "BLOB":
+            return ex.Const(None, t, render_constant(ex.Const(str(value), VARCHAR)))
+        case "LIST" | "ARRAY" | "STRUCT" | "MAP":
+            return ex.Const(None, t, _nested(t, value["children"]))
+    if t.id == "DECIMAL" or t.is_integer or t.lane is not None:
         return ex.Const(_integer(value, t), t)
     raise NotSupported(f"constants of type {t} cannot run distributed yet")
+
+
+def _nested(t: SqlType, children: list[Json]) -> str:
+    """SQL of a nested constant of type `t`."""
+    if t.id == "MAP":
+        pairs = [child["value"]["children"] for child in children]
+        keys, values = ([render_constant(_constant(t.children[i], pair[i])) for pair in pairs] for i in (0, 1))
+        return f"map([{', '.join(keys)}], [{', '.join(values)}])"
+    types = t.children if t.id == "STRUCT" else t.children * len(children)
+    texts = [render_constant(_constant(one, child)) for one, child in zip(types, children)]
+    if t.id != "STRUCT":
+        return f"[{', '.join(texts)}]"
+    if not all(t.names):
+        raise NotSupported("constants of type STRUCT without names cannot run distributed yet")
+    return "struct_pack(" + ", ".join(f"{quote_identifier(n)} := {text}" for n, text in zip(t.names, texts)) + ")"
 
 
 def _integer(value: Any, t: SqlType) -> int:
@@ -475,6 +534,20 @@ def _pick(plan: lg.Plan, positions: list[int]) -> lg.Plan:
         return plan
     refs = tuple(ex.Ref(i, schema[i].type) for i in positions)
     return lg.Compute(plan, refs, tuple(schema[i].name for i in positions))
+
+
+def _refs(plan: lg.Plan) -> list[Expr]:
+    return [ex.Ref(i, f.type) for i, f in enumerate(plan.schema)]
+
+
+def _numbered(plan: lg.Plan, keys: list[Expr], order: tuple[lg.OrderKey, ...] = ()) -> lg.Plan:
+    """`plan` with the number of each row among those that agree in `keys`, from 1."""
+    reads = Reads()
+    together = tuple(dict.fromkeys(reads.position(k) for k in keys))
+    by = f" ORDER BY {order_text(list(order), reads)}" if order else ""
+    partition = "PARTITION BY " + ", ".join("{" + str(i) + "}" for i in together) if together else ""
+    text = f"row_number() OVER ({partition}{by})"
+    return lg.Extend(plan, tuple(reads.exprs), (text,), (BIGINT,), together, "Window")
 
 
 def _distinct(plan: lg.Plan) -> lg.Plan:

@@ -197,6 +197,10 @@ class _Lowering:
             for c in plan.conditions
             if c not in equal
         ]
+        for c in equal:
+            if c.left.type.lane is None:  # equal hashes bring the candidates
+                theirs = ex.remap(c.right, {i: i + width for i in ex.references(c.right)})
+                residual.append(ex.Compare(c.op, c.left, theirs))
         if plan.residual is not None:
             residual.extend(ex.conjuncts(plan.residual))
         condition = ex.conjunction(tuple(residual)) if residual else None
@@ -205,8 +209,8 @@ class _Lowering:
         left_keys: tuple[int, ...]
         right_keys: tuple[int, ...]
         if equal:
-            left, left_keys = _keyed(left, [c.left for c in equal])
-            right, right_keys = _keyed(right, [c.right for c in equal])
+            left, left_keys = _keyed(left, [_joinable(c.left) for c in equal])
+            right, right_keys = _keyed(right, [_joinable(c.right) for c in equal])
         else:
             # every pair is a candidate: one constant key on both sides
             left, left_keys = _keyed(left, [ex.Const(0, INTEGER)])
@@ -242,7 +246,9 @@ class _Lowering:
         return copies * build.rows * 2 <= probe.rows + build.rows
 
     def order(self, plan: lg.Order) -> Fragment:
-        fragment, positions = _keyed(self.fragment(plan.input), [_sorted(k.expr) for k in plan.keys])
+        fragment, positions = _keyed(self.fragment(plan.input), [k.expr for k in plan.keys])
+        if any(k.expr.type.lane is None for k in plan.keys):
+            return self._duckdb_order(self.builder.gathered(fragment), positions, plan)
         keys = tuple(SortKey(p, k.descending, k.nulls_first) for p, k in zip(positions, plan.keys))
         if not fragment.is_one_task:
             last = None if plan.limit is None else plan.limit + plan.offset
@@ -253,6 +259,18 @@ class _Lowering:
         refs = tuple(ex.Ref(i, f.type) for i, f in enumerate(plan.schema))
         ordered = replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
         return project(ordered, refs, tuple(f.name for f in plan.schema))
+
+    def _duckdb_order(self, fragment: Fragment, positions: tuple[int, ...], plan: lg.Order) -> Fragment:
+        """A sort by values that no kernel compares."""
+        keys = ", ".join(
+            f"c{p} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}"
+            for p, k in zip(positions, plan.keys)
+        )
+        limit = "" if plan.limit is None else f" LIMIT {plan.limit}"
+        columns = ", ".join(f"c{i}" for i in range(len(plan.schema)))
+        sql = f"SELECT {columns} FROM in0 ORDER BY {keys}{limit} OFFSET {plan.offset}"
+        root = Relational((fragment.root,), "Sort", sql, plan.schema)
+        return replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
 
     def slice(self, plan: lg.Slice) -> Fragment:
         fragment = self.fragment(plan.input)
@@ -365,17 +383,16 @@ def _keyed(fragment: Fragment, exprs: Sequence[Expr]) -> tuple[Fragment, tuple[i
     return project(fragment, tuple(columns.exprs), names), positions
 
 
+def _joinable(key: Expr) -> Expr:
+    """`key`, or the hash of one that no kernel compares."""
+    return key if key.type.lane is not None else ex.Call("hash", (key,), UBIGINT)
+
+
 def _check_keys(left: Fragment, left_keys: tuple[int, ...], right: Fragment, right_keys: tuple[int, ...]) -> None:
     for i, j in zip(left_keys, right_keys):
         ours, theirs = left.schema[i].type, right.schema[j].type
         if ours != theirs or ours.lane is None:
             raise NotSupported(f"a join of {ours} with {theirs} cannot run distributed yet")
-
-
-def _sorted(expr: Expr) -> Expr:
-    if expr.type.lane is None:
-        raise NotSupported(f"ordering by a value of type {expr.type} cannot run distributed yet")
-    return expr
 
 
 def _has_kernel(call: lg.Call) -> bool:

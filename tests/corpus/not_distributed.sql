@@ -3,12 +3,6 @@
 select region, flag, count(*) from sales group by rollup (region, flag) order by all;
 -- names: FULL OUTER
 select s.id, p.product from sales s full join products p on s.product = p.product order by all limit 50;
--- names: DISTINCT ON
-select distinct on (region) region, id from sales order by region, id;
--- names: EXCEPT ALL
-select region from sales except all select region from regions order by 1;
--- names: INTERSECT ALL
-select region from sales intersect all select region from regions order by 1;
 -- names: recursive
 with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select n from t order by n;
 -- names: VALUES
