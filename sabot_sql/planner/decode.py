@@ -17,8 +17,10 @@ from sabot_sql.errors import InternalError, NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.render import render_constant
+from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
 from sabot_sql.types import BIGINT, BOOLEAN, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
 
@@ -51,8 +53,6 @@ JOINS: dict[str, lg.JoinKind] = {
 CONSTRUCTS = {
     "LOGICAL_SAMPLE": "SAMPLE",
     "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
-    "LOGICAL_ASOF_JOIN": "ASOF JOIN",
-    "LOGICAL_POSITIONAL_JOIN": "POSITIONAL JOIN",
     "LOGICAL_DELIM_JOIN": "this correlated subquery",
     "LOGICAL_DELIM_GET": "this correlated subquery",
     "LOGICAL_DEPENDENT_JOIN": "this correlated subquery",
@@ -224,13 +224,17 @@ class _Decoder:
     def aggregate(self, op: Json) -> lg.Plan:
         groups = tuple(self.expression(e) for e in op["groups"])
         sets = op["grouping_sets"]
-        if op["grouping_functions"] or len(sets) > 1 or (sets and sorted(sets[0]) != list(range(len(groups)))):
-            raise NotSupported("GROUPING SETS, ROLLUP and CUBE cannot run distributed yet")
+        several = op["grouping_functions"] or len(sets) > 1 or (sets and sorted(sets[0]) != list(range(len(groups))))
         if not groups and not op["expressions"]:  # HAVING alone: one row, of which nothing is read
             return ONE_ROW
         calls = tuple(self._call(e) for e in op["expressions"])
         names = tuple(e["alias"] or f"c{i}" for i, e in enumerate([*op["groups"], *op["expressions"]]))
-        return lg.Aggregate(self.child(op), groups, calls, names)
+        plan = lg.Aggregate(self.child(op), groups, calls, names)
+        if not several:
+            return plan
+        if _is_volatile(op["children"]):
+            raise NotSupported("GROUPING SETS over a volatile function cannot run distributed yet")
+        return expand_grouping_sets(plan, sets or [list(range(len(groups)))], op["grouping_functions"])
 
     def _call(self, e: Json) -> lg.Call:
         name = e["qname"]["path"][-1]
@@ -277,6 +281,24 @@ class _Decoder:
             keep_right = [0]
         return _pick(join, [*keep_left, *(len(left.schema) + i for i in keep_right)])
 
+    def asof_join(self, op: Json) -> lg.Plan:
+        words = {"INNER": "ASOF JOIN", "LEFT": "ASOF LEFT JOIN", "RIGHT": "ASOF RIGHT JOIN", "FULL": "ASOF FULL JOIN"}
+        if op["join_type"] not in words or any(c.get("right") is None for c in op["conditions"]):
+            raise NotSupported(f"ASOF {op['join_type']} JOIN with these conditions cannot run distributed yet")
+        left, right = self.child(op, 0), self.child(op, 1)
+        conditions = tuple(
+            lg.Condition(self.expression(c["left"]), COMPARISONS[c["comparison"]], self.expression(c["right"]))
+            for c in op["conditions"]
+        )
+        join = lg.Join(left, right, "full", conditions)
+        keep_left = op["left_projection_map"] or list(range(len(left.schema)))
+        keep_right = op["right_projection_map"] or list(range(len(right.schema)))
+        plan = duckdb_join(join, words[op["join_type"]])
+        return _pick(plan, [*keep_left, *(len(left.schema) + i for i in keep_right)])
+
+    def positional_join(self, op: Json) -> lg.Plan:
+        return duckdb_join(lg.Join(self.child(op, 0), self.child(op, 1), "full", ()), "POSITIONAL JOIN")
+
     def any_join(self, op: Json) -> lg.Plan:
         kind = JOINS.get(op["join_type"])
         if kind is None:
@@ -299,6 +321,13 @@ class _Decoder:
         )
 
     def limit(self, op: Json) -> lg.Plan:
+        if op["limit_val"]["type"] == "CONSTANT_PERCENTAGE":
+            child = self.child(op)
+            skipped = self._constant_limit(op["offset_val"]) or 0
+            columns = ", ".join(f"c{i}" for i in range(len(child.schema)))
+            share = float(op["limit_val"]["constant_percentage"])
+            sql = f"SELECT {columns} FROM in0 LIMIT {share!r}% OFFSET {skipped}"
+            return lg.Relational((child,), sql, child.schema, None, "Limit")
         limit, offset = (self._constant_limit(op[k]) for k in ("limit_val", "offset_val"))
         return lg.Slice(self.child(op), limit, offset or 0)
 
@@ -398,6 +427,8 @@ class _Decoder:
                 return self._between([e[k] for k in ("input", "lower", "upper")], e)
             case "BOUND_OPERATOR":
                 return self._special(e)
+            case "BOUND_LAMBDA" if not _is_volatile(e):
+                return ex.Lambda(self.expression(e["lambda_expr"]), int(e["parameter_count"]))
         raise NotSupported(f"expression {type_name.lower().replace('_', ' ')} cannot run distributed yet")
 
     def _function(self, e: Json) -> Expr:
@@ -461,6 +492,8 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_LIMIT": _Decoder.limit,
     "LOGICAL_WINDOW": _Decoder.window,
     "LOGICAL_UNNEST": _Decoder.unnest,
+    "LOGICAL_ASOF_JOIN": _Decoder.asof_join,
+    "LOGICAL_POSITIONAL_JOIN": _Decoder.positional_join,
     "LOGICAL_UNION": _Decoder.union,
     "LOGICAL_INTERSECT": _Decoder.intersect,
     "LOGICAL_EXCEPT": _Decoder.difference,

@@ -125,13 +125,26 @@ class Case:
     type: SqlType
 
 
-Expr = Ref | Const | Call | Cast | Compare | Logic | Not | IsNull | InList | Case
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """A function given to another: `body` is over its own parameters, the last first, then over what stands behind the
+    lambda among the arguments of the call. For whoever walks the call it has no operands."""
+
+    body: Expr
+    parameters: int
+
+    @property
+    def type(self) -> SqlType:
+        return self.body.type
+
+
+Expr = Ref | Const | Call | Cast | Compare | Logic | Not | IsNull | InList | Case | Lambda
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct operands of `expr`, in order."""
     match expr:
-        case Ref() | Const():
+        case Ref() | Const() | Lambda():
             return ()
         case Call(args=args) | Logic(args=args):
             return args
@@ -150,7 +163,7 @@ def with_children(expr: Expr, new: tuple[Expr, ...]) -> Expr:
     if all(a is b for a, b in zip(children(expr), new)):
         return expr
     match expr:
-        case Ref() | Const():
+        case Ref() | Const() | Lambda():
             return expr
         case Call() | Logic():
             return replace(expr, args=new)
@@ -198,6 +211,13 @@ def conjunction(parts: tuple[Expr, ...]) -> Expr:
     if not parts:
         return Const(True, BOOLEAN)
     return parts[0] if len(parts) == 1 else Logic("AND", parts)
+
+
+def disjunction(parts: tuple[Expr, ...]) -> Expr:
+    """OR of `parts`; FALSE for none."""
+    if not parts:
+        return Const(False, BOOLEAN)
+    return parts[0] if len(parts) == 1 else Logic("OR", parts)
 
 
 KERNEL_LANES = frozenset((Lane.INT, Lane.FLOAT))

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 
 from sabot_sql.errors import InternalError, NotSupported
-from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, InList, IsNull, Logic, Not, Ref
+from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, InList, IsNull, Lambda, Logic, Not, Ref, walk
 from sabot_sql.types import SqlType, quote_identifier
 
 # Types whose Arrow form reads back as another SQL type.
@@ -82,6 +82,8 @@ def render(expr: Expr, columns: Sequence[str]) -> str:
             return f"({render(arg, columns)} {'NOT ' if negated else ''}IN ({listed}))"
         case Case():
             return _case(expr, columns)
+        case Lambda():
+            raise InternalError("a lambda stands outside of a call")
 
 
 def render_output(expr: Expr, columns: Sequence[str]) -> str:
@@ -193,6 +195,8 @@ def _call(call: Call, columns: Sequence[str]) -> str:
     if name in CLOCK:
         raise NotSupported(f"{name}() cannot run distributed unless the planner has made it a constant")
     operands = _without_widening(call) if t.id == "DECIMAL" else call.args
+    if any(isinstance(a, Lambda) for a in operands):
+        return f"CAST({_higher_order(name, operands, columns)} AS {_type(t)})"
     args = [render(a, columns) for a in operands]
     if name in INFIX and len(args) == 2:
         text = f"({args[0]} {name} {args[1]})"
@@ -203,6 +207,24 @@ def _call(call: Call, columns: Sequence[str]) -> str:
     else:
         text = f"{name if name in SYNTAX else quote_identifier(name)}({', '.join(args)})"
     return text if _binds_to(call, operands) else f"CAST({text} AS {_type(t)})"
+
+
+def _higher_order(name: str, operands: tuple[Expr, ...], columns: Sequence[str]) -> str:
+    """A call with a lambda: what stands behind the lambda is what it reads of the row."""
+    at = next(i for i, a in enumerate(operands) if isinstance(a, Lambda))
+    function = operands[at]
+    assert isinstance(function, Lambda)
+    before = [render(a, columns) for a in operands[:at]]
+    captured = [render(a, columns) for a in operands[at + 1 :]]
+    # an inner lambda is always less high than the one around it, so no name hides another
+    names = [f"p{_height(function)}_{i}" for i in range(function.parameters)]
+    text = f"lambda {', '.join(names)}: {render(function.body, [*reversed(names), *captured])}"
+    return f"{quote_identifier(name)}({', '.join([*before, text])})"
+
+
+def _height(expr: Expr) -> int:
+    inner = [e for e in walk(expr.body if isinstance(expr, Lambda) else expr) if isinstance(e, Lambda)]
+    return 1 + max(map(_height, inner), default=0)
 
 
 def _binds_to(call: Call, operands: tuple[Expr, ...]) -> bool:

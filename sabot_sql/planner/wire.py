@@ -68,6 +68,7 @@ register(
     expressions.IsNull,
     expressions.InList,
     expressions.Case,
+    expressions.Lambda,
 )
 register(
     physical.SortKey,

@@ -7,7 +7,6 @@ from textwrap import dedent
 
 import pytest
 
-from sabot_sql.errors import NotSupported
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.bind import Binder
 from sabot_sql.planner.physical import Session
@@ -91,9 +90,11 @@ def test_right_join_becomes_a_left_join_with_the_same_columns(bind: Callable[[st
     assert after.schema == plan.schema
 
 
-def test_full_join_is_not_supported(bind: Callable[[str], lg.Plan]) -> None:
-    with pytest.raises(NotSupported, match="FULL OUTER JOIN"):
-        rewrite_joins(bind("select * from nation full join region on n_regionkey = r_regionkey"))
+def test_full_join_is_run_by_duckdb_over_partitions_of_its_keys(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select * from nation full join region on n_regionkey = r_regionkey")
+    after = rewrite_joins(plan)
+    assert "FULL JOIN in1 ON" in drawn(after)
+    assert after.schema == plan.schema
 
 
 def test_count_distinct_becomes_two_aggregates(bind: Callable[[str], lg.Plan]) -> None:

@@ -8,7 +8,8 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.types import BIGINT, BOOLEAN
+from sabot_sql.planner.whole_joins import duckdb_join, duckdb_mark
+from sabot_sql.types import BIGINT, BOOLEAN, VARCHAR
 
 EQUALITIES = ("=", "IS NOT DISTINCT FROM")
 
@@ -32,12 +33,32 @@ def rewrite_joins(plan: lg.Plan) -> lg.Plan:
             case "right":
                 return _swap(plan)
             case "full":
-                raise NotSupported("FULL OUTER JOIN cannot run distributed yet")
+                return duckdb_join(plan, "FULL JOIN")
             case "single" if _is_unique(plan.right, {c.right for c in plan.conditions if c.op in EQUALITIES}):
                 return replace(plan, kind="left")
             case "single":
-                raise NotSupported("a scalar subquery that may give several rows cannot run distributed yet")
+                return _single(plan)
     return plan
+
+
+MANY_ROWS = "More than one row returned by a subquery used as an expression - scalar subqueries can only return a single row."
+
+
+def _single(join: lg.Join) -> lg.Plan:
+    """A left join that fails where a row has several matches: those after the first are numbered, and asked for nothing."""
+    if join.residual is not None or any(c.op not in EQUALITIES for c in join.conditions):
+        raise NotSupported("a scalar subquery that may give several rows cannot run distributed yet")
+    width, others = len(join.left.schema), len(join.right.schema)
+    keys = tuple(dict.fromkeys(c.right for c in join.conditions))
+    by = "PARTITION BY " + ", ".join("{" + str(i) + "}" for i in range(len(keys))) if keys else ""
+    numbered = lg.Extend(join.right, keys, (f"row_number() OVER ({by})",), (BIGINT,), tuple(range(len(keys))), "Window")
+    joined = lg.Join(join.left, numbered, "left", join.conditions)
+    several = ex.Compare(">", ex.Ref(width + others, BIGINT), ex.Const(1, BIGINT))
+    values = []
+    for i, f in enumerate(join.right.schema):
+        fails = ex.Cast(ex.Call("error", (ex.Const(MANY_ROWS, VARCHAR),), VARCHAR), f.type)
+        values.append(ex.Case(((several, fails),), ex.Ref(width + i, f.type), f.type))
+    return lg.Compute(joined, (*_refs(join.left), *values), tuple(f.name for f in join.schema))
 
 
 def _select_mark(select: lg.Select, join: lg.Join) -> lg.Plan:
@@ -86,7 +107,7 @@ def _mark(join: lg.Join) -> lg.Plan:
     equal = [c for c in join.conditions if c.op == "="]
     correlated = [c for c in join.conditions if c.op == "IS NOT DISTINCT FROM"]
     if join.residual is not None or len(equal) > 1 or len(equal) + len(correlated) != len(join.conditions):
-        raise NotSupported("IN or ANY with several columns or another comparison than = cannot run distributed yet")
+        return duckdb_mark(join)
     width = len(join.left.schema)
     keys = tuple(c.right for c in (*equal, *correlated))
     names = tuple(f"k{i}" for i in range(len(keys)))

@@ -1,0 +1,65 @@
+"""Joins that no kernel runs, as one operator of DuckDB over partitions that hold all rows of their keys."""
+
+from __future__ import annotations
+
+from sabot_sql.planner import expressions as ex
+from sabot_sql.planner import logical as lg
+from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.render import render
+from sabot_sql.types import BOOLEAN, Field, Schema
+
+
+def duckdb_join(join: lg.Join, words: str) -> lg.Plan:
+    """`join` run by DuckDB.
+
+    Args:
+        words: the join's kind in SQL, such as `FULL JOIN` or `ASOF LEFT JOIN`.
+    """
+    left, right, on, keys = _sides(join)
+    width = len(join.left.schema)
+    columns = [f"in0.c{i}" for i in range(width)] + [f"in1.c{i}" for i in range(len(join.schema) - width)]
+    named = ", ".join(f"{c} AS r{i}" for i, c in enumerate(columns))
+    condition = f" ON {' AND '.join(on) or 'TRUE'}" if "POSITIONAL" not in words else ""
+    return lg.Relational((left, right), f"SELECT {named} FROM in0 {words} in1{condition}", join.schema, keys, "Join")
+
+
+def duckdb_mark(join: lg.Join) -> lg.Plan:
+    """A mark join of any condition: TRUE where a row matches, else NULL where one may, else FALSE."""
+    left, right, on, keys = _sides(join)
+    condition = " AND ".join(on) or "TRUE"
+    columns = ", ".join(f"in0.c{i}" for i in range(len(join.left.schema)))
+    mark = (
+        f"CASE WHEN EXISTS (SELECT 1 FROM in1 WHERE {condition}) THEN TRUE "
+        f"WHEN EXISTS (SELECT 1 FROM in1 WHERE ({condition}) IS NULL) THEN NULL ELSE FALSE END"
+    )
+    schema: Schema = (*join.left.schema, Field("mark", BOOLEAN))
+    # rows whose key is NULL know of all others: only what NULL equals NULL in may bring rows together
+    sure = all(c.op == "IS NOT DISTINCT FROM" for c in join.conditions) and join.residual is None
+    return lg.Relational((left, right), f"SELECT {columns}, {mark} FROM in0", schema, keys if sure else None, "MarkJoin")
+
+
+def _sides(join: lg.Join) -> tuple[lg.Plan, lg.Plan, list[str], tuple[tuple[int, ...], ...] | None]:
+    """Both inputs with what the conditions read as columns, the conditions as SQL, and the columns that must be equal."""
+    left, ours = _with_columns(join.left, [c.left for c in join.conditions])
+    right, theirs = _with_columns(join.right, [c.right for c in join.conditions])
+    on = [f"(in0.c{a} {c.op} in1.c{b})" for a, b, c in zip(ours, theirs, join.conditions)]
+    if join.residual is not None:
+        sides = [f"in0.c{i}" for i in range(len(join.left.schema))] + [f"in1.c{i}" for i in range(len(join.right.schema))]
+        on.append(render(join.residual, sides))
+    equal = [i for i, c in enumerate(join.conditions) if c.op in ("=", "IS NOT DISTINCT FROM")]
+    keys = (tuple(ours[i] for i in equal), tuple(theirs[i] for i in equal)) if equal else None
+    return left, right, on, keys
+
+
+def _with_columns(plan: lg.Plan, exprs: list[Expr]) -> tuple[lg.Plan, list[int]]:
+    """`plan` with each expression as a column, and where they stand."""
+    columns: list[Expr] = [ex.Ref(i, f.type) for i, f in enumerate(plan.schema)]
+    width = len(columns)
+    for e in exprs:
+        if e not in columns:
+            columns.append(e)
+    places = [columns.index(e) for e in exprs]
+    if len(columns) == width:
+        return plan, places
+    names = (*(f.name for f in plan.schema), *(f"key{i}" for i in range(len(columns) - width)))
+    return lg.Compute(plan, tuple(columns), names), places
