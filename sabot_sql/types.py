@@ -118,6 +118,7 @@ SCALARS: dict[str, pa.DataType] = {
     "UINTEGER": pa.uint32(),
     "UBIGINT": pa.uint64(),
     "HUGEINT": pa.decimal128(38, 0),
+    "UHUGEINT": pa.decimal128(38, 0),
     "FLOAT": pa.float32(),
     "DOUBLE": pa.float64(),
     "DATE": pa.date32(),
@@ -183,6 +184,8 @@ def _arrow(t: SqlType, timezone: str, inner: bool) -> pa.DataType:
             return pa.list_(pa.field("", _arrow(t.children[0], timezone, inner)), t.size)
         case "STRUCT":
             return pa.struct([(n, _arrow(c, timezone, inner)) for n, c in zip(t.names, t.children)])
+        case "TUPLE":
+            return pa.struct([(f"element{i}", _arrow(c, timezone, inner)) for i, c in enumerate(t.children, 1)])
         case "MAP":
             key, value = (_arrow(c, timezone, inner) for c in t.children)
             return pa.map_(key, value)

@@ -19,6 +19,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
+from sabot_sql.planner.recursion import recursive_cte, working_table
 from sabot_sql.planner.render import render_constant
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
@@ -52,7 +53,6 @@ JOINS: dict[str, lg.JoinKind] = {
 
 CONSTRUCTS = {
     "LOGICAL_SAMPLE": "SAMPLE",
-    "LOGICAL_RECURSIVE_CTE": "recursive CTEs",
     "LOGICAL_DELIM_JOIN": "this correlated subquery",
     "LOGICAL_DELIM_GET": "this correlated subquery",
     "LOGICAL_DEPENDENT_JOIN": "this correlated subquery",
@@ -392,6 +392,15 @@ class _Decoder:
             raise NotSupported("VALUES with more than 1,000 rows cannot run distributed yet")
         return rows[0] if len(rows) == 1 else lg.UnionAll(rows)
 
+    def chunk_get(self, op: Json) -> lg.Plan:
+        types = [decode_type(t) for t in op["chunk_types"]]
+        columns = [[render_constant(decode_value(v)) for v in column] for column in op["collection"]["values"]]
+        schema = tuple(Field(f"col{i}", t) for i, t in enumerate(types))
+        rows = ", ".join(f"({', '.join(row)})" for row in zip(*columns))
+        if not rows:
+            return lg.OneRow(0, schema)
+        return lg.Relational((), f"SELECT * FROM (VALUES {rows}) AS rows", schema, None, "Values")
+
     def materialized_cte(self, op: Json) -> lg.Plan:
         definition = self.child(op, 0)
         if _is_volatile(op["children"][0]):
@@ -399,9 +408,21 @@ class _Decoder:
         self.ctes[int(op["table_index"])] = definition
         return self.child(op, 1)
 
+    def recursive_cte(self, op: Json) -> lg.Plan:
+        index = int(op["table_index"])
+        if op.get("key_targets") or op.get("payload_aggregates"):
+            raise NotSupported("WITH RECURSIVE ... USING KEY cannot run distributed yet")
+        if any(_is_volatile(c) for c in op["children"]):
+            raise NotSupported("a recursive CTE with a volatile function cannot run distributed yet")
+        anchor = self.child(op, 0)
+        self.ctes[index] = working_table(index, anchor.schema)
+        term = self.child(op, 1)
+        del self.ctes[index]
+        return recursive_cte(index, anchor, term, bool(op["union_all"]))
+
     def cte_ref(self, op: Json) -> lg.Plan:
         if op["is_recurring"] or int(op["cte_index"]) not in self.ctes:
-            raise NotSupported("recursive CTEs cannot run distributed yet")
+            raise NotSupported("this recursive CTE cannot run distributed yet")
         return self.ctes[int(op["cte_index"])]
 
     def expression(self, e: Json) -> Expr:
@@ -427,12 +448,13 @@ class _Decoder:
                 return self._between([e[k] for k in ("input", "lower", "upper")], e)
             case "BOUND_OPERATOR":
                 return self._special(e)
-            case "BOUND_LAMBDA" if not _is_volatile(e):
-                return ex.Lambda(self.expression(e["lambda_expr"]), int(e["parameter_count"]))
         raise NotSupported(f"expression {type_name.lower().replace('_', ' ')} cannot run distributed yet")
 
     def _function(self, e: Json) -> Expr:
-        args = tuple(self.expression(c) for c in e["children"])
+        reads = len(e["children"]) - len(e["arguments"])
+        args = tuple(
+            self._lambda(c, reads) if c["expression_class"] == "BOUND_LAMBDA" else self.expression(c) for c in e["children"]
+        )
         result = decode_type(e["return_type"])
         if e["type"] in COMPARISONS:
             return ex.Compare(COMPARISONS[e["type"]], args[0], args[1])
@@ -446,6 +468,11 @@ class _Decoder:
                 raise NotSupported(f"{name}(), which depends on the names of its arguments, cannot run distributed yet")
             return self._clock(name, result) if name in CLOCK else ex.Call(name, args, result)
         raise NotSupported(f"expression {e['type'].lower().replace('_', ' ')} cannot run distributed yet")
+
+    def _lambda(self, e: Json, reads: int) -> ex.Lambda:
+        if _is_volatile(e):
+            raise NotSupported("a lambda with a volatile function cannot run distributed yet")
+        return ex.Lambda(self.expression(e["lambda_expr"]), int(e["parameter_count"]), reads)
 
     def _between(self, operands: list[Json], inclusive: Json) -> Expr:
         if _is_volatile(operands[0]):
@@ -492,6 +519,7 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_LIMIT": _Decoder.limit,
     "LOGICAL_WINDOW": _Decoder.window,
     "LOGICAL_UNNEST": _Decoder.unnest,
+    "LOGICAL_CHUNK_GET": _Decoder.chunk_get,
     "LOGICAL_ASOF_JOIN": _Decoder.asof_join,
     "LOGICAL_POSITIONAL_JOIN": _Decoder.positional_join,
     "LOGICAL_UNION": _Decoder.union,
@@ -503,6 +531,7 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_EXPRESSION_GET": _Decoder.expression_get,
     "LOGICAL_MATERIALIZED_CTE": _Decoder.materialized_cte,
     "LOGICAL_CTE_REF": _Decoder.cte_ref,
+    "LOGICAL_RECURSIVE_CTE": _Decoder.recursive_cte,
 }
 
 

@@ -127,11 +127,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Lambda:
-    """A function given to another: `body` is over its own parameters, the last first, then over what stands behind the
-    lambda among the arguments of the call. For whoever walks the call it has no operands."""
+    """A function given to another. For whoever walks the call it has no operands.
+
+    Attributes:
+        body: over its own parameters, the last first, then over what it reads of the row: the last operands of the call.
+        reads: how many operands these are.
+    """
 
     body: Expr
     parameters: int
+    reads: int
 
     @property
     def type(self) -> SqlType:

@@ -31,8 +31,8 @@ from sabot_sql.planner.physical import (
     sum_type,
 )
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
-from sabot_sql.planner.windows import Reads, order_text
-from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, quote_identifier
+from sabot_sql.planner.windows import Reads, aggregate_text
+from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
@@ -143,7 +143,7 @@ class _Lowering:
         """An aggregate without kernels: rows of a group come together, then DuckDB aggregates them."""
         reads = Reads()
         groups = tuple(reads.position(g) for g in plan.groups)
-        texts = tuple(_aggregate_text(c, reads) for c in plan.calls)
+        texts = tuple(aggregate_text(c, reads) for c in plan.calls)
         fragment = self.fragment(plan.input)
         exprs = tuple(reads.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
@@ -403,18 +403,6 @@ def _has_kernel(call: lg.Call) -> bool:
     if name == "count_star" or (name == "count" and not call.distinct):
         return True
     return _aggregates(name, call.args[0].type, call.type)
-
-
-def _aggregate_text(call: lg.Call, reads: Reads) -> str:
-    """SQL of an aggregate call; `{n}` stands for the n-th expression of `reads`."""
-    inside = "*" if call.function == "count_star" else ", ".join(map(reads.place, call.args))
-    if call.distinct:
-        inside = f"DISTINCT {inside}"
-    if call.order:
-        inside += f" ORDER BY {order_text(list(call.order), reads)}"
-    where = "" if call.filter is None else f" FILTER (WHERE {reads.place(call.filter)})"
-    name = "count" if call.function == "count_star" else call.function
-    return f"{quote_identifier(name)}({inside}){where}"
 
 
 def _call(call: lg.Call, columns: _Columns) -> AggregateCall:

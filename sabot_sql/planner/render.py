@@ -16,7 +16,9 @@ from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr
 from sabot_sql.types import SqlType, quote_identifier
 
 # Types whose Arrow form reads back as another SQL type.
-NOT_CARRIED = frozenset(("UUID", "JSON", "HUGEINT", "UHUGEINT", "ENUM", "TIME_NS", "TIME WITH TIME ZONE", "BIT", "UNION"))
+NOT_CARRIED = frozenset(
+    ("UUID", "JSON", "HUGEINT", "UHUGEINT", "ENUM", "TIME_NS", "TIME WITH TIME ZONE", "BIT", "UNION", "TUPLE")
+)
 
 INFIX = frozenset("+ - * / // % || ~~ !~~ ~~* !~~* ~~~ ^ ** & | << >> -> ->> @> <@ && ^@".split())
 PREFIX = frozenset("- + ~ @".split())
@@ -210,16 +212,15 @@ def _call(call: Call, columns: Sequence[str]) -> str:
 
 
 def _higher_order(name: str, operands: tuple[Expr, ...], columns: Sequence[str]) -> str:
-    """A call with a lambda: what stands behind the lambda is what it reads of the row."""
-    at = next(i for i, a in enumerate(operands) if isinstance(a, Lambda))
-    function = operands[at]
-    assert isinstance(function, Lambda)
-    before = [render(a, columns) for a in operands[:at]]
-    captured = [render(a, columns) for a in operands[at + 1 :]]
+    """A call with a lambda, whose last operands are what the lambda reads of the row."""
+    function = next(a for a in operands if isinstance(a, Lambda))
+    given = len(operands) - function.reads
+    captured = [render(a, columns) for a in operands[given:]]
     # an inner lambda is always less high than the one around it, so no name hides another
     names = [f"p{_height(function)}_{i}" for i in range(function.parameters)]
     text = f"lambda {', '.join(names)}: {render(function.body, [*reversed(names), *captured])}"
-    return f"{quote_identifier(name)}({', '.join([*before, text])})"
+    args = [text if a is function else render(a, columns) for a in operands[:given]]
+    return f"{quote_identifier(name)}({', '.join(args)})"
 
 
 def _height(expr: Expr) -> int:

@@ -51,6 +51,18 @@ def order_text(keys: list[lg.OrderKey], reads: Reads) -> str:
     )
 
 
+def aggregate_text(call: lg.Call, reads: Reads) -> str:
+    """SQL of an aggregate call; `{n}` stands for the n-th expression of `reads`."""
+    inside = "*" if call.function == "count_star" else ", ".join(map(reads.place, call.args))
+    if call.distinct:
+        inside = f"DISTINCT {inside}"
+    if call.order:
+        inside += f" ORDER BY {order_text(list(call.order), reads)}"
+    where = "" if call.filter is None else f" FILTER (WHERE {reads.place(call.filter)})"
+    name = "count" if call.function == "count_star" else call.function
+    return f"{quote_identifier(name)}({inside}){where}"
+
+
 def windows(
     entries: list[Json],
     child: lg.Plan,

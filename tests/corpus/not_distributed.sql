@@ -1,5 +1,9 @@
 -- What the distributed route does not run yet: it must say so, naming the construct after the colon, and never answer wrongly.
--- names: recursive
-with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select n from t order by n;
 -- names: VALUES
 select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
+-- names: collation
+select name from products order by name collate nocase limit 5;
+-- names: hand over the plan
+with recursive r(a, b) using key (a) as (select 1, 1 union select a, b + 1 from r where b < 4) select a, b from r order by 1;
+-- names: volatile
+select random() < 2, count(*) from (select random() as r, id from sales) group by rollup (r) order by all limit 1;

@@ -7,3 +7,10 @@ select id, (region, qty) in (select region, qty from sales where id between 5 an
 select id, qty > any (select weight from products where product < 9) m, qty > all (select weight from products where product < 9) n from sales where id < 40 order by id;
 select id, qty <> all (select qty from sales t where t.id between 30 and 35) n from sales where id < 40 order by id;
 select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9], lambda a, b, i: a * i - b) from sales where id < 4 order by 1;
+select list_reduce([1, 2, id], lambda x, y: x * 10 + y - id, 7) from sales where id < 5 order by 1;
+select list_reduce([1, 2, id], lambda x, y, i: x * 10 + y - i + qty, 7) from sales where id < 15 order by 1;
+select histogram(flag), (1, id % 2) k from sales where flag is not null group by k order by k;
+select row(id, region) r from sales where id < 9 order by id;
+select sum(id)::uhugeint u, 5::uhugeint from sales;
+select * from (values (1, 'a'), (2, null)) v(a, b) order by 1;
+select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;
