@@ -72,7 +72,7 @@ def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
         case lg.Compute():
             expr = plan.exprs[index]
             return _origin(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
-        case lg.Select() | lg.Order() | lg.Slice():
+        case lg.Select() | lg.Order() | lg.Slice() | lg.Sample():
             return _origin(plan.input, index)
         case lg.Extend():
             return _origin(plan.input, index) if index < len(plan.input.schema) else None
@@ -140,7 +140,7 @@ class Estimator:
                 return self._rows(plan.input) if plan.limit is None else min(self._rows(plan.input), float(plan.limit))
             case lg.UnionAll():
                 return sum(map(self._rows, plan.inputs))
-            case lg.Extend():
+            case lg.Extend() | lg.Sample():
                 return self._rows(plan.input)
             case lg.Relational():
                 return max(map(self._rows, plan.inputs), default=SOURCE_ROWS)

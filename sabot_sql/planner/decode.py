@@ -20,14 +20,17 @@ from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.recursion import recursive_cte, working_table
-from sabot_sql.planner.render import render_constant
+from sabot_sql.planner.render import render, render_constant
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
-from sabot_sql.types import BIGINT, BOOLEAN, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
+from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
 
 Json = dict[str, Any]
 
 NO_COLUMN = 2**64 - 1
+
+# DuckDB reads Arrow types of at most 64.
+MOST_LEVELS = 60
 
 COMPARISONS: dict[str, ex.CompareOp] = {
     "COMPARE_EQUAL": "=",
@@ -52,7 +55,6 @@ JOINS: dict[str, lg.JoinKind] = {
 }
 
 CONSTRUCTS = {
-    "LOGICAL_SAMPLE": "SAMPLE",
     "LOGICAL_DELIM_JOIN": "this correlated subquery",
     "LOGICAL_DELIM_GET": "this correlated subquery",
     "LOGICAL_DEPENDENT_JOIN": "this correlated subquery",
@@ -94,8 +96,11 @@ def decode_plan(plan: Json, lookup: Callable[[str], Table], session: Session) ->
     return _Decoder(lookup, session).operator(plan)
 
 
-def decode_type(t: Json) -> SqlType:
-    """The type behind DuckDB's `{"id": ..., "type_info": ...}`."""
+def decode_type(t: Json, depth: int = 0) -> SqlType:
+    """The type behind DuckDB's `{"id": ..., "type_info": ...}`, which stands `depth` levels deep in another one."""
+    if depth > MOST_LEVELS:
+        raise NotSupported(f"types of more than {MOST_LEVELS} levels have no Arrow form")
+    depth += 1
     info = t.get("type_info") or {}
     if info.get("alias"):
         return SqlType(str(info["alias"]).upper())
@@ -103,18 +108,18 @@ def decode_type(t: Json) -> SqlType:
         case "DECIMAL":
             return SqlType("DECIMAL", int(info["width"]), int(info["scale"]))
         case "LIST":
-            return SqlType("LIST", children=(decode_type(info["child_type"]),))
+            return SqlType("LIST", children=(decode_type(info["child_type"], depth),))
         case "ARRAY":
-            return SqlType("ARRAY", children=(decode_type(info["child_type"]),), size=int(info["size"]))
+            return SqlType("ARRAY", children=(decode_type(info["child_type"], depth),), size=int(info["size"]))
         case "MAP":
             pair = info["child_type"]["type_info"]["child_types"]
-            return SqlType("MAP", children=tuple(decode_type(c["second"]) for c in pair))
+            return SqlType("MAP", children=tuple(decode_type(c["second"], depth) for c in pair))
         case "STRUCT":
             fields = info["child_types"]
             names = tuple(str(c["first"]) for c in fields)
-            return SqlType("STRUCT", children=tuple(decode_type(c["second"]) for c in fields), names=names)
+            return SqlType("STRUCT", children=tuple(decode_type(c["second"], depth) for c in fields), names=names)
         case "TUPLE":
-            return SqlType("TUPLE", children=tuple(decode_type(c["second"]) for c in info["child_types"]))
+            return SqlType("TUPLE", children=tuple(decode_type(c["second"], depth) for c in info["child_types"]))
         case "ENUM":
             return SqlType("ENUM", names=tuple(info["values"]))
         case "NULL" | "SQLNULL" | '"NULL"':
@@ -321,23 +326,39 @@ class _Decoder:
         )
 
     def limit(self, op: Json) -> lg.Plan:
-        if op["limit_val"]["type"] == "CONSTANT_PERCENTAGE":
-            child = self.child(op)
-            skipped = self._constant_limit(op["offset_val"]) or 0
-            columns = ", ".join(f"c{i}" for i in range(len(child.schema)))
-            share = float(op["limit_val"]["constant_percentage"])
-            sql = f"SELECT {columns} FROM in0 LIMIT {share!r}% OFFSET {skipped}"
-            return lg.Relational((child,), sql, child.schema, None, "Limit")
-        limit, offset = (self._constant_limit(op[k]) for k in ("limit_val", "offset_val"))
-        return lg.Slice(self.child(op), limit, offset or 0)
+        child, kinds = self.child(op), [op[k]["type"] for k in ("limit_val", "offset_val")]
+        if set(kinds) <= {"UNSET", "CONSTANT_VALUE"}:
+            limit, offset = (
+                None if v["type"] == "UNSET" else int(v["constant_integer"]) for v in (op["limit_val"], op["offset_val"])
+            )
+            return lg.Slice(child, limit, offset or 0)
+        texts = [self._limit_text(op[k], child) for k in ("limit_val", "offset_val")]
+        clause = " ".join(f"{word} {text}" for word, text in zip(("LIMIT", "OFFSET"), texts) if text)
+        if kinds[0] == "CONSTANT_PERCENTAGE" and kinds[1] != "EXPRESSION_VALUE":
+            return lg.Sample(child, clause)
+        columns = ", ".join(f"c{i}" for i in range(len(child.schema)))
+        return lg.Relational((child,), f"SELECT {columns} FROM in0 {clause}", child.schema, None, "Limit")
 
-    def _constant_limit(self, value: Json) -> int | None:
+    def _limit_text(self, value: Json, child: lg.Plan) -> str:
+        """SQL of a limit. An expression has one value for all rows, which stands in each of them."""
         match value["type"]:
             case "UNSET":
-                return None
+                return ""
             case "CONSTANT_VALUE":
-                return int(value["constant_integer"])
-        raise NotSupported("LIMIT with a percentage or an expression cannot run distributed yet")
+                return str(int(value["constant_integer"]))
+            case "CONSTANT_PERCENTAGE":
+                return f"{float(value['constant_percentage'])!r}%"
+        text = render(self.expression(value["expression"]), [f"c{i}" for i in range(len(child.schema))])
+        return f"(SELECT {text} FROM in0 LIMIT 1){'%' if value['type'] == 'EXPRESSION_PERCENTAGE' else ''}"
+
+    def sample(self, op: Json) -> lg.Plan:
+        child, options = self.child(op), op["sample_options"]
+        share = float(options["sample_size"]["value"]) / 100 if options["is_percentage"] else None
+        if share is not None and options["method"] != "Reservoir" and not options["repeatable"]:
+            return lg.Select(child, ex.Compare("<", ex.Call("random", (), DOUBLE), ex.Const(share, DOUBLE)))
+        size = f"{options['sample_size']['value']}{' ROWS' if share is None else '%'}"
+        seed = f" REPEATABLE ({int(options['seed'])})" if options["repeatable"] else ""
+        return lg.Sample(child, f"TABLESAMPLE {options['method']}({size}){seed}")
 
     def union(self, op: Json) -> lg.Plan:
         plan: lg.Plan = lg.UnionAll(tuple(self.operator(c) for c in op["children"]))
@@ -517,6 +538,7 @@ _OPERATORS: dict[str, Callable[[_Decoder, Json], lg.Plan]] = {
     "LOGICAL_ORDER_BY": _Decoder.order,
     "LOGICAL_TOP_N": _Decoder.top_n,
     "LOGICAL_LIMIT": _Decoder.limit,
+    "LOGICAL_SAMPLE": _Decoder.sample,
     "LOGICAL_WINDOW": _Decoder.window,
     "LOGICAL_UNNEST": _Decoder.unnest,
     "LOGICAL_CHUNK_GET": _Decoder.chunk_get,

@@ -236,6 +236,25 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """Some of the input's rows, which DuckDB picks of all of them: `clause` is a TABLESAMPLE or a LIMIT."""
+
+    input: Plan
+    clause: str
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return (self.input,)
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    def describe(self) -> str:
+        return f"Sample {self.clause}"
+
+
+@dataclass(frozen=True, slots=True)
 class UnionAll:
     """The rows of every input, one after the other."""
 
@@ -295,7 +314,7 @@ class Relational:
         return f"{self.name} {self.sql}"
 
 
-Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | UnionAll | Extend | Relational
+Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | Sample | UnionAll | Extend | Relational
 
 
 def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:

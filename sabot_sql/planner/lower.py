@@ -91,6 +91,11 @@ class _Lowering:
                 return self.order(plan)
             case lg.Slice():
                 return self.slice(plan)
+            case lg.Sample():
+                fragment = self.builder.gathered(self.fragment(plan.input))
+                sql = f"SELECT {', '.join(f'c{i}' for i in range(len(plan.schema)))} FROM in0 {plan.clause}"
+                root = Relational((fragment.root,), "Sample", sql, plan.schema)
+                return replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
             case lg.UnionAll():
                 return self.union(plan)
             case lg.Extend():

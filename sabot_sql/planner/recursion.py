@@ -96,6 +96,8 @@ class _Text:
                 limit = "" if plan.limit is None else f" LIMIT {plan.limit}"
                 text = f"SELECT {_columns(width)} FROM {self._from(plan.input)}{limit} OFFSET {plan.offset}"
                 return f"SELECT {_columns(width)} FROM ({text}) AS {self._table()}"
+            case lg.Sample():
+                return f"SELECT {_columns(width)} FROM {self._from(plan.input)} {plan.clause}"
             case lg.UnionAll():
                 parts = " UNION ALL ".join(f"({self.of(i)})" for i in plan.inputs)
                 return f"SELECT {_columns(width)} FROM ({parts}) AS {self._table()}({_columns(width)})"

@@ -200,6 +200,8 @@ def _call(call: Call, columns: Sequence[str]) -> str:
     if any(isinstance(a, Lambda) for a in operands):
         return f"CAST({_higher_order(name, operands, columns)} AS {_type(t)})"
     args = [render(a, columns) for a in operands]
+    if name == "array_slice":  # an open bound is an empty list of no type
+        args[1:] = ["[]" if a.type.id == "LIST" else text for a, text in zip(operands[1:], args[1:])]
     if name in INFIX and len(args) == 2:
         text = f"({args[0]} {name} {args[1]})"
     elif name in PREFIX and len(args) == 1:

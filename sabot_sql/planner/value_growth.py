@@ -165,7 +165,8 @@ class _Measure:
                 if isinstance(item, (dict, list)):
                     found |= self.size(item, scope)
             return found
-        read = READERS.get(node.get("class") or node.get("type"))
+        kind = node.get("class") or node.get("type")
+        read = READERS.get(kind) if isinstance(kind, str) else None  # the size of a SAMPLE has a type with parts
         if read is not None:
             return read(self, node, scope)
         for value in node.values():

@@ -18,3 +18,5 @@ select distinct [region] from sales order by 1;
 select region, count(distinct [qty, product]) from sales group by region order by region;
 select max([qty, id]), min({'q': qty}) from sales;
 select [x for x in [1,2,3] if x > 1] from single;
+select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sales where id < 9) order by all;
+select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;

@@ -84,7 +84,7 @@ def _prune(plan: lg.Plan, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
             child, where = _prune(plan.input, needed | _used(tuple(k.expr for k in plan.keys)))
             keys = tuple(replace(k, expr=ex.remap(k.expr, where)) for k in plan.keys)
             return replace(plan, input=child, keys=keys), where
-        case lg.Slice():
+        case lg.Slice() | lg.Sample():
             child, where = _prune(plan.input, needed)
             return replace(plan, input=child), where
         case lg.Aggregate():
