@@ -408,19 +408,18 @@ class _Decoder:
         if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):
             raise NotSupported("VALUES of another table's columns cannot run distributed yet")
         names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
-        rows = tuple(lg.Compute(ONE_ROW, tuple(map(self.expression, row)), names) for row in op["expressions"])
-        if len(rows) > 1000:
-            raise NotSupported("VALUES with more than 1,000 rows cannot run distributed yet")
-        return rows[0] if len(rows) == 1 else lg.UnionAll(rows)
+        rows = [tuple(map(self.expression, row)) for row in op["expressions"]]
+        if len(rows) == 1:
+            return lg.Compute(ONE_ROW, rows[0], names)
+        schema = tuple(Field(n, decode_type(t)) for n, t in zip(names, op["expr_types"]))
+        return _values([[render(e, ()) for e in row] for row in rows], schema)
 
     def chunk_get(self, op: Json) -> lg.Plan:
         types = [decode_type(t) for t in op["chunk_types"]]
         columns = [[render_constant(decode_value(v)) for v in column] for column in op["collection"]["values"]]
         schema = tuple(Field(f"col{i}", t) for i, t in enumerate(types))
-        rows = ", ".join(f"({', '.join(row)})" for row in zip(*columns))
-        if not rows:
-            return lg.OneRow(0, schema)
-        return lg.Relational((), f"SELECT * FROM (VALUES {rows}) AS rows", schema, None, "Values")
+        rows = [list(row) for row in zip(*columns)]
+        return _values(rows, schema) if rows else lg.OneRow(0, schema)
 
     def materialized_cte(self, op: Json) -> lg.Plan:
         definition = self.child(op, 0)
@@ -609,6 +608,11 @@ def _integer(value: Any, t: SqlType) -> int:
     if isinstance(value, int):
         return value
     raise InternalError(f"the planner read a constant {value!r} of type {t}")
+
+
+def _values(rows: list[list[str]], schema: lg.Schema) -> lg.Plan:
+    listed = ", ".join(f"({', '.join(row)})" for row in rows)
+    return lg.Relational((), f"SELECT * FROM (VALUES {listed}) AS rows", schema, None, "Values")
 
 
 def _pick(plan: lg.Plan, positions: list[int]) -> lg.Plan:

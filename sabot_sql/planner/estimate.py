@@ -173,7 +173,11 @@ def _multiplies(node: Node) -> bool:
     kind = node.get("type")
     if kind == "JOIN":
         return not _is_equality(node.get("condition"))
-    return kind in MULTIPLYING or node.get("function_name") in ("unnest", "generate_series", "range")
+    return (isinstance(kind, str) and kind in MULTIPLYING) or node.get("function_name") in (
+        "unnest",
+        "generate_series",
+        "range",
+    )
 
 
 MULTIPLYING = frozenset(("TABLE_FUNCTION", "RECURSIVE_CTE_NODE", "CROSS_PRODUCT", "EMPTY_CROSS"))

@@ -14,3 +14,6 @@ select row(id, region) r from sales where id < 9 order by id;
 select sum(id)::uhugeint u, 5::uhugeint from sales;
 select * from (values (1, 'a'), (2, null)) v(a, b) order by 1;
 select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;
+with t(a, b) as (select a::int, b::int from (values ('1', '4'), ('5', '3'), ('2', '*'), ('7', '*')) v(a, b) where position('*' in b) = 0) select a, b from t where a < b;
+select a, sum(b), typeof(max(c)) from (values (1, 2.5, 'x'), (1, 3, null), (null, null, 'y')) v(a, b, c) group by a order by a nulls last;
+select r.region, v.k from regions r join (values ('north', 1), ('south', 2)) v(region, k) using (region) order by 1;

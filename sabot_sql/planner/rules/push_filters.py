@@ -41,7 +41,8 @@ def _push(plan: lg.Plan, parts: tuple[Expr, ...]) -> lg.Plan:
             own = ex.conjuncts(plan.predicate)
             if any(map(is_volatile, own)):
                 return _above(replace(plan, input=_push(plan.input, ())), parts)
-            return _push(plan.input, (*parts, *(c for c in own if c not in parts)))
+            # its own first: what it lets through is all that those above may be asked about
+            return _push(plan.input, (*own, *(p for p in parts if p not in own)))
         case lg.Get():
             movable = tuple(p for p in parts if not is_volatile(p))
             new = (*plan.filters, *(p for p in movable if p not in plan.filters))
