@@ -52,6 +52,7 @@ class ExchangeWriteSink:
         self.partitioner: Partitioner | None = None
         if output.kind == "hash" and output.keys and output.partitions > 1:
             self.partitioner = Partitioner(output.keys, [f.type for f in types], output.partitions)
+        self._output = output
         self._lock = threading.Lock()
 
     def new_state(self, context: TaskContext) -> WriteState:
@@ -63,7 +64,7 @@ class ExchangeWriteSink:
         context.check()
         if not batch.num_rows:
             return
-        parts = [(0, batch)] if self.partitioner is None else self.partitioner.split(batch)
+        parts = [(self._own(context), batch)] if self.partitioner is None else self.partitioner.split(batch)
         for partition, part in parts:
             pending = state.pending[partition]
             if not pending.batches and part.nbytes >= context.morsel_bytes and context.threads == 1:
@@ -76,6 +77,10 @@ class ExchangeWriteSink:
                 self._flush(partition, pending, context)
         state.rows += batch.num_rows
         state.elapsed_ns += time.perf_counter_ns() - began
+
+    def _own(self, context: TaskContext) -> int:
+        """The partition for all rows of the task."""
+        return context.task_index * self._output.partitions // self._output.tasks if self._output.kind == "forward" else 0
 
     def combine(self, states: list[WriteState], context: TaskContext) -> None:
         began = time.perf_counter_ns()

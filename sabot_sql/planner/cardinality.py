@@ -72,7 +72,7 @@ def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
         case lg.Compute():
             expr = plan.exprs[index]
             return _origin(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
-        case lg.Select() | lg.Order() | lg.Slice() | lg.Sample():
+        case lg.Select() | lg.Order() | lg.Slice() | lg.Sample() | lg.Shared():
             return _origin(plan.input, index)
         case lg.Extend():
             return _origin(plan.input, index) if index < len(plan.input.schema) else None
@@ -142,6 +142,8 @@ class Estimator:
                 return sum(map(self._rows, plan.inputs))
             case lg.Extend() | lg.Sample():
                 return self._rows(plan.input)
+            case lg.Shared():
+                return self.rows(plan.input)
             case lg.Relational():
                 return max(map(self._rows, plan.inputs), default=SOURCE_ROWS)
 

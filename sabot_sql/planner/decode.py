@@ -23,7 +23,7 @@ from sabot_sql.planner.recursion import recursive_cte, working_table
 from sabot_sql.planner.render import render, render_constant
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
-from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
+from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, Schema, SqlType, parse_type, quote_identifier
 
 Json = dict[str, Any]
 
@@ -139,6 +139,7 @@ class _Decoder:
         self.lookup = lookup
         self.session = session
         self.ctes: dict[int, lg.Plan] = {}
+        self.shared = 0
 
     def operator(self, op: Json) -> lg.Plan:
         kind = op["type"]
@@ -405,12 +406,13 @@ class _Decoder:
         return lg.OneRow(0, tuple(Field(f"c{i}", decode_type(t)) for i, t in enumerate(op["return_types"])))
 
     def expression_get(self, op: Json) -> lg.Plan:
-        if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):
-            raise NotSupported("VALUES of another table's columns cannot run distributed yet")
         names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
         rows = [tuple(map(self.expression, row)) for row in op["expressions"]]
         if len(rows) == 1:
-            return lg.Compute(ONE_ROW, rows[0], names)
+            return lg.Compute(self.child(op), rows[0], names)
+        if op["children"][0]["type"] != "LOGICAL_DUMMY_SCAN":  # all rows for each of another table
+            each = self._share(self.child(op))
+            return lg.UnionAll(tuple(lg.Compute(each, row, names) for row in rows))
         schema = tuple(Field(n, decode_type(t)) for n, t in zip(names, op["expr_types"]))
         return _values([[render(e, ()) for e in row] for row in rows], schema)
 
@@ -422,11 +424,12 @@ class _Decoder:
         return _values(rows, schema) if rows else lg.OneRow(0, schema)
 
     def materialized_cte(self, op: Json) -> lg.Plan:
-        definition = self.child(op, 0)
-        if _is_volatile(op["children"][0]):
-            raise NotSupported("a CTE with a volatile function cannot run distributed yet")
-        self.ctes[int(op["table_index"])] = definition
+        self.ctes[int(op["table_index"])] = self._share(self.child(op, 0))
         return self.child(op, 1)
+
+    def _share(self, plan: lg.Plan) -> lg.Plan:
+        self.shared += 1
+        return lg.Shared(self.shared, plan)
 
     def recursive_cte(self, op: Json) -> lg.Plan:
         index = int(op["table_index"])
@@ -610,7 +613,7 @@ def _integer(value: Any, t: SqlType) -> int:
     raise InternalError(f"the planner read a constant {value!r} of type {t}")
 
 
-def _values(rows: list[list[str]], schema: lg.Schema) -> lg.Plan:
+def _values(rows: list[list[str]], schema: Schema) -> lg.Plan:
     listed = ", ".join(f"({', '.join(row)})" for row in rows)
     return lg.Relational((), f"SELECT * FROM (VALUES {listed}) AS rows", schema, None, "Values")
 

@@ -314,7 +314,30 @@ class Relational:
         return f"{self.name} {self.sql}"
 
 
-Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | Sample | UnionAll | Extend | Relational
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A plan that several places read, such as a CTE's. It is no input of theirs: rules rewrite it once, on its own.
+
+    Attributes:
+        number: tells shared plans apart; one reads only those with smaller numbers.
+    """
+
+    number: int
+    input: Plan
+
+    @property
+    def inputs(self) -> tuple[Plan, ...]:
+        return ()
+
+    @property
+    def schema(self) -> Schema:
+        return self.input.schema
+
+    def describe(self) -> str:
+        return f"Shared {self.number}"
+
+
+Plan = Get | OneRow | Select | Compute | Aggregate | Join | Order | Slice | Sample | UnionAll | Extend | Relational | Shared
 
 
 def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:
@@ -326,11 +349,24 @@ def with_inputs(plan: Plan, inputs: tuple[Plan, ...]) -> Plan:
             return replace(plan, left=inputs[0], right=inputs[1])
         case UnionAll() | Relational():
             return replace(plan, inputs=inputs)
-        case Get() | OneRow():
+        case Get() | OneRow() | Shared():
             return plan
     return replace(plan, input=inputs[0])
 
 
-def draw(plan: Plan, depth: int = 0) -> str:
-    """The plan as indented text, one operator a line."""
-    return "\n".join(["  " * depth + plan.describe(), *(draw(i, depth + 1) for i in plan.inputs)])
+def draw(plan: Plan) -> str:
+    """The plan as indented text, one operator a line; then the plans that it shares."""
+    shared: dict[int, Plan] = {}
+    lines = _lines(plan, 0, shared)
+    drawn: set[int] = set()
+    while left := shared.keys() - drawn:
+        number = max(left)
+        drawn.add(number)
+        lines += [f"Shared {number}:", *_lines(shared[number], 1, shared)]
+    return "\n".join(lines)
+
+
+def _lines(plan: Plan, depth: int, shared: dict[int, Plan]) -> list[str]:
+    if isinstance(plan, Shared):
+        shared[plan.number] = plan.input
+    return ["  " * depth + plan.describe(), *(line for i in plan.inputs for line in _lines(i, depth + 1, shared))]

@@ -70,6 +70,7 @@ class _Lowering:
     def __init__(self, builder: StageBuilder) -> None:
         self.builder = builder
         self.estimator = Estimator()
+        self._shared: dict[int, Fragment] = {}
 
     def fragment(self, plan: lg.Plan) -> Fragment:
         match plan:
@@ -100,6 +101,10 @@ class _Lowering:
                 return self.union(plan)
             case lg.Extend():
                 return self.extend(plan)
+            case lg.Shared(number=number):
+                if number not in self._shared:
+                    self._shared[number] = self.builder.shared(self.fragment(plan.input))
+                return self._shared[number]
             case lg.Relational():
                 return self.relational(plan)
 
@@ -366,6 +371,8 @@ def _is_idle(fragment: Fragment) -> bool:
     nodes: list[Node] = [fragment.root]
     for node in nodes:
         if isinstance(node, Values) or (isinstance(node, HashAggregate) and not node.groups):
+            return False
+        if isinstance(node, Relational) and node.name not in ("Window", "Unnest"):
             return False
         nodes.extend(node.inputs)
     return True

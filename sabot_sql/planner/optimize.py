@@ -11,6 +11,7 @@ from sabot_sql.planner.rules.push_computations import push_computations
 from sabot_sql.planner.rules.push_filters import push_filters
 from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
 from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
+from sabot_sql.planner.rules.share_plans import optimize_shared
 
 RULES: tuple[Callable[[lg.Plan], lg.Plan], ...] = (
     push_filters,  # conditions stand in the scans, so that estimates know them
@@ -26,6 +27,10 @@ RULES: tuple[Callable[[lg.Plan], lg.Plan], ...] = (
 
 def optimize(plan: lg.Plan) -> lg.Plan:
     """`plan` rewritten by every rule; it stays executable after each."""
+    return optimize_shared(plan, _by_all_rules)
+
+
+def _by_all_rules(plan: lg.Plan) -> lg.Plan:
     for rule in RULES:
         plan = rule(plan)
     return plan

@@ -309,11 +309,13 @@ class Exchange:
 
     hash: rows go to `partitions` partitions by the stable hash of the columns `keys` (no keys: all to partition 0).
     broadcast: every consumer task reads all rows. gather: one consumer task reads all rows, ordered by (task, sequence).
+    forward: rows stay together as the stage's `tasks` tasks gave them, in partitions that each hold a run of tasks.
     """
 
-    kind: Literal["hash", "broadcast", "gather"]
+    kind: Literal["hash", "broadcast", "gather", "forward"]
     keys: tuple[int, ...] = ()
     partitions: int = 1
+    tasks: int = 1
 
 
 @dataclass(frozen=True, slots=True)

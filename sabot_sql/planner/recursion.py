@@ -58,7 +58,7 @@ def _columns(count: int, table: str = "") -> str:
 def _depends(plan: lg.Plan) -> bool:
     if isinstance(plan, lg.Relational) and set(ROUND.findall(plan.sql)) - set(DEFINED.findall(plan.sql)):
         return True
-    return any(map(_depends, plan.inputs))
+    return any(map(_depends, (plan.input,) if isinstance(plan, lg.Shared) else plan.inputs))
 
 
 class _Text:
@@ -96,6 +96,8 @@ class _Text:
                 limit = "" if plan.limit is None else f" LIMIT {plan.limit}"
                 text = f"SELECT {_columns(width)} FROM {self._from(plan.input)}{limit} OFFSET {plan.offset}"
                 return f"SELECT {_columns(width)} FROM ({text}) AS {self._table()}"
+            case lg.Shared():
+                return self.of(plan.input)
             case lg.Sample():
                 return f"SELECT {_columns(width)} FROM {self._from(plan.input)} {plan.clause}"
             case lg.UnionAll():

@@ -106,6 +106,7 @@ class StageBuilder:
         for part in fragment.parts:
             tasks.extend(self._tasks(part, len(tasks)))
         inputs = sorted({s for p in fragment.parts for s in (*p.hashed, *p.whole)})
+        output = replace(output, tasks=len(tasks)) if output.kind == "forward" else output
         self.stages.append(Stage(stage_id, fragment.root, output, tuple(inputs), tuple(tasks)))
         return stage_id
 
@@ -113,7 +114,9 @@ class StageBuilder:
         """All rows of `fragment` in one task."""
         if fragment.is_one_task:
             return fragment
-        stage = self.close(fragment, Exchange("gather"))
+        stage = _only_reads(fragment)
+        if stage is None:
+            stage = self.close(fragment, Exchange("gather"))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(whole=(stage,)),), fragment.rows)
 
     def hashed(self, fragment: Fragment, keys: tuple[int, ...]) -> Fragment:
@@ -125,11 +128,23 @@ class StageBuilder:
 
     def broadcast(self, fragment: Fragment) -> tuple[ExchangeRead, int]:
         """A reader of all rows of `fragment` for any task, and the stage that it reads."""
-        stage = self.close(fragment, Exchange("broadcast"))
+        stage = _only_reads(fragment)
+        if stage is None:
+            stage = self.close(fragment, Exchange("broadcast"))
         return ExchangeRead(stage, fragment.schema), stage
 
+    def shared(self, fragment: Fragment) -> Fragment:
+        """A reader of `fragment` that may stand in several places."""
+        if fragment.is_one_task:
+            stage = self.close(fragment, Exchange("gather"))
+            return Fragment(ExchangeRead(stage, fragment.schema), (Part(whole=(stage,)),), fragment.rows)
+        stage = self.close(fragment, Exchange("forward", partitions=self.cluster.slots))
+        by_hash = len(fragment.parts) == 1 and fragment.parts[0].hashed
+        keys = fragment.keys if by_hash else None
+        return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows, keys)
+
     def _tasks(self, part: Part, first: int) -> list[Task]:
-        whole: dict[int, tuple[int, ...]] = dict.fromkeys(part.whole, (0,))
+        whole = {stage: tuple(range(self.stages[stage].output.partitions)) for stage in part.whole}
         if part.hashed:
             return [Task(first + p, {}, {**whole, **dict.fromkeys(part.hashed, (p,))}) for p in range(self.cluster.slots)]
         if not part.scans:
@@ -139,6 +154,11 @@ class StageBuilder:
         scan_id, pieces = part.scans[0]
         chunks = balanced(pieces, self.cluster.slots)
         return [Task(first + i, {scan_id: chunk}, whole) for i, chunk in enumerate(chunks)]
+
+
+def _only_reads(fragment: Fragment) -> int | None:
+    """The stage whose rows are those of `fragment`, as they are."""
+    return fragment.root.stage if isinstance(fragment.root, ExchangeRead) else None
 
 
 def balanced(pieces: tuple[Split, ...], count: int) -> list[tuple[Split, ...]]:

@@ -8,3 +8,5 @@ select qty from sales intersect select weight from products order by 1;
 select count(*) from (select id, region from sales except select id, region from sales where flag);
 select 1 as a except select 2 order by 1;
 select region from sales where false intersect select region from sales order by 1;
+select string_agg(y) from single union all select region from regions order by 1;
+select list(x) l from single union all select [people::int] from regions order by 1;

@@ -16,6 +16,7 @@ from sabot_sql.planner.rules.push_computations import push_computations
 from sabot_sql.planner.rules.push_filters import push_filters
 from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
 from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
+from sabot_sql.planner.rules.share_plans import optimize_shared
 from tests.planner.tpch import tpch_tables
 
 TABLES = tpch_tables()
@@ -150,3 +151,35 @@ def test_count_star_reads_no_column(bind: Callable[[str], lg.Plan]) -> None:
 def test_a_plan_with_nothing_to_do_keeps_its_shape(rule: Rule, bind: Callable[[str], lg.Plan]) -> None:
     plan = bind("select n_name from nation")
     assert rule(plan) == plan
+
+
+def test_a_cte_read_twice_is_planned_once_with_the_columns_of_both(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("""
+        with o as (select o_custkey, max(o_orderdate) d, sum(o_totalprice) t, count(*) n from orders group by o_custkey)
+        select a.d, b.o_custkey from o a join o b on a.o_custkey = b.n""")
+    assert drawn(optimize_shared(plan, prune_columns)) == expect("""
+        Compute [d, o_custkey]
+          Join inner on =
+            Compute [o_custkey, d]
+              Shared 1
+            Compute [o_custkey, n]
+              Shared 1
+        Shared 1:
+          Compute [o_custkey, d, n]
+            Aggregate groups=1 [max, count_star]
+              Get orders [o_custkey, o_orderdate]""")
+
+
+def test_a_scan_read_twice_is_copied_and_so_is_what_is_read_once(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind(
+        "with r as materialized (select * from region where r_name < 'M') select count(*) from r a join r b using (r_name)"
+    )
+    assert "Shared" not in drawn(optimize_shared(plan, prune_columns))
+    plan = bind("with r as materialized (select r_name, count(*) n from region group by 1) select sum(n) from r")
+    assert "Shared" not in drawn(optimize_shared(plan, prune_columns))
+
+
+def test_what_differs_from_copy_to_copy_is_shared(bind: Callable[[str], lg.Plan]) -> None:
+    for definition in ("select random() x from region", "select r_name x from region limit 2"):
+        plan = bind(f"with r as materialized ({definition}) select count(*) from r a join r b using (x)")
+        assert drawn(optimize_shared(plan, prune_columns)).count("Shared 1:") == 1

@@ -107,6 +107,8 @@ def _prune(plan: lg.Plan, needed: frozenset[int]) -> tuple[lg.Plan, Positions]:
         case lg.Relational():
             whole = tuple(prune_columns(i) for i in plan.inputs)
             return lg.with_inputs(plan, whole), {i: i for i in range(len(plan.schema))}
+        case lg.Shared():
+            return _narrow(plan, {i: i for i in range(len(plan.schema))}, needed)
         case lg.OneRow():
             return plan, {i: i for i in range(len(plan.schema))}
 

@@ -84,7 +84,7 @@ def _is_unique(plan: lg.Plan, keys: set[Expr]) -> bool:
         case lg.Compute():
             below = {plan.exprs[k.index] for k in keys if isinstance(k, ex.Ref)}
             return _is_unique(plan.input, below)
-        case lg.Select():
+        case lg.Select() | lg.Shared():
             return _is_unique(plan.input, keys)
         case lg.Join():
             ours: set[Expr] = {k for k in keys if isinstance(k, ex.Ref) and k.index < len(plan.left.schema)}
