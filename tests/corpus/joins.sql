@@ -55,3 +55,4 @@ select day, name from sales join products on launched + 1500 = day order by 1, 2
 select p.name from single s cross join products p where p.product < 10 order by 1;
 select (select count(*) from products p where s.flag) as n, count(*) from sales s group by 1 order by 1;
 select s.id from sales s join products p on s.product = p.product where s.qty = 0 or p.product % s.qty = 1 order by s.id;
+select count(*) from sales s join nothing n on s.product = n.a and s.region = n.b join products p on p.product = n.a and p.name = n.b;
