@@ -155,6 +155,8 @@ class _Decoder:
             name = str(op["qname"]["path"][-1])
             if name in SERIES and not op["children"] and op["source_ordinality"] == "WITHOUT_ORDINALITY":
                 return self._series(name, op)
+            if name == "unnest" and len(op["children"]) == 1 and not op["projected_input"]:
+                return self._unnest_call(op)
             raise NotSupported(f"table function {op['qname']['path'][-1]} cannot run distributed yet")
         data = op["function_data"]
         name = data["table"] if data["schema"] == "main" else f"{data['schema']}.{data['table']}"
@@ -179,6 +181,16 @@ class _Decoder:
         schema = tuple(Field(op["names"][i], decode_type(op["returned_types"][i])) for i in columns)
         sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}) AS made({given})"
         return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
+
+    def _unnest_call(self, op: Json) -> lg.Plan:
+        """unnest() as a table, of a list that its input holds."""
+        child = self.child(op)
+        filters, columns = op["table_filters"], [int(c["index"]) for c in op["column_indexes"]]
+        if filters["filters"] or filters["multi_column_filters"] or columns != [0] or len(child.schema) != 1:
+            raise NotSupported("this UNNEST cannot run distributed yet")
+        types = (decode_type(op["returned_types"][0]),)
+        plan = lg.Extend(child, (ex.Ref(0, child.schema[0].type),), ("unnest({0})",), types, None, "Unnest")
+        return _pick(plan, [1])
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
         filters: list[Expr] = []
@@ -580,7 +592,7 @@ def _constant(t: SqlType, v: Json) -> ex.Const:
             return ex.Const(None, t, f"(to_months({months}) + to_days({days}) + to_microseconds({micros}))")
         case "BLOB":
             return ex.Const(None, t, render_constant(ex.Const(str(value), VARCHAR)))
-        case "LIST" | "ARRAY" | "STRUCT" | "MAP":
+        case "LIST" | "ARRAY" | "STRUCT" | "MAP" | "TUPLE":
             return ex.Const(None, t, _nested(t, value["children"]))
     if t.id == "DECIMAL" or t.is_integer or t.lane is not None:
         return ex.Const(_integer(value, t), t)
@@ -593,8 +605,10 @@ def _nested(t: SqlType, children: list[Json]) -> str:
         pairs = [child["value"]["children"] for child in children]
         keys, values = ([render_constant(_constant(t.children[i], pair[i])) for pair in pairs] for i in (0, 1))
         return f"map([{', '.join(keys)}], [{', '.join(values)}])"
-    types = t.children if t.id == "STRUCT" else t.children * len(children)
+    types = t.children if t.id in ("STRUCT", "TUPLE") else t.children * len(children)
     texts = [render_constant(_constant(one, child)) for one, child in zip(types, children)]
+    if t.id == "TUPLE":
+        return f"row({', '.join(texts)})"
     if t.id != "STRUCT":
         return f"[{', '.join(texts)}]"
     if not all(t.names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sabot_sql.errors import NotSupported
@@ -10,7 +11,7 @@ from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.render import render_constant
-from sabot_sql.types import SqlType, quote_identifier
+from sabot_sql.types import INTEGER, SqlType, quote_identifier
 
 Json = dict[str, Any]
 
@@ -22,6 +23,8 @@ BOUNDS = {
     "EXPR_FOLLOWING": "FOLLOWING",
 }
 UNITS = ("ROWS", "RANGE", "GROUPS")
+INTERVAL = SqlType("INTERVAL")
+ZERO_INTERVAL = ex.Const(None, INTERVAL, "to_days(0)")
 EXCLUDED = {"CURRENT_ROW": "CURRENT ROW", "GROUP": "GROUP", "TIES": "TIES"}
 
 
@@ -125,24 +128,60 @@ def _window(
     parts = []
     if partitions:
         parts.append("PARTITION BY " + ", ".join(map(reads.place, partitions)))
-    if e["orders"]:
-        parts.append("ORDER BY " + order_text(list(order_keys(e["orders"])), reads))
-    parts.append(_frame(e, reads, expression))
+    keys, frame = _frame(e, list(order_keys(e["orders"])), reads, expression)
+    if keys:
+        parts.append("ORDER BY " + order_text(keys, reads))
+    parts.append(frame)
     return f"{text} OVER ({' '.join(p for p in parts if p)})"
 
 
-def _frame(e: Json, reads: Reads, expression: Callable[[Json], Expr]) -> str:
-    """The frame clause; none for the default frame, which functions without frames do not take."""
+def _frame(
+    e: Json, keys: list[lg.OrderKey], reads: Reads, expression: Callable[[Json], Expr]
+) -> tuple[list[lg.OrderKey], str]:
+    """The ORDER BY and the frame clause; none for the default frame, which functions without frames do not take."""
     exclude = EXCLUDED.get(e["exclude_clause"])
     start, end = e["start"], e["end"]
     if (start, end, exclude) == ("UNBOUNDED_PRECEDING", "CURRENT_ROW_RANGE", None):
-        return ""
+        return keys, ""
     unit = next((u for bound in (start, end) for u in UNITS if bound.endswith("_" + u)), "ROWS")
-    low, high = (_bound(b, e.get(key), reads, expression) for b, key in ((start, "start_expr"), (end, "end_expr")))
-    return f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
+    offsets = [expression(e[name]) if e.get(name) else None for name in ("start_expr", "end_expr")]
+    if unit == "RANGE" and any(o is not None for o in offsets):
+        keys, offsets = _distances(keys[0], offsets)
+    low, high = (_bound(b, o, reads) for b, o in zip((start, end), offsets))
+    return keys, f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
 
 
-def _bound(kind: str, offset: Json | None, reads: Reads, expression: Callable[[Json], Expr]) -> str:
+def _distances(key: lg.OrderKey, bounds: list[Expr | None]) -> tuple[list[lg.OrderKey], list[Expr | None]]:
+    """The key of a RANGE frame and how far its bounds are from it: the plan has the bounds themselves, `key - distance`."""
+    known = [b for b in bounds if b is not None]
+    if isinstance(key.expr, ex.Const) and any(isinstance(b, ex.Const) for b in known):
+        # every row is a peer of every other one: a bound is at the key, or beyond all rows
+        if not all(isinstance(b, ex.Const) for b in known):
+            raise NotSupported("RANGE over a constant with a bound that is none cannot run distributed yet")
+        at = (None, key.expr)
+        near = [None if b is None else ex.Const(int(b not in at and _is_value(b)), INTEGER) for b in bounds]
+        return [replace(key, expr=ex.Const(0, INTEGER))], list(near)
+    return [key], [None if b is None else _distance(key.expr, b) for b in bounds]
+
+
+def _is_value(expr: Expr) -> bool:
+    return not (isinstance(expr, ex.Const) and expr.value is None and expr.sql is None)
+
+
+def _distance(key: Expr, bound: Expr) -> Expr:
+    if bound == key:
+        return ZERO_INTERVAL if key.type.id.startswith("TIMESTAMP") else ex.Const(0, INTEGER)
+    inner = bound.arg if isinstance(bound, ex.Cast) else bound
+    bare = key.arg if isinstance(key, ex.Cast) else key
+    if isinstance(inner, ex.Call) and inner.name in ("+", "-") and len(inner.args) == 2 and inner.args[0] in (key, bare):
+        distance = inner.args[1]
+        if distance.type.is_integer and key.type.id == "TIMESTAMP":  # a date that is compared with one plus an interval
+            return ex.Call("to_days", (ex.Cast(distance, INTEGER),), INTERVAL)
+        return distance
+    raise NotSupported("this RANGE frame cannot run distributed yet")
+
+
+def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:
     name = kind
     for unit in UNITS:
         name = name.removesuffix("_" + unit)
@@ -150,4 +189,4 @@ def _bound(kind: str, offset: Json | None, reads: Reads, expression: Callable[[J
         raise NotSupported(f"window bound {kind.lower()} cannot run distributed yet")
     if offset is None:
         return BOUNDS[name]
-    return f"{reads.place(expression(offset))} {BOUNDS[name]}"
+    return f"{reads.place(offset)} {BOUNDS[name]}"
