@@ -21,9 +21,8 @@ from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.recursion import recursive_cte, working_table
 from sabot_sql.planner.render import render, render_constant
-from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
-from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, SqlType, parse_type, quote_identifier
+from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, Schema, SqlType, parse_type, quote_identifier
 
 Json = dict[str, Any]
 
@@ -307,14 +306,13 @@ class _Decoder:
             lg.Condition(self.expression(c["left"]), COMPARISONS[c["comparison"]], self.expression(c["right"]))
             for c in op["conditions"]
         )
-        join = lg.Join(left, right, "full", conditions)
+        plan = lg.Join(left, right, "full", conditions, words=words[op["join_type"]])
         keep_left = op["left_projection_map"] or list(range(len(left.schema)))
         keep_right = op["right_projection_map"] or list(range(len(right.schema)))
-        plan = duckdb_join(join, words[op["join_type"]])
         return _pick(plan, [*keep_left, *(len(left.schema) + i for i in keep_right)])
 
     def positional_join(self, op: Json) -> lg.Plan:
-        return duckdb_join(lg.Join(self.child(op, 0), self.child(op, 1), "full", ()), "POSITIONAL JOIN")
+        return lg.Join(self.child(op, 0), self.child(op, 1), "full", (), words="POSITIONAL JOIN")
 
     def any_join(self, op: Json) -> lg.Plan:
         kind = JOINS.get(op["join_type"])
@@ -417,10 +415,14 @@ class _Decoder:
         return lg.OneRow(0, tuple(Field(f"c{i}", decode_type(t)) for i, t in enumerate(op["return_types"])))
 
     def expression_get(self, op: Json) -> lg.Plan:
-        if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):
-            raise NotSupported("VALUES of another table's columns cannot run distributed yet")
         names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
         rows = [tuple(map(self.expression, row)) for row in op["expressions"]]
+        if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):  # what rows have of subqueries or of other tables
+            if _is_volatile(op["children"]):
+                raise NotSupported("VALUES over a volatile function cannot run distributed yet")
+            child = self.child(op)
+            computed = tuple(lg.Compute(child, row, names) for row in rows)
+            return computed[0] if len(computed) == 1 else lg.UnionAll(computed)
         if len(rows) == 1:
             return lg.Compute(ONE_ROW, rows[0], names)
         schema = tuple(Field(n, decode_type(t)) for n, t in zip(names, op["expr_types"]))
@@ -624,7 +626,7 @@ def _integer(value: Any, t: SqlType) -> int:
     raise InternalError(f"the planner read a constant {value!r} of type {t}")
 
 
-def _values(rows: list[list[str]], schema: lg.Schema) -> lg.Plan:
+def _values(rows: list[list[str]], schema: Schema) -> lg.Plan:
     listed = ", ".join(f"({', '.join(row)})" for row in rows)
     return lg.Relational((), f"SELECT * FROM (VALUES {listed}) AS rows", schema, None, "Values")
 

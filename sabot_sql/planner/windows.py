@@ -10,7 +10,7 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.render import render_constant
+from sabot_sql.planner.render import INFIX, PREFIX, render
 from sabot_sql.types import INTEGER, SqlType, quote_identifier
 
 Json = dict[str, Any]
@@ -22,10 +22,18 @@ BOUNDS = {
     "EXPR_PRECEDING": "PRECEDING",
     "EXPR_FOLLOWING": "FOLLOWING",
 }
+FOLDED = INFIX | PREFIX | {"list_value"}
 UNITS = ("ROWS", "RANGE", "GROUPS")
 INTERVAL = SqlType("INTERVAL")
 ZERO_INTERVAL = ex.Const(None, INTERVAL, "to_days(0)")
 EXCLUDED = {"CURRENT_ROW": "CURRENT ROW", "GROUP": "GROUP", "TIES": "TIES"}
+
+
+def is_constant(expr: Expr) -> bool:
+    """Whether `expr` is a constant, or is made of constants by what DuckDB folds: a plan that it did not optimize has such."""
+    if isinstance(expr, ex.Cast) or (isinstance(expr, ex.Call) and expr.name in FOLDED):
+        return all(map(is_constant, ex.children(expr)))
+    return isinstance(expr, ex.Const)
 
 
 class Reads:
@@ -36,8 +44,8 @@ class Reads:
 
     def place(self, expr: Expr) -> str:
         """`{n}` for the n-th expression; a constant stands for itself, as some functions ask for one."""
-        if isinstance(expr, ex.Const):
-            return render_constant(expr).replace("{", "{{").replace("}", "}}")
+        if is_constant(expr):
+            return render(expr, ()).replace("{", "{{").replace("}", "}}")
         return "{" + str(self.position(expr)) + "}"
 
     def position(self, expr: Expr) -> int:
@@ -50,8 +58,15 @@ class Reads:
 def order_text(keys: list[lg.OrderKey], reads: Reads) -> str:
     """The terms of an ORDER BY."""
     return ", ".join(
-        f"{reads.place(k.expr)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}" for k in keys
+        f"{_key_text(k.expr, reads)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}"
+        for k in keys
     )
+
+
+def _key_text(key: Expr, reads: Reads) -> str:
+    """A key that is constant is cast: DuckDB takes a bare literal for a mistake."""
+    text = reads.place(key)
+    return f"CAST({text} AS {key.type})" if isinstance(key, ex.Const) else text
 
 
 def aggregate_text(call: lg.Call, reads: Reads) -> str:
@@ -135,9 +150,7 @@ def _window(
     return f"{text} OVER ({' '.join(p for p in parts if p)})"
 
 
-def _frame(
-    e: Json, keys: list[lg.OrderKey], reads: Reads, expression: Callable[[Json], Expr]
-) -> tuple[list[lg.OrderKey], str]:
+def _frame(e: Json, keys: list[lg.OrderKey], reads: Reads, expression: Callable[[Json], Expr]) -> tuple[list[lg.OrderKey], str]:
     """The ORDER BY and the frame clause; none for the default frame, which functions without frames do not take."""
     exclude = EXCLUDED.get(e["exclude_clause"])
     start, end = e["start"], e["end"]
@@ -169,16 +182,20 @@ def _is_value(expr: Expr) -> bool:
 
 
 def _distance(key: Expr, bound: Expr) -> Expr:
-    if bound == key:
+    # either side may be cast to the type in which they are compared
+    if _bare(bound) == _bare(key):
         return ZERO_INTERVAL if key.type.id.startswith("TIMESTAMP") else ex.Const(0, INTEGER)
-    inner = bound.arg if isinstance(bound, ex.Cast) else bound
-    bare = key.arg if isinstance(key, ex.Cast) else key
-    if isinstance(inner, ex.Call) and inner.name in ("+", "-") and len(inner.args) == 2 and inner.args[0] in (key, bare):
-        distance = inner.args[1]
+    sides = _bare(bound)
+    if isinstance(sides, ex.Call) and sides.name in ("+", "-") and len(sides.args) == 2 and _bare(sides.args[0]) == _bare(key):
+        distance = sides.args[1]
         if distance.type.is_integer and key.type.id == "TIMESTAMP":  # a date that is compared with one plus an interval
             return ex.Call("to_days", (ex.Cast(distance, INTEGER),), INTERVAL)
         return distance
     raise NotSupported("this RANGE frame cannot run distributed yet")
+
+
+def _bare(expr: Expr) -> Expr:
+    return _bare(expr.arg) if isinstance(expr, ex.Cast) else expr
 
 
 def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:

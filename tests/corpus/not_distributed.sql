@@ -1,6 +1,4 @@
 -- What the distributed route does not run yet: it must say so, naming the construct after the colon, and never answer wrongly.
--- names: VALUES
-select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
 -- names: collation
 select name from products order by name collate nocase limit 5;
 -- names: hand over the plan

@@ -145,7 +145,10 @@ class Queries(Selects):
         distinct = self.c.pick(["UNION", "UNION ALL"])
         if distinct == "UNION ALL" or self.c.chance(50):
             where += f" AND {working}.c0 < 2"
-        return f"{anchor} {distinct} SELECT {working}.c0 + 1, {', '.join(given)} FROM {source} WHERE {where}", ["int", *families]
+        return f"{anchor} {distinct} SELECT {working}.c0 + 1, {', '.join(given)} FROM {source} WHERE {where}", [
+            "int",
+            *families,
+        ]
 
     def select(self, depth: int, families: list[str] | None = None) -> tuple[str, list[str]]:
         if families is None and depth > 1 and not self.c.chance(70):
@@ -206,9 +209,10 @@ class Queries(Selects):
         if kind is PEER_WINDOWS:
             return self.over(text, f"{partition}ORDER BY {self.some_order(scope)}", ""), found
         if kind is ROW_WINDOWS:
-            lead = "" if template.startswith("fill") else self.c.pick(["", f"{self.some_order(scope)}, "])
-            # fill() reads its one key as a number
-            total = total if not template.startswith("fill") else self.number_key(scope)
+            is_fill = template.startswith("fill")
+            if is_fill and ("," in total or not total.endswith("id")):  # it reads its one key as a number
+                return self.expression(scope, found, 1), found
+            lead = "" if is_fill else self.c.pick(["", f"{self.some_order(scope)}, "])
             return self.over(text, f"{partition}ORDER BY {lead}{total}", ""), found
         if self.c.chance(20) and " ORDER BY " not in text:
             text += f" FILTER (WHERE {self.expression(scope, 'bool', 1)})" if kind is BAG_WINDOWS else ""
@@ -222,10 +226,6 @@ class Queries(Selects):
             order = f"{self.expression(scope, order_family, self.c.pick([0, 0, 1]))}{self.direction()}"
             return self.over(text, f"{partition}ORDER BY {order}", self.frame("RANGE", OFFSETS[order_family])), found
         return self.over(text, f"{partition}ORDER BY {self.some_order(scope)}", self.frame(self.c.pick(["GROUPS", ""]))), found
-
-    def number_key(self, scope: list[Column]) -> str:
-        ids = [t for t, f in scope if t.endswith((".id", "_id"))]
-        return self.c.pick(ids) if len(ids) == 1 else "1"
 
     def called(self, template: str, found: str, scope: list[Column], family: str) -> tuple[str, str]:
         """A call by its template, and the family of its result."""
@@ -300,7 +300,9 @@ class Queries(Selects):
                 f"{groups[0]}, ROLLUP ({listed})",
             ]
         )
-        having = f" HAVING {self.c.pick(['count(*) > 1', 'sum(1) < 5', f'grouping({groups[0]}) = 0'])}" if self.c.chance(20) else ""
+        having = (
+            f" HAVING {self.c.pick(['count(*) > 1', 'sum(1) < 5', f'grouping({groups[0]}) = 0'])}" if self.c.chance(20) else ""
+        )
         return f"SELECT {', '.join(items)} FROM {source} GROUP BY {by}{having}", found
 
     def aggregate(self, scope: list[Column], family: str) -> tuple[str, str]:
@@ -407,7 +409,9 @@ class Queries(Selects):
             source = f"FROM {self.c.pick(('mid', 'tiny', 'none', 'one'))} {alias}"
             where = self.correlation([c for c in scope if c[1] in self.families], inner)
             if self.c.chance(50):
-                return f"(SELECT {self.expression(scope + inner, family, 1)} {source} WHERE {where} ORDER BY {alias}.id LIMIT 1)"
+                return (
+                    f"(SELECT {self.expression(scope + inner, family, 1)} {source} WHERE {where} ORDER BY {alias}.id LIMIT 1)"
+                )
             self.is_inner += 1
             text, _ = self.aggregate(inner, family)
             self.is_inner -= 1
@@ -417,7 +421,11 @@ class Queries(Selects):
     def hole(self, name: str, scope: list[Column], depth: int) -> str:
         match name:
             case "sm":
-                return f"TRY_CAST({self.expression(scope, 'int', depth)} AS INTEGER)" if self.c.chance(60) else self.hole("icol", scope, depth)
+                return (
+                    f"TRY_CAST({self.expression(scope, 'int', depth)} AS INTEGER)"
+                    if self.c.chance(60)
+                    else self.hole("icol", scope, depth)
+                )
             case "icol":
                 fitting = [t for t, f in scope if f == "int" and t.split(".")[-1] in SMALL_COLUMNS]
                 return f"CAST({self.c.pick(fitting)} AS INTEGER)" if fitting else self.c.pick(["7", "1", "CAST(3 AS INTEGER)"])

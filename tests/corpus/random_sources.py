@@ -16,7 +16,9 @@ SMALL = ("mid", "tiny", "one", "none", "mid")
 
 def relation(q: Queries, alias: str, depth: int) -> Relation:
     """Rows that no plain SELECT makes."""
-    return q.c.pick([_values, _series, _list, _distinct_on, _pivot, _unpivot, _limited, _unnested, _set_operation])(q, alias, depth)
+    return q.c.pick([_values, _series, _list, _distinct_on, _pivot, _unpivot, _limited, _unnested, _set_operation])(
+        q, alias, depth
+    )
 
 
 def _columns(alias: str, families: list[str]) -> list[Column]:
@@ -90,10 +92,9 @@ def _unnested(q: Queries, alias: str, depth: int) -> Relation:
     source, scope = q.source(0)
     family = q.c.pick(["int", "text", "date"])
     if q.c.chance(30):
-        return (
-            f"(SELECT unnest({q.expression(scope, 'rec', 1)}), {q.expression(scope, family, 1)} FROM {source}) {_named(alias, 3)}",
-            _columns(alias, ["int", "text", family]),
-        )
+        record, value = q.expression(scope, "rec", 1), q.expression(scope, family, 1)
+        text = f"(SELECT unnest({record}), {value} FROM {source}) {_named(alias, 3)}"
+        return text, _columns(alias, ["int", "text", family])
     lists = [q.c.pick(["ints", "texts"]) for _ in range(1 + q.c.number(2))]
     items = ", ".join(f"unnest({q.expression(scope, f, 1)}) AS c{i + 1}" for i, f in enumerate(lists))
     families = [family, *("int" if f == "ints" else "text" for f in lists)]

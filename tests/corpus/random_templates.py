@@ -17,7 +17,7 @@ MORE_TEMPLATES = {
         list_reverse({ints})  list_sort(list_distinct({ints}))  list_concat({ints}, {ints})  {ints}[1:2]  {ints}[2:]
         coalesce({ints}, {ints})  CASE WHEN {bool} THEN {ints} ELSE {ints} END  CASE WHEN {bool} THEN {ints} END
         list_append({ints}, {sm})  list_prepend({sm}, {ints})  flatten([{ints}, {ints}])  map_values({map})
-        list_reverse_sort({ints}, 'NULLS LAST')  range(abs({small}))  nullif({ints}, {ints})
+        list_reverse_sort({ints}, 'NULLS LAST')  range(3)  nullif({ints}, {ints})
         list_transform({texts}, lambda s: length(s))  list_sort(list_intersect({ints}, {ints}))
         list_filter({ints}, lambda x: x IN ({sm}, 1))  greatest({ints}, {ints})  generate_series(1, abs({small}), 3)
         CAST(list_transform([{ints}, {ints}], lambda y: list_sum(list_transform(y, lambda z: z + {sm}))) AS INTEGER[])
@@ -55,7 +55,7 @@ MORE_TEMPLATES = {
     "text": _listed(
         r"""
         {rec}.b  array_to_string({texts}, ',')  CAST({ints} AS VARCHAR)  CAST({rec} AS VARCHAR)  CAST({map} AS VARCHAR)
-        {texts}[1]  list_min({texts})  CAST({texts} AS VARCHAR)  
+        {texts}[1]  list_min({texts})  CAST({texts} AS VARCHAR)
         """
     ),
     "bool": _listed(
@@ -72,26 +72,38 @@ MORE_TEMPLATES = {
 ODD = _listed(
     r"""
     TRY_CAST({text} AS UUID)  encode({text})  ({ts} - {ts})  CAST({date} AS TIMESTAMP_S)  TRY_CAST({int} AS UTINYINT)
-    struct_pack(x := {ints}, y := {rec})  [{rec}, {rec}]  map([coalesce({icol}, 0)], [{texts}])  [[{text}], {texts}]  {time}::TIMETZ
-    list_zip({ints}, {texts})  map_entries({map})  [{date}, {date}]  [{dec}, {dec}]  [{ts}, {ts}]  row({sm}, {text})  {int}::HUGEINT
-    array_value({sm}, {sm})  CAST([{icol}, {icol}] AS INTEGER[2])  [{flt}, {flt}]  list_transform({texts}, lambda x: [x, {text}])
+    struct_pack(x := {ints}, y := {rec})  [{rec}, {rec}]  map([coalesce({icol}, 0)], [{texts}])  [[{text}], {texts}]
+    {time}::TIMETZ  [{dec}, {dec}]
+    list_zip({ints}, {texts})  map_entries({map})  [{date}, {date}]  [{ts}, {ts}]  row({sm}, {text})
+    {int}::HUGEINT  array_value({sm}, {sm})  CAST([{icol}, {icol}] AS INTEGER[2])  [{flt}, {flt}]
+    list_transform({texts}, lambda x: [x, {text}])
     """
 )
 MORE_LITERALS = {
     "ints": ["[1, 2]", "CAST([] AS INTEGER[])", "[NULL, 3]", "CAST(NULL AS INTEGER[])"],
     "texts": ["['a']", "CAST([] AS VARCHAR[])", "['', NULL, 'Zürich']", "CAST(NULL AS VARCHAR[])"],
-    "rec": ["struct_pack(a := 1, b := 'a')", "struct_pack(a := NULL::INTEGER, b := '')", "CAST(NULL AS STRUCT(a INTEGER, b VARCHAR))"],
+    "rec": [
+        "struct_pack(a := 1, b := 'a')",
+        "struct_pack(a := NULL::INTEGER, b := '')",
+        "CAST(NULL AS STRUCT(a INTEGER, b VARCHAR))",
+    ],
     "map": ["map(['a'], [1])", "CAST(map() AS MAP(VARCHAR, INTEGER))", "CAST(NULL AS MAP(VARCHAR, INTEGER))"],
 }
 # xor() is none of DuckDB's functions
 ALL_TEMPLATES = {
-    f: [t for t in TEMPLATES.get(f, []) if not t.startswith("xor")] + MORE_TEMPLATES.get(f, []) for f in (*TEMPLATES, *MORE_TEMPLATES)
+    f: [t for t in TEMPLATES.get(f, []) if not t.startswith("xor")] + MORE_TEMPLATES.get(f, [])
+    for f in (*TEMPLATES, *MORE_TEMPLATES)
 }
 # with CAST, as a subscript may follow
-ALL_LITERALS = {**LITERALS, "text": [t.replace("NULL::VARCHAR", "CAST(NULL AS VARCHAR)") for t in LITERALS["text"]], **MORE_LITERALS}
+ALL_LITERALS = {
+    **LITERALS,
+    "text": [t.replace("NULL::VARCHAR", "CAST(NULL AS VARCHAR)") for t in LITERALS["text"]],
+    **MORE_LITERALS,
+}
 
 # With the family of the result: "" for the argument's, "out" for what nothing else reads, "near" for what rounding may change.
-ALL_AGGREGATES = AGGREGATES + [
+ALL_AGGREGATES = [
+    *AGGREGATES,
     ("count(DISTINCT ({any}, {any}))", "int"),
     ("count_if({bool})", "int"),
     ("bool_and({bool})", "bool"),

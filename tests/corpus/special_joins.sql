@@ -4,3 +4,6 @@ select count(*) from products p full join regions r on p.weight > r.people;
 select p.product, s.id from products p asof left join sales s on p.product = s.product and p.launched >= s.day order by all;
 select count(*), sum(s.id) from (select * from products where launched is not null) p asof join (select * from sales where day is not null) s on p.launched >= s.day;
 select p.product, r.country from products p positional join regions r order by all;
+select r.country from regions r cross join (select e.user from events e cross join single full join products p on e.user = p.product) t order by all limit 20;
+select count(*) from products positional join regions;
+select count(coalesce(p.name, 'none')), count(upper(r.region)) from products p full join regions r on p.name = r.region and length(p.category || r.region) > 2;

@@ -11,3 +11,9 @@ select sum(qty) filter (where flag) over (partition by product), count(*) over (
 select corr(qty, id), covar_pop(qty,id), regr_slope(qty, id), approx_count_distinct(region) > 0, bit_xor(id) from sales;
 select row_number() over () rn, id from sales limit 5;
 select max(qty) over (order by id groups between 1 preceding and 1 following exclude current row) m, id from sales where id < 50 order by id;
+select sum(id) over (order by qty range between 3 preceding and 1 following) s, id from sales where qty between 0 and 9;
+select count(*) over (order by day desc range between interval 10 day preceding and 2 following) c, id from sales;
+select max(id) over (partition by region order by sold_at range between interval 10 hour following and interval 2 month following exclude ties) m, id from sales;
+select count(*) over (order by price desc range between 0 following and 1000.5 following), sum(id) over (order by ratio range between 1.5 preceding and current row exclude group) from sales;
+select count(*) over (order by 1.5 desc range between 0.5 following and 1 following) a, count(*) over (order by null::int range between 2 following and 3 following) b from regions;
+select rank() over (order by 'x' || 'y'), max(id) over (order by true and true groups 1 preceding) from sales where id < 30;
