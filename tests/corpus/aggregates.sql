@@ -53,3 +53,5 @@ select region, count(note), count(*) - count(note) as missing from sales group b
 select sum(qty::bigint * 1000000000000) from sales;
 select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit 15;
 select id from sales where id < 5 union all select count(*) from single order by 1;
+select list('a' order by 1.5 is null, id), string_agg(distinct upper('a'), ',' order by upper('a')) from sales where id < 4;
+select quantile_disc(id, [0, 0.9]), quantile_cont(id, 1 / 4) from sales s where exists (select 1 from products p where p.product = s.product and s.id < any (select r.people from regions r where r.people > s.id and s.id < 50));

@@ -3,3 +3,4 @@ select region, flag, grouping(region), grouping(flag, region), sum(qty), count(d
 select region, flag, count(*) from sales where false group by grouping sets ((region), (flag), ()) order by all;
 select sum(qty), grouping(region) from sales group by grouping sets ((region), (), ()) order by all;
 select count(*) from (select 1 from sales group by rollup(region, flag, product));
+select count(distinct {'a': 1}) d, count(*) n from sales s join products p using (product) group by rollup (1 is null) order by all;

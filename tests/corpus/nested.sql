@@ -20,3 +20,5 @@ select max([qty, id]), min({'q': qty}) from sales;
 select [x for x in [1,2,3] if x > 1] from single;
 select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sales where id < 9) order by all;
 select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;
+select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';
+select count(distinct (1, 1)), count(distinct (1, 'a')) from sales group by flag;

@@ -9,3 +9,6 @@ select n.a, r.people from nothing n asof full join regions r on n.b = r.region a
 select count(*), count(s.id), sum(s.id - p.product) from sales s asof right join products p on s.product = p.product and s.id >= p.product;
 select count(*), count(s.id), count(p.product), sum(s.id - p.weight) from sales s asof full join products p on s.product = p.product and s.day >= p.launched;
 select count(*), count(p.product) from sales s asof full join products p on s.day >= p.launched where s.id < 100;
+select r.country from regions r cross join (select e.user from events e cross join single full join products p on e.user = p.product) t order by all limit 20;
+select count(*) from products positional join regions;
+select count(coalesce(p.name, 'none')), count(upper(r.region)) from products p full join regions r on p.name = r.region and length(p.category || r.region) > 2;

@@ -17,3 +17,6 @@ select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x 
 with t(a, b) as (select a::int, b::int from (values ('1', '4'), ('5', '3'), ('2', '*'), ('7', '*')) v(a, b) where position('*' in b) = 0) select a, b from t where a < b;
 select a, sum(b), typeof(max(c)) from (values (1, 2.5, 'x'), (1, 3, null), (null, null, 'y')) v(a, b, c) group by a order by a nulls last;
 select r.region, v.k from regions r join (values ('north', 1), ('south', 2)) v(region, k) using (region) order by 1;
+select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
+select x from (values (1), ((select max(product) from products)), (2)) t(x) order by x;
+select x from (values (1 < 2), ('north' in (select region from regions))) t(x);
