@@ -138,16 +138,36 @@ def _frame(e: Json, reads: Reads, expression: Callable[[Json], Expr]) -> str:
     if (start, end, exclude) == ("UNBOUNDED_PRECEDING", "CURRENT_ROW_RANGE", None):
         return ""
     unit = next((u for bound in (start, end) for u in UNITS if bound.endswith("_" + u)), "ROWS")
-    low, high = (_bound(b, e.get(key), reads, expression) for b, key in ((start, "start_expr"), (end, "end_expr")))
+    offsets = [None if e.get(key) is None else expression(e[key]) for key in ("start_expr", "end_expr")]
+    if unit == "RANGE":
+        offsets = [None if o is None else _range_offset(o, expression(e["orders"][0]["expression"])) for o in offsets]
+    low, high = (_bound(bound, offset, reads) for bound, offset in zip((start, end), offsets))
     return f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
 
 
-def _bound(kind: str, offset: Json | None, reads: Reads, expression: Callable[[Json], Expr]) -> str:
+def _range_offset(bound: Expr, key: Expr) -> Expr:
+    """The offset of a RANGE frame's bound: the plan holds the ORDER BY key with the offset added or taken off, for a
+    descending key the other way round."""
+    bound, key = _uncast(bound), _uncast(key)
+    if isinstance(bound, ex.Call) and bound.name in ("+", "-") and len(bound.args) == 2:
+        first, second = bound.args
+        if _uncast(first) == key:
+            return second
+        if _uncast(second) == key and bound.name == "+":
+            return first
+    raise NotSupported("this RANGE frame cannot run distributed yet")
+
+
+def _uncast(expr: Expr) -> Expr:
+    while isinstance(expr, ex.Cast):
+        expr = expr.arg
+    return expr
+
+
+def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:
     name = kind
     for unit in UNITS:
         name = name.removesuffix("_" + unit)
     if name not in BOUNDS:
         raise NotSupported(f"window bound {kind.lower()} cannot run distributed yet")
-    if offset is None:
-        return BOUNDS[name]
-    return f"{reads.place(expression(offset))} {BOUNDS[name]}"
+    return BOUNDS[name] if offset is None else f"{reads.place(offset)} {BOUNDS[name]}"

@@ -1,4 +1,5 @@
 -- What the distributed route does not run yet: it must say so, naming the construct after the colon, and never answer wrongly.
+-- construct: refused by name
 -- names: collation
 select name from products order by name collate nocase limit 5;
 -- names: hand over the plan

@@ -1,4 +1,5 @@
 -- Order, limits and unions.
+-- construct: ORDER BY
 select id, region from sales order by region, id limit 50;
 select id, region from sales order by region desc nulls first, id desc limit 50;
 select id, ratio from sales order by ratio, id limit 200;
@@ -13,6 +14,7 @@ select id, big from sales order by big desc, id limit 100;
 select id, score from sales order by score, id;
 select id from sales order by length(note), note, id limit 60;
 select id, qty::int * -1 as neg from sales order by neg, id limit 60;
+-- construct: LIMIT and OFFSET
 select region, count(*) c from sales group by region order by c desc, region limit 3;
 select id from sales order by id limit 0;
 select id from sales order by id offset 2990;
@@ -21,6 +23,7 @@ select id from sales limit 5 offset 1400;
 select id, region from sales where qty = 5 limit 7;
 select count(*) from (select id from sales limit 100);
 select * from nothing order by a limit 5;
+-- construct: UNION and UNION ALL
 select id from sales where id < 5 union all select product from products where product < 5 order by 1;
 select id from sales union all select id from sales order by 1 limit 20;
 select region from sales union select region from regions order by 1;
@@ -31,6 +34,7 @@ select 1 as n union all select 2 union all select 2 order by n;
 select 1 as n union select 2 union select 2 order by n;
 select x from single union all select a from nothing;
 select max(id) from sales union all select min(id) from sales order by 1;
+-- construct: top-n inside a query
 select id from (select id from sales order by id desc limit 10) order by id;
 select sum(price) from (select price from sales order by price desc nulls last limit 10);
 select id, name from sales join products using (product) order by name desc, id limit 25;

@@ -1,3 +1,5 @@
+-- Recursive CTEs.
+-- construct: WITH RECURSIVE
 with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select n from t order by n;
 with recursive t(n, s) as (select 1, 'a' union all select n + 1, s || 'b' from t where n < 20) select count(*), max(s) from t;
 with recursive r(id, depth) as (select id, 0 from sales where id < 3 union select s.id, r.depth + 1 from r join sales s on s.id = r.id * 2 + 1 where r.depth < 6) select * from r order by all;

@@ -1,4 +1,5 @@
 -- SAMPLE, and limits that are no constants. What a sample holds is not fixed; how much of it there is, is.
+-- construct: SAMPLE
 select count(*) from (select * from range(100) using sample 10 rows);
 select count(*) from (select * from sales using sample 10 rows);
 select count(*) between 150 and 450 from (select * from sales using sample 10% (bernoulli));
@@ -7,6 +8,7 @@ select count(*) from (select * from sales using sample 100%);
 select id from sales tablesample bernoulli(1%) repeatable (5) order by id;
 select count(*), count(distinct id) from sales tablesample reservoir(5%);
 select count(*), min(product) >= 1 from (select * from sales where product is not null using sample reservoir(7 rows) repeatable (3));
+-- construct: LIMIT in percent and by expressions
 select count(*) from (select * from sales limit 10%);
 select count(*) from (select id, region from sales where product < 50 limit 10% offset 3);
 with recursive r as (select 1 x union all select x + 1 from (select * from r limit 50%) where x < 5) select * from r order by x;

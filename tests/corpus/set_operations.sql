@@ -1,3 +1,5 @@
+-- Set operations.
+-- construct: INTERSECT and EXCEPT
 select region from sales except select region from regions order by 1;
 select region from sales intersect select region from regions order by 1;
 select region from regions except select region from sales order by all;

@@ -1,4 +1,5 @@
 -- Plans that several places read: CTEs, correlated subqueries, VALUES of another table's columns.
+-- construct: CTEs read several times
 with c as (select region, sum(qty) q from sales group by region) select a.region, a.q, b.q from c a join c b on a.q < b.q order by all;
 with c as (select region, product, sum(qty) q, count(*) n, max(day) d from sales group by all) select a.region, sum(a.q), max(b.d) from c a join c b on a.product = b.product and a.region <> b.region group by a.region order by all;
 with r as (select id, random() x from sales) select count(*) from r a join r b using (id) where a.x = b.x;
@@ -9,6 +10,7 @@ with c as (select distinct region from sales) select count(*) from c, c d, c e;
 with c as materialized (select * from sales where qty > 5) select (select count(*) from c), (select max(price) from c), (select min(id) from c where region = 'north');
 with recursive t as (select product, count(*) n from sales group by product), r(p, k) as (select product, 0 from t where product < 3 union all select t.product, k + 1 from t join r on t.product = r.p + 1 where k < 5) select * from r order by all;
 with recursive r(p, k) as (select 1, 0 union all (with c as (select p + 1 as p, k + 1 as k from r) select a.p, a.k from c a join c b using (p) where a.k < 5)) select * from r order by all;
+-- construct: correlated subqueries, LATERAL
 select * from products p where weight > (select avg(q.weight) from products q where q.category = p.category and q.product < p.product) order by product;
 select product, (select count(*) from sales s where s.product < p.product and s.qty > p.product % 7) from products p order by product;
 select product from products p where exists (select 1 from sales s where s.product > p.product or s.qty = p.product) order by 1;
