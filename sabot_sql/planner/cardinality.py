@@ -26,6 +26,7 @@ UNKNOWN_SELECTIVITY = 0.25
 SOURCE_ROWS = 1000.0
 MOST_ITEMS = 200
 RANGES = ("<", "<=", ">", ">=")
+EQUALITIES = ("=", "IS NOT DISTINCT FROM")
 LEAST = 1e-4
 """What a range keeps at the least whose ends meet."""
 
@@ -151,13 +152,21 @@ class Estimator:
         left, right = self.rows(join.left), self.rows(join.right)
         matched = left * right
         containment = 1.0
+        seen: set[tuple[str, Expr]] = set()
+        pairs: list[tuple[Expr, Expr]] = []
         for c in join.conditions:
-            if c.op in ("=", "IS NOT DISTINCT FROM"):
-                ours, theirs = self.distinct_values(join.left, c.left), self.distinct_values(join.right, c.right)
-                matched /= max(ours, theirs, 1.0)
-                containment = min(containment, theirs / max(ours, 1.0))
-            else:
+            if c.op not in EQUALITIES:
                 matched *= UNKNOWN_SELECTIVITY
+                continue
+            if not seen.isdisjoint(sides := (("left", c.left), ("right", c.right))):
+                continue  # the other side's columns are equal to one another, which is counted where they are joined
+            seen.update(sides)
+            pairs.append((c.left, c.right))
+            ours, theirs = self.distinct_values(join.left, c.left), self.distinct_values(join.right, c.right)
+            matched /= max(ours, theirs, 1.0)
+            containment = min(containment, theirs / max(ours, 1.0))
+        if len(pairs) > 1:
+            matched *= self.correlation(join.left, join.right, pairs)
         if join.residual is not None:
             matched *= UNKNOWN_SELECTIVITY
         match join.kind:
@@ -174,6 +183,29 @@ class Estimator:
             case "full":
                 return max(left, right, matched)
         return matched
+
+    def correlation(self, left: lg.Plan, right: lg.Plan, pairs: Sequence[tuple[Expr, Expr]]) -> float:
+        """How many times more rows a join on several columns gives than if they had nothing to do with each other, at least 1.
+
+        A table cannot have more combinations of values than rows. Where it has fewer rows than its columns' values would
+        make combinations, and so it is with a foreign key of several columns, the smaller table's rows are the combinations.
+        """
+        product = math.prod(max(self.distinct_values(left, a), self.distinct_values(right, b)) for a, b in pairs)
+        tables = [
+            rows
+            for plan, exprs in ((left, [a for a, _ in pairs]), (right, [b for _, b in pairs]))
+            if (rows := self._combinations(plan, exprs)) is not None
+        ]
+        return max(1.0, product / min(tables)) if tables else 1.0
+
+    def _combinations(self, plan: lg.Plan, exprs: Sequence[Expr]) -> float | None:
+        """The rows of the one table that `exprs` are columns of, where those are fewer than combinations of their values."""
+        found = [_origin(plan, e.index) if isinstance(e, ex.Ref) else None for e in exprs]
+        known = [f for f in found if f is not None]
+        if len(known) < len(found) or len({id(get) for get, _ in known}) != 1:
+            return None
+        rows = table_rows(known[0][0])
+        return rows if math.prod(_column_distinct(get, i) for get, i in known) > rows else None
 
     def selectivity(self, plan: lg.Plan, predicate: Expr) -> float:
         """The share of rows of `plan` for which `predicate` is true, 0 to 1."""
