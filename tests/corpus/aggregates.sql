@@ -1,4 +1,4 @@
--- Aggregates, grouped and not.
+-- Aggregates.
 -- construct: aggregates with kernels
 select count(*), count(qty), count(region), sum(qty), min(qty), max(qty) from sales;
 select sum(price), avg(price), min(price), max(price) from sales;
@@ -24,6 +24,21 @@ select note, count(*), avg(qty) from sales group by note order by note;
 select flag, avg(price), avg(cost), avg(ratio) from sales where isfinite(ratio) and abs(ratio) < 1000 group by flag order by flag;
 select cost, count(*) from sales group by cost order by cost limit 20;
 select big, count(*) c from sales group by big order by c desc, big limit 10;
+select region, count(*), sum(qty), avg(qty), min(qty), max(qty) from sales group by region having max(qty) > 100 order by 1;
+select product % 3, flag, sum(price), avg(cost), count(note) from sales group by 1, 2 order by 1, 2;
+select min(id), max(id), sum(id), avg(id), count(id) from sales where id between 100 and 200 and region = 'north';
+select any_value(x), min(y), max(y) from single;
+select sum(tiny), min(tiny), max(tiny), avg(tiny), sum(wide::hugeint // 100), min(wide), max(wide) from kinds;
+select tiny, count(*), min("at"), max("at"), min(clock), max(clock), min(raw), max(raw) from kinds group by tiny order by tiny;
+select min(ms), max(ms), min(ns), max(ns), count(ms) from kinds;
+select sum(flag::int), avg(flag::int), sum((qty > 3)::int) from sales;
+select sum(1), count(1), sum(null::int), count(null), min('x'), avg(2.5) from sales;
+select count(*) from sales having count(*) > 10;
+select 1 from sales having count(*) > 1000000;
+select sum(qty) filter (where region = 'north') n, sum(qty) filter (where region = 'south') s, sum(qty) filter (where region is null) u from sales;
+select region, sum(qty) + sum(qty) * 2 - min(qty), sum(qty::int + 1), sum(-qty::int) from sales group by region order by 1;
+select sum(sum_qty) from (select sum(qty) sum_qty from sales group by product, region, flag);
+select count(*) c, count(*) filter (where c > 5) d from (select count(*) c from sales group by day);
 -- construct: aggregates of distinct values
 select region, count(distinct product) from sales group by region order by region;
 select count(distinct region), count(distinct note) from sales;
@@ -31,6 +46,13 @@ select count(distinct product) from sales;
 select region, count(distinct product), count(*), sum(qty) from sales group by region order by region;
 select region, sum(distinct qty), avg(distinct qty), count(distinct qty) from sales group by region order by region;
 select count(distinct qty), sum(distinct qty), max(distinct qty) from sales;
+select count(distinct day), count(distinct price), count(distinct cost), count(distinct ratio), count(distinct flag) from sales;
+select flag, count(distinct region), count(distinct qty), sum(distinct qty), min(distinct qty) from sales group by flag order by flag;
+select region, count(distinct product) filter (where qty > 2), sum(distinct qty) filter (where flag) from sales group by region order by 1;
+select count(distinct (region, flag)), count(distinct upper(region)) from sales;
+select string_agg(distinct region, ',' order by region), list(distinct qty order by qty desc) from sales;
+select avg(distinct score), median(distinct qty), stddev(distinct qty) from sales;
+select count(distinct "at"), count(distinct clock), count(distinct raw), count(distinct nums), count(distinct place) from kinds;
 -- construct: FILTER, HAVING and aggregates over aggregates
 select count(*) filter (where flag), sum(qty) filter (where qty > 0), count(*) from sales;
 select region, count(*) filter (where flag) as flagged, avg(price) filter (where qty > 1) from sales group by region order by region;
@@ -56,30 +78,6 @@ select region, count(note), count(*) - count(note) as missing from sales group b
 select sum(qty::bigint * 1000000000000) from sales;
 select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit 15;
 select id from sales where id < 5 union all select count(*) from single order by 1;
--- construct: aggregates with kernels
-select region, count(*), sum(qty), avg(qty), min(qty), max(qty) from sales group by region having max(qty) > 100 order by 1;
-select product % 3, flag, sum(price), avg(cost), count(note) from sales group by 1, 2 order by 1, 2;
-select min(id), max(id), sum(id), avg(id), count(id) from sales where id between 100 and 200 and region = 'north';
-select any_value(x), min(y), max(y) from single;
-select sum(tiny), min(tiny), max(tiny), avg(tiny), sum(wide::hugeint // 100), min(wide), max(wide) from kinds;
-select tiny, count(*), min("at"), max("at"), min(clock), max(clock), min(raw), max(raw) from kinds group by tiny order by tiny;
-select min(ms), max(ms), min(ns), max(ns), count(ms) from kinds;
-select sum(flag::int), avg(flag::int), sum((qty > 3)::int) from sales;
-select sum(1), count(1), sum(null::int), count(null), min('x'), avg(2.5) from sales;
-select count(*) from sales having count(*) > 10;
-select 1 from sales having count(*) > 1000000;
-select sum(qty) filter (where region = 'north') n, sum(qty) filter (where region = 'south') s, sum(qty) filter (where region is null) u from sales;
-select region, sum(qty) + sum(qty) * 2 - min(qty), sum(qty::int + 1), sum(-qty::int) from sales group by region order by 1;
-select sum(sum_qty) from (select sum(qty) sum_qty from sales group by product, region, flag);
-select count(*) c, count(*) filter (where c > 5) d from (select count(*) c from sales group by day);
--- construct: aggregates of distinct values
-select count(distinct day), count(distinct price), count(distinct cost), count(distinct ratio), count(distinct flag) from sales;
-select flag, count(distinct region), count(distinct qty), sum(distinct qty), min(distinct qty) from sales group by flag order by flag;
-select region, count(distinct product) filter (where qty > 2), sum(distinct qty) filter (where flag) from sales group by region order by 1;
-select count(distinct (region, flag)), count(distinct upper(region)) from sales;
-select string_agg(distinct region, ',' order by region), list(distinct qty order by qty desc) from sales;
-select avg(distinct score), median(distinct qty), stddev(distinct qty) from sales;
-select count(distinct "at"), count(distinct clock), count(distinct raw), count(distinct nums), count(distinct place) from kinds;
 -- construct: aggregates without kernels, run by DuckDB
 select region, first(id order by id), last(id order by id), any_value(region) from sales group by region order by region;
 select region, arg_min(id, price), arg_max(id, price), max_by(note, id), min_by(note, id) from sales where price is not null group by region order by region;

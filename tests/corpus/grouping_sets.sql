@@ -5,7 +5,6 @@ select region, flag, grouping(region), grouping(flag, region), sum(qty), count(d
 select region, flag, count(*) from sales where false group by grouping sets ((region), (flag), ()) order by all;
 select sum(qty), grouping(region) from sales group by grouping sets ((region), (), ()) order by all;
 select count(*) from (select 1 from sales group by rollup(region, flag, product));
--- construct: ROLLUP, CUBE, GROUPING SETS and GROUPING()
 select region, count(*), sum(price), avg(qty), min(note), count(distinct product) from sales group by rollup (region) order by region nulls first, 2;
 select region, flag, qty % 2 m, count(*) from sales group by cube (region, flag, m) order by all;
 select region, flag, count(*), grouping_id(region, flag) from sales group by grouping sets ((region, flag), (region), (flag), ()) order by all;

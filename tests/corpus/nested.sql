@@ -1,33 +1,40 @@
 -- Nested types.
 -- construct: keys and values of nested types
 select [region, 'x'] as k, count(*) from sales group by k order by 2, 1;
--- construct: DISTINCT ON
-select distinct on (region) region, id from sales order by region, id;
--- construct: INTERSECT ALL and EXCEPT ALL
-select region from sales except all select region from regions order by 1;
-select region from sales intersect all select region from regions order by 1;
-select region, flag from sales where id < 300 intersect all select region, flag from sales where id between 200 and 600 order by all;
--- construct: range, generate_series and UNNEST
-select * from range(5) order by 1;
-select i, i * 2 from generate_series(1, 10, 3) g(i) order by i;
-select count(*) from sales s join range(1, 50) r(i) on s.product = r.i;
-select id, unnest([id, id + 1]) u from sales where id < 20 order by all;
-select id, unnest([1, 2, 3]) from sales where id < 5 order by all;
--- construct: keys and values of nested types
 select {'a': 1, 'b': [1, null]} s, map {'k': 1} m, '\x01ab'::blob b, [[1], []] l from single;
 select count(*) from sales s join sales t on [s.id, 1] = [t.id, 1];
 select id from sales where id < 100 order by [qty, id], id desc limit 10;
 select sum(x) from (select unnest(list(qty order by id)) x, region from sales group by region);
--- construct: range, generate_series and UNNEST
-select unnest({'a': id, 'b': region}) from sales where id < 4 order by all;
-select * from unnest([3, 1, 2]) t(x) order by x;
--- construct: keys and values of nested types
 select distinct [region] from sales order by 1;
 select region, count(distinct [qty, product]) from sales group by region order by region;
 select max([qty, id]), min({'q': qty}) from sales;
 select [x for x in [1,2,3] if x > 1] from single;
 select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sales where id < 9) order by all;
 select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;
+-- construct: range, generate_series and UNNEST
+select * from range(5) order by 1;
+select i, i * 2 from generate_series(1, 10, 3) g(i) order by i;
+select count(*) from sales s join range(1, 50) r(i) on s.product = r.i;
+select id, unnest([id, id + 1]) u from sales where id < 20 order by all;
+select id, unnest([1, 2, 3]) from sales where id < 5 order by all;
+select unnest({'a': id, 'b': region}) from sales where id < 4 order by all;
+select * from unnest([3, 1, 2]) t(x) order by x;
+select id, unnest(nums) n from kinds order by all;
+select id, unnest(words) w, unnest(nums) n from kinds where id < 20 order by all;
+select id, unnest(trips) from kinds order by all;
+select w, count(*) from (select unnest(words) w from kinds) group by w order by w;
+select t.to, sum(t.km) from (select unnest(trips) t from kinds) group by 1 order by 1;
+select k, sum(v) from (select unnest(map_keys(tags)) k, unnest(map_values(tags)) v from kinds) group by k order by k;
+select i, count(id) from range(0, 10) r(i) left join kinds on list_contains(nums, i::int) group by i order by i;
+select unnest([{'a': 1, 'b': 'x'}, {'a': 2, 'b': null}], recursive := true) from single;
+select unnest([[1, 2], [3]], recursive := true) x order by x;
+select a.i, b.i from range(3) a(i), range(4) b(i) where b.i < a.i order by all;
+select x from generate_series(10, 1, -3) t(x) order by x;
+select * from range(date '2024-01-01', date '2024-03-01', interval 1 month) order by 1;
+select sum(range), count(*) from range(100000);
+select r.range as n, s.id from range(5) r left join sales s on s.id = r.range * 1000 order by n;
+select unnest(generate_series(1, 3)) a, unnest(['x', 'y']) b order by all;
+select id, len(list(n)) from (select id, unnest(nums) n from kinds) group by id having count(*) > 2 order by id;
 -- construct: lists
 select id, len(nums), nums[1], nums[-1], nums[2:3], list_contains(nums, 3), list_position(nums, 3), list_sum(nums), list_max(nums), list_avg(nums) from kinds order by id;
 select id, list_sort(nums), list_reverse_sort(nums), list_reverse(nums), list_concat(nums, [9]), list_append(nums, 1), list_prepend(0, nums), nums || [7] from kinds order by id;
@@ -52,26 +59,10 @@ select id, to_json(place), json_object('id', id, 'n', nums), to_json(tags), json
 select user, json_extract('{"0": "zero", "1": "one", "2": "two"}', '$."' || user || '"') n, count(*) from events group by 1, 2 order by 1;
 select id, "to" from (select id, unnest(trips, recursive := true) from kinds) order by all;
 select place.* from kinds where id < 10 order by all;
--- construct: range, generate_series and UNNEST
-select id, unnest(nums) n from kinds order by all;
-select id, unnest(words) w, unnest(nums) n from kinds where id < 20 order by all;
-select id, unnest(trips) from kinds order by all;
-select w, count(*) from (select unnest(words) w from kinds) group by w order by w;
-select t.to, sum(t.km) from (select unnest(trips) t from kinds) group by 1 order by 1;
-select k, sum(v) from (select unnest(map_keys(tags)) k, unnest(map_values(tags)) v from kinds) group by k order by k;
-select i, count(id) from range(0, 10) r(i) left join kinds on list_contains(nums, i::int) group by i order by i;
-select unnest([{'a': 1, 'b': 'x'}, {'a': 2, 'b': null}], recursive := true) from single;
-select unnest([[1, 2], [3]], recursive := true) x order by x;
-select a.i, b.i from range(3) a(i), range(4) b(i) where b.i < a.i order by all;
-select x from generate_series(10, 1, -3) t(x) order by x;
-select * from range(date '2024-01-01', date '2024-03-01', interval 1 month) order by 1;
-select sum(range), count(*) from range(100000);
-select r.range as n, s.id from range(5) r left join sales s on s.id = r.range * 1000 order by n;
-select unnest(generate_series(1, 3)) a, unnest(['x', 'y']) b order by all;
-select id, len(list(n)) from (select id, unnest(nums) n from kinds) group by id having count(*) > 2 order by id;
--- construct: DISTINCT ON
-select distinct on (flag, region) flag, region, id, price from sales order by flag, region, price desc nulls last, id;
-select distinct on (place.city) place.city, id from kinds order by place.city, id desc;
-select count(*) from (select distinct on (product) product, id from sales);
-select distinct nums from kinds order by nums;
-select distinct place, tiny from kinds order by all;
+-- construct: lambdas
+select [x + id for x in [1, 2, 3] if x % 2 = 1], list_transform([1,2], lambda x, i: x * 10 - i + id), list_reduce([1, 2, id], lambda a, b: a - b) from sales where id < 5 order by 1;
+select list_transform([[1, id], [2]], lambda x: list_transform(x, lambda y: y + len(x) + id)) from sales where id < 3 order by 1;
+select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9], lambda a, b, i: a * i - b) from sales where id < 4 order by 1;
+select list_reduce([1, 2, id], lambda x, y: x * 10 + y - id, 7) from sales where id < 5 order by 1;
+select list_reduce([1, 2, id], lambda x, y, i: x * 10 + y - i + qty, 7) from sales where id < 15 order by 1;
+select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;

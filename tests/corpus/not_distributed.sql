@@ -28,6 +28,8 @@ select union_value(num := x) u from single;
 select x::variant v from single;
 -- names: type BIT
 select bitstring_agg(x, 0, 10)::varchar from single;
+-- names: type VARIANT
+select v::int from (select x::variant v from single) order by v;
 -- names: type BIGNUM
 select x::bignum b from single;
 -- names: type TIME WITH TIME ZONE

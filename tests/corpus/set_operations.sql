@@ -12,7 +12,6 @@ select 1 as a except select 2 order by 1;
 select region from sales where false intersect select region from sales order by 1;
 select string_agg(y) from single union all select region from regions order by 1;
 select list(x) l from single union all select [people::int] from regions order by 1;
--- construct: INTERSECT and EXCEPT
 select region, qty from sales where flag except select region, qty from sales where not flag order by all;
 (select region from sales intersect select region from regions) except select 'north' order by 1;
 select id from sales where id < 50 except (select id from sales where id < 20 intersect select product from products) order by 1;
@@ -29,6 +28,9 @@ select qty from sales where id < 60 except all select qty from sales where id be
 select qty, flag from sales where id < 100 intersect all select qty, flag from sales where id > 2900 order by all;
 select words from kinds except all select words from kinds where id % 2 = 0 order by 1;
 (select 1 union all select 1 union all select 2) except all select 1 order by 1;
+select region from sales except all select region from regions order by 1;
+select region from sales intersect all select region from regions order by 1;
+select region, flag from sales where id < 300 intersect all select region, flag from sales where id between 200 and 600 order by all;
 -- construct: UNION and UNION ALL
 select region, qty from sales where id < 30 union select region, qty from sales where id between 20 and 50 order by all;
 select id, region from sales where id < 3 union all by name select region, id from sales where id between 5 and 7 order by id;
@@ -45,3 +47,13 @@ select day from sales where id < 20 union select sold_at from sales where id < 2
 with u as (select 's' c, item_sk, quantity from store_sales union all select 'w', item_sk, quantity from web_sales) select c, item_sk, sum(quantity) q from u group by 1, 2 having sum(quantity) > 1600 order by all;
 select id from sales where id < 10 union all (select id from sales where id < 5 except select id from sales where id < 3) order by 1;
 select * from (values (1), (2)) union all select * from range(3) order by 1;
+select id from sales where id < 5 union all select product from products where product < 5 order by 1;
+select id from sales union all select id from sales order by 1 limit 20;
+select region from sales union select region from regions order by 1;
+select count(*) from (select id from sales union all select product from products);
+select region, sum(qty) from (select region, qty from sales where flag union all select region, qty from sales where not flag) group by region order by region;
+select 'a' as k, count(*) from sales union all select 'b', count(*) from products order by k;
+select 1 as n union all select 2 union all select 2 order by n;
+select 1 as n union select 2 union select 2 order by n;
+select x from single union all select a from nothing;
+select max(id) from sales union all select min(id) from sales order by 1;

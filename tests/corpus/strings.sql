@@ -28,6 +28,10 @@ select id, regexp_extract_all(note, '[a-z]'), regexp_split_to_array(note, '\s'),
 select id from sales where region like note || '%' order by id limit 60;
 select id from sales where note like '%' || left(region, 1) || '%' order by id limit 60;
 select id, regexp_escape(note), like_escape(note, 'a$%', '$') from sales where id < 40 order by id;
+select id, note from sales where note like '%a%' order by id;
+select id, note from sales where note like 'ab\%%' escape '\' order by id;
+select id, note from sales where note ilike 'A%' order by id;
+select id, note from sales where note like 'under_score' order by id;
 -- construct: comparisons of text
 select count(*) filter (where region < 'south'), count(*) filter (where region >= 'Z'), count(*) filter (where region between 'a' and 'o'), count(*) filter (where note > '日'), count(*) filter (where region = 'ZÜRICH') from sales;
 select id from sales where region > note order by id limit 50;

@@ -12,6 +12,13 @@ with v(a, b) as (values (1, 'x'), (2, 'y')) select a, b, row_number() over (orde
 select x, count(*) from (values (1), (1), (2), (null), (null)) t(x) group by x order by x;
 select * from (values ([1, 2], {'a': 1}), (null, {'a': 2})) t(l, s) order by s;
 select * from (values (true, 1::tinyint, 2::hugeint, 1.5::float, '\x61'::blob, interval 1 day, time '10:00')) t;
+select histogram(flag), (1, id % 2) k from sales where flag is not null group by k order by k;
+select row(id, region) r from sales where id < 9 order by id;
+select sum(id)::uhugeint u, 5::uhugeint from sales;
+select * from (values (1, 'a'), (2, null)) v(a, b) order by 1;
+with t(a, b) as (select a::int, b::int from (values ('1', '4'), ('5', '3'), ('2', '*'), ('7', '*')) v(a, b) where position('*' in b) = 0) select a, b from t where a < b;
+select a, sum(b), typeof(max(c)) from (values (1, 2.5, 'x'), (1, 3, null), (null, null, 'y')) v(a, b, c) group by a order by a nulls last;
+select r.region, v.k from regions r join (values ('north', 1), ('south', 2)) v(region, k) using (region) order by 1;
 -- construct: constants without a table
 select 1 where false;
 select 1 where 1 = 1;
@@ -26,3 +33,8 @@ select (select 1), exists (select 1), 1 in (select 2), (select 'x' where false);
 select * from (select 1 a union all select 2) t, (select 3 b) u order by a;
 select distinct 1, 'a';
 select 1 having true;
+select 1 as one, 'x' as two, null as three;
+select 1 + 1;
+select 42 as n, date '2024-02-29' as d, 1.50 as dec, 'naïve' as t, true as b;
+values (1, 'a'), (2, null), (null, 'c');
+select * from (values (1, 'a'), (2, 'b')) t(n, s) order by n desc;

@@ -1,28 +1,16 @@
--- Subqueries.
--- construct: lambdas
-select [x + id for x in [1, 2, 3] if x % 2 = 1], list_transform([1,2], lambda x, i: x * 10 - i + id), list_reduce([1, 2, id], lambda a, b: a - b) from sales where id < 5 order by 1;
-select list_transform([[1, id], [2]], lambda x: list_transform(x, lambda y: y + len(x) + id)) from sales where id < 3 order by 1;
+-- Subqueries and CTEs.
 -- construct: subqueries in expressions, ANY and ALL
 select id, (select name from products p where p.product = s.product) n from sales s where id < 60 order by id;
 select count(*) from sales where (region, product) in (select region, product from sales where id < 40);
 select id, (region, qty) in (select region, qty from sales where id between 5 and 15) m from sales where id < 40 order by id;
 select id, qty > any (select weight from products where product < 9) m, qty > all (select weight from products where product < 9) n from sales where id < 40 order by id;
 select id, qty <> all (select qty from sales t where t.id between 30 and 35) n from sales where id < 40 order by id;
--- construct: lambdas
-select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9], lambda a, b, i: a * i - b) from sales where id < 4 order by 1;
-select list_reduce([1, 2, id], lambda x, y: x * 10 + y - id, 7) from sales where id < 5 order by 1;
-select list_reduce([1, 2, id], lambda x, y, i: x * 10 + y - i + qty, 7) from sales where id < 15 order by 1;
--- construct: tuples, VALUES and wide integers
-select histogram(flag), (1, id % 2) k from sales where flag is not null group by k order by k;
-select row(id, region) r from sales where id < 9 order by id;
-select sum(id)::uhugeint u, 5::uhugeint from sales;
-select * from (values (1, 'a'), (2, null)) v(a, b) order by 1;
--- construct: lambdas
-select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;
--- construct: tuples, VALUES and wide integers
-with t(a, b) as (select a::int, b::int from (values ('1', '4'), ('5', '3'), ('2', '*'), ('7', '*')) v(a, b) where position('*' in b) = 0) select a, b from t where a < b;
-select a, sum(b), typeof(max(c)) from (values (1, 2.5, 'x'), (1, 3, null), (null, null, 'y')) v(a, b, c) group by a order by a nulls last;
-select r.region, v.k from regions r join (values ('north', 1), ('south', 2)) v(region, k) using (region) order by 1;
+select id from sales where qty >= all (select qty from sales where qty is not null) order by id limit 10;
+select id from sales where qty = any (select people from regions) order by id;
+select id from sales s where price > all (select price from sales t where t.region = s.region and t.id <> s.id and t.price is not null) order by id;
+select id, id < some (select product from products) m from sales where id between 190 and 210 order by id;
+select id from sales where qty > all (select a from nothing) and id < 10 order by id;
+select id from sales where not (qty = any (select 2 union all select 3)) and id < 60 order by id;
 -- construct: scalar subqueries
 select id, (select max(price) from sales) - price as below from sales where id < 40 order by id;
 select (select count(*) from sales), (select count(*) from products), (select max(country) from regions);
@@ -39,6 +27,12 @@ select c.c_state, (select max(quantity) from store_sales s where s.customer_sk =
 select store_sk, (select s_name from store where store.store_sk = ss.store_sk) s, count(*) from store_sales ss group by 1, 2 order by all;
 select (select list(region order by region) from regions) l, (select {'n': count(*)} from sales) s;
 select id, (select price > 100 from sales t where t.id = s.id) b, (select t.day from sales t where t.id = s.id + 1) d from sales s where id < 30 order by id;
+select id from sales where qty > (select avg(qty) from sales) order by id limit 50;
+select id, qty > (select max(qty) from sales where id < 10) as more from sales order by id limit 50;
+select id, product in (select product from products where weight > 10) as known from sales order by id limit 100;
+select id, product not in (select product from products) as absent from sales order by id limit 100;
+select p.product, (select count(*) from sales s where s.product = p.product) as sold from products p order by p.product nulls last, sold limit 60;
+select p.name, (select max(price) from sales s where s.product = p.product) as dearest from products p order by p.name limit 60;
 -- construct: IN and NOT IN
 select count(*) from sales where (product, region) in (select product, 'north' from products where weight > 20);
 select count(*) from sales where (product, qty) not in (select product, 2 from products where product is not null);
@@ -54,6 +48,13 @@ select id from sales where null in (select product from products) order by id;
 select id from sales where id < 20 and 5 not in (select a from nothing) order by id;
 select count(*) from kinds where nums in (select nums from kinds where id < 20);
 select count(*) from store_sales where item_sk in (select item_sk from item where i_category = 'Books') and customer_sk in (select customer_sk from customer where c_state = 'TN') and date_sk not in (select date_sk from date_dim where d_year = 2000);
+select s.id from sales s where s.product in (select product from products where category = 'tools') order by s.id;
+select s.id from sales s where exists (select 1 from products p where p.product = s.product and p.weight > 25) order by s.id;
+select s.id from sales s where not exists (select 1 from products p where p.product = s.product) order by s.id;
+select s.id from sales s where s.product not in (select product from products where product is not null) order by s.id;
+select s.id from sales s where s.product not in (select product from products) order by s.id;
+select s.id from sales s semi join products p on s.product = p.product order by s.id limit 50;
+select s.id from sales s anti join products p on s.product = p.product order by s.id;
 -- construct: EXISTS and NOT EXISTS
 select id from sales s where exists (select 1 from products p where p.product = s.product and p.category = 'food') or exists (select 1 from regions r where r.region = s.region and r.people > 10000) order by id limit 100;
 select id from sales s where not exists (select 1 from products p where p.product = s.product and p.weight < s.qty) and id < 200 order by id;
@@ -66,13 +67,6 @@ select case when exists (select 1 from nothing) then 'some' else 'none' end, cas
 select count(*) from sales s where exists (select 1 from products p where p.product = s.product limit 1);
 select count(*) from sales s where exists (select 1 from products p where p.product = s.product union all select 1 from regions r where r.region = s.region);
 select s.store_sk from store s where exists (select 1 from store_sales f where f.store_sk = s.store_sk and f.quantity > 98) and (s_state = 'GA' or exists (select 1 from store_returns r join store_sales g using (ticket, item_sk) where g.store_sk = s.store_sk)) order by 1;
--- construct: subqueries in expressions, ANY and ALL
-select id from sales where qty >= all (select qty from sales where qty is not null) order by id limit 10;
-select id from sales where qty = any (select people from regions) order by id;
-select id from sales s where price > all (select price from sales t where t.region = s.region and t.id <> s.id and t.price is not null) order by id;
-select id, id < some (select product from products) m from sales where id between 190 and 210 order by id;
-select id from sales where qty > all (select a from nothing) and id < 10 order by id;
-select id from sales where not (qty = any (select 2 union all select 3)) and id < 60 order by id;
 -- construct: correlated subqueries, LATERAL
 select p.product, t.n, t.m from products p, lateral (select count(*) n, max(s.price) m from sales s where s.product = p.product) t where p.product < 30 order by 1;
 select s.store_sk, t.item_sk, t.q from store s, lateral (select item_sk, sum(quantity) q from store_sales f where f.store_sk = s.store_sk group by item_sk order by q desc nulls last, item_sk limit 3) t order by 1, 3 desc, 2;
@@ -81,6 +75,17 @@ select k.id, w from kinds k, lateral (select unnest(k.words) w) t order by all;
 select k.id, t.n, t.i from kinds k cross join lateral (select unnest(nums) n, generate_subscripts(nums, 1) i) t where k.id < 20 order by all;
 select c.customer_sk, l.d from customer c left join lateral (select max(d_date) d from store_sales s join date_dim using (date_sk) where s.customer_sk = c.customer_sk and s.quantity > 80) l on true order by 1;
 select id from sales s where id < 100 and 2 < (select count(*) from sales t where t.product = s.product and t.region = s.region) order by id;
+select * from products p where weight > (select avg(q.weight) from products q where q.category = p.category and q.product < p.product) order by product;
+select product, (select count(*) from sales s where s.product < p.product and s.qty > p.product % 7) from products p order by product;
+select product from products p where exists (select 1 from sales s where s.product > p.product or s.qty = p.product) order by 1;
+select product, (select sum(s.qty) from sales s where s.product = p.product and s.day > p.launched) from products p order by 1;
+select p.product, x.id from products p, lateral (select id from sales s where s.product = p.product order by id limit 2) x order by all;
+select p.product, x.n from products p left join lateral (select count(*) n from sales s where s.product < p.product) x on true order by all;
+select product, (select string_agg(region, ',' order by id) from sales s where s.product = p.product and s.id < p.product * 10) from products p order by 1;
+select p.product, t.k from products p, lateral (values (p.product + 1), (p.product * 2)) t(k) order by all;
+select p.product, t.k from products p, lateral (select unnest([p.product, 5]) k) t order by all;
+with s as (select id from sales using sample 10 rows) select count(*) from s a join s b using (id);
+with l as (select id from sales limit 10) select count(*) from l a join l b using (id);
 -- construct: subqueries and CTEs in FROM
 select * from (select * from (select * from (select id, region from sales where id < 5))) order by id;
 with a as (select 1 x), b as (select x + 1 x from a), c as (select x + 1 x from b) select * from a, b, c;
@@ -96,3 +101,14 @@ select t.* exclude (note, big) from sales t where id < 4 order by id;
 select * replace (id * 2 as id) from (select id, region from sales where id < 4) order by id;
 select columns('^(id|q)') from sales where id < 5 order by id;
 select min(columns(['id', 'qty'])), max(columns(['id', 'qty'])) from sales;
+-- construct: CTEs read several times
+with c as (select region, sum(qty) q from sales group by region) select a.region, a.q, b.q from c a join c b on a.q < b.q order by all;
+with c as (select region, product, sum(qty) q, count(*) n, max(day) d from sales group by all) select a.region, sum(a.q), max(b.d) from c a join c b on a.product = b.product and a.region <> b.region group by a.region order by all;
+with r as (select id, random() x from sales) select count(*) from r a join r b using (id) where a.x = b.x;
+with a as (select region, count(*) n from sales group by region), b as (select n, count(*) m from a group by n) select a.region, b.m, (select count(*) from b) from a join b using (n) order by all;
+with c as (select product, avg(price) p from sales group by product) select count(*), sum(p) from c where p > (select avg(p) from c);
+with c as (select product, avg(price) p from sales group by product) select count(*) from c union all select count(*) from c union all select count(distinct p) from c order by 1;
+with c as (select distinct region from sales) select count(*) from c, c d, c e;
+with c as materialized (select * from sales where qty > 5) select (select count(*) from c), (select max(price) from c), (select min(id) from c where region = 'north');
+with recursive t as (select product, count(*) n from sales group by product), r(p, k) as (select product, 0 from t where product < 3 union all select t.product, k + 1 from t join r on t.product = r.p + 1 where k < 5) select * from r order by all;
+with recursive r(p, k) as (select 1, 0 union all (with c as (select p + 1 as p, k + 1 as k from r) select a.p, a.k from c a join c b using (p) where a.k < 5)) select * from r order by all;
