@@ -20,7 +20,23 @@ def duckdb_join(join: lg.Join, words: str) -> lg.Plan:
     columns = [f"in0.c{i}" for i in range(width)] + [f"in1.c{i}" for i in range(len(join.schema) - width)]
     named = ", ".join(f"{c} AS r{i}" for i, c in enumerate(columns))
     condition = f" ON {' AND '.join(on) or 'TRUE'}" if "POSITIONAL" not in words else ""
+    if words in ("ASOF RIGHT JOIN", "ASOF FULL JOIN"):
+        return lg.Relational((left, right), _asof_outer(words, width, columns, condition), join.schema, keys, "Join")
     return lg.Relational((left, right), f"SELECT {named} FROM in0 {words} in1{condition}", join.schema, keys, "Join")
+
+
+def _asof_outer(words: str, width: int, columns: list[str], condition: str) -> str:
+    """An ASOF join that keeps every row of the right side, in two parts: DuckDB (2.0) with one thread never ends such a join
+    where the left side is empty."""
+    kept = "ASOF LEFT JOIN" if "FULL" in words else "ASOF JOIN"
+    named = ", ".join(f"{c} AS r{i}" for i, c in enumerate(columns))
+    given = ", ".join(f"r{i}" for i in range(len(columns)))
+    alone = ", ".join(["NULL"] * width + columns[width:])
+    return (
+        f"WITH numbered AS MATERIALIZED (SELECT *, row_number() OVER () AS n FROM in1), matched AS MATERIALIZED (SELECT {named}, "
+        f"in1.n FROM in0 {kept} numbered AS in1{condition}) SELECT {given} FROM matched "
+        f"UNION ALL SELECT {alone} FROM numbered AS in1 ANTI JOIN matched USING (n)"
+    )
 
 
 def duckdb_mark(join: lg.Join) -> lg.Plan:

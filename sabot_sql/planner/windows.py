@@ -127,41 +127,44 @@ def _window(
         parts.append("PARTITION BY " + ", ".join(map(reads.place, partitions)))
     if e["orders"]:
         parts.append("ORDER BY " + order_text(list(order_keys(e["orders"])), reads))
-    parts.append(_frame(e, reads, expression))
+    parts.append(_frame(e, reads, expression, order_keys))
     return f"{text} OVER ({' '.join(p for p in parts if p)})"
 
 
-def _frame(e: Json, reads: Reads, expression: Callable[[Json], Expr]) -> str:
+def _frame(
+    e: Json,
+    reads: Reads,
+    expression: Callable[[Json], Expr],
+    order_keys: Callable[[list[Json]], tuple[lg.OrderKey, ...]],
+) -> str:
     """The frame clause; none for the default frame, which functions without frames do not take."""
     exclude = EXCLUDED.get(e["exclude_clause"])
     start, end = e["start"], e["end"]
     if (start, end, exclude) == ("UNBOUNDED_PRECEDING", "CURRENT_ROW_RANGE", None):
         return ""
     unit = next((u for bound in (start, end) for u in UNITS if bound.endswith("_" + u)), "ROWS")
-    offsets = [None if e.get(key) is None else expression(e[key]) for key in ("start_expr", "end_expr")]
-    if unit == "RANGE":
-        offsets = [None if o is None else _range_offset(o, expression(e["orders"][0]["expression"])) for o in offsets]
-    low, high = (_bound(bound, offset, reads) for bound, offset in zip((start, end), offsets))
+    sides = ((start, e.get("start_expr")), (end, e.get("end_expr")))
+    exprs = [None if offset is None else expression(offset) for _, offset in sides]
+    if unit == "RANGE" and any(exprs):
+        (key,) = order_keys(e["orders"])
+        exprs = [
+            None if x is None else _distance(key, x, kind.startswith("EXPR_PRECEDING")) for (kind, _), x in zip(sides, exprs)
+        ]
+    low, high = (_bound(kind, x, reads) for (kind, _), x in zip(sides, exprs))
     return f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
 
 
-def _range_offset(bound: Expr, key: Expr) -> Expr:
-    """The offset of a RANGE frame's bound: the plan holds the ORDER BY key with the offset added or taken off, for a
-    descending key the other way round."""
-    bound, key = _uncast(bound), _uncast(key)
-    if isinstance(bound, ex.Call) and bound.name in ("+", "-") and len(bound.args) == 2:
-        first, second = bound.args
-        if _uncast(first) == key:
-            return second
-        if _uncast(second) == key and bound.name == "+":
-            return first
-    raise NotSupported("this RANGE frame cannot run distributed yet")
-
-
-def _uncast(expr: Expr) -> Expr:
-    while isinstance(expr, ex.Cast):
-        expr = expr.arg
-    return expr
+def _distance(key: lg.OrderKey, bound: Expr, preceding: bool) -> Expr:
+    """How far from the row's key a RANGE frame reaches: DuckDB's plan holds the key where it ends, `key - distance` for what
+    comes before in ascending order."""
+    sign = "-" if preceding != key.descending else "+"
+    keys = (key.expr, key.expr.arg) if isinstance(key.expr, ex.Cast) else (key.expr,)  # DATE - INTERVAL is a TIMESTAMP
+    if isinstance(bound, ex.Call) and bound.name == sign and len(bound.args) == 2 and bound.args[0] in keys:
+        return bound.args[1]
+    t = key.expr.type
+    if t != bound.type or not (t.is_integer or t.id == "DECIMAL"):
+        raise NotSupported("this RANGE frame, whose end DuckDB has rewritten, cannot run distributed yet")
+    return ex.Cast(ex.Call("-", (key.expr, bound) if sign == "-" else (bound, key.expr), t), t, False)
 
 
 def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:
@@ -170,4 +173,6 @@ def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:
         name = name.removesuffix("_" + unit)
     if name not in BOUNDS:
         raise NotSupported(f"window bound {kind.lower()} cannot run distributed yet")
-    return BOUNDS[name] if offset is None else f"{reads.place(offset)} {BOUNDS[name]}"
+    if offset is None:
+        return BOUNDS[name]
+    return f"{reads.place(offset)} {BOUNDS[name]}"

@@ -99,6 +99,11 @@ select s.product, p.product from (select product from products where product < 6
 select p.product, s.id from products p asof left join sales s on p.product = s.product and p.launched >= s.day order by all;
 select count(*), sum(s.id) from (select * from products where launched is not null) p asof join (select * from sales where day is not null) s on p.launched >= s.day;
 select p.product, r.country from products p positional join regions r order by all;
+select n.a, r.people from nothing n asof right join regions r on n.b = r.region and n.a >= r.people order by all;
+select n.a, r.people from nothing n asof full join regions r on n.b = r.region and n.a >= r.people order by all;
+select count(*), count(s.id), sum(s.id - p.product) from sales s asof right join products p on s.product = p.product and s.id >= p.product;
+select count(*), count(s.id), count(p.product), sum(s.id - p.weight) from sales s asof full join products p on s.product = p.product and s.day >= p.launched;
+select count(*), count(p.product) from sales s asof full join products p on s.day >= p.launched where s.id < 100;
 -- construct: NATURAL, USING and several keys
 select count(*) from store_sales natural join store_returns;
 select * from store natural join (select 1 as store_sk, 'x' as extra) order by 1;

@@ -68,6 +68,3 @@ select * from unnest(['a', 'b']) with ordinality t(x, n) order by n;
 select struct_insert({'a': x}, b := y) s from single;
 -- names: names of its arguments
 select alias(x) a from single;
--- construct: RANGE frames over an expression with constants
--- names: RANGE frame
-select id, count(*) over (order by qty + 1 range between 1 + 1 preceding and 1 following) c from sales where id < 100 and qty < 100 order by id;

@@ -47,6 +47,24 @@ select id, sum(id) over (order by qty range between current row and unbounded fo
 select id, count(*) over (order by price range between 1000 preceding and 1000 following) c from sales where id < 200 order by id;
 select id, sum(qty) over (order by id desc range between 5 preceding and 1 preceding) s from sales where id < 60 order by id;
 select id, count(*) over (partition by region order by product range between unbounded preceding and 10 following) c from sales where id < 200 order by id;
+select id, count(*) over (order by id range between 1 preceding and current row) n from sales order by all;
+select id, count(*) over (order by product range between 1 following and 2 following) n from sales order by all;
+select id, sum(qty) over (order by product desc range between 1 preceding and 1 following) n from sales order by all;
+select id, count(*) over (order by product range between unbounded preceding and 1 following) n from sales order by all;
+select id, count(*) over (order by score range between 1 following and unbounded following) n from sales where score between -100 and 100 order by all;
+select id, count(*) over (partition by region order by day range between interval 1 day preceding and current row) n from sales order by all;
+select id, count(*) over (partition by region order by sold_at range between interval 1 day preceding and interval 2 hours following) n from sales order by all;
+select id, count(*) over (order by price range between 1.5 preceding and qty following) n from sales where qty >= 0 order by all;
+select id, count(*) over (order by product range between product % 4 preceding and current row) n from sales order by all;
+select id, count(*) over (order by qty range between 1 preceding and 1 following exclude ties) n from sales where abs(qty::int) < 1000 order by all;
+select id, count(*) over (order by sold_at::timestamptz desc nulls first range between interval 1 month preceding and current row) n from sales order by all;
+select id, first_value(id) over (order by big range 2 preceding) n from sales where big > 10 and big < 9223372036854775807 order by all;
+select id, count(*) over (order by product + 1 range between 1 preceding and 1 following) n from sales order by all;
+select id, count(*) over (order by -product desc range between 1 preceding and 1 following) n from sales order by all;
+select id, count(*) over (order by day + interval 1 day range between interval 1 day preceding and interval 3 days following) n from sales order by all;
+select id, count(*) over (order by cost range between 100 preceding and 100 following) n from sales order by all;
+select id, sum(ratio) over (order by score + 1.5 range between 1 preceding and 1 following) n from sales where isfinite(score) and isfinite(ratio) and abs(ratio) < 1000 order by all;
+select id, count(*) over (order by qty + 1 range between 1 + 1 preceding and 1 following) c from sales where id < 100 and qty < 100 order by id;
 -- construct: frames of groups of peers
 select id, sum(id) over (order by qty groups between 1 preceding and current row) s from sales where id < 100 order by id;
 select id, count(*) over (partition by flag order by qty groups between 1 preceding and 1 following) s from sales where id < 100 order by id;
