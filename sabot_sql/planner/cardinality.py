@@ -204,7 +204,7 @@ class Estimator:
         known = [f for f in found if f is not None]
         if len(known) < len(found) or len({id(get) for get, _ in known}) != 1:
             return None
-        rows = table_rows(known[0][0])
+        rows = max(1.0, table_rows(known[0][0]))
         return rows if math.prod(_column_distinct(get, i) for get, i in known) > rows else None
 
     def selectivity(self, plan: lg.Plan, predicate: Expr) -> float:

@@ -57,6 +57,7 @@ select s.x, n.b from single s left join nothing n on n.a = s.x;
 select s.x from single s where s.x not in (select a from nothing);
 select s.x from single s where exists (select 1 from nothing);
 select s.x from single s where s.x in (select x from single);
+select count(*) from sales s join nothing n on s.product = n.a and s.region = n.b join products p on p.product = n.a and p.name = n.b;
 -- construct: joins of aggregates and of joins
 with best as (select product, sum(price) s from sales group by product) select p.name, b.s from best b join products p using (product) order by b.s desc nulls last, p.name limit 10;
 with t as (select region, sum(qty) q from sales group by region) select a.region, a.q, b.q from t a join t b on a.region = b.region order by a.region;
