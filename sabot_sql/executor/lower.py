@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from sabot_sql.executor.dynamic_filters import dynamic_filters
 from sabot_sql.executor.evaluate import Predicate
 from sabot_sql.executor.exchange import BlockFile, BlockReader
 from sabot_sql.executor.exchange_read import ExchangeReadSource
@@ -93,6 +94,7 @@ class Lowering:
         self._builds: list[JoinBuildSink] = []
         self._sorts: list[SortSink] = []
         self._shared: list[SharedBuild] = []
+        self._scans: dict[int, list[ScanSource]] = {}  # a node may stand in several places
 
     def schema(self, types: Schema) -> pa.Schema:
         """The Arrow schema of batches of `types` in this task."""
@@ -109,7 +111,9 @@ class Lowering:
         match node:
             case Scan():
                 splits = self.task.splits.get(node.scan_id, ())
-                return (Branch(ScanSource(node, splits, self.schema(node.schema), self.stats(node))),)
+                source = ScanSource(node, splits, self.schema(node.schema), self.stats(node))
+                self._scans.setdefault(id(node), []).append(source)
+                return (Branch(source),)
             case ExchangeRead():
                 return (Branch(self._exchange(node)),)
             case Values():
@@ -186,7 +190,11 @@ class Lowering:
             self.pipelines = [*before, SharedPipelines(shared, tuple(self.pipelines))]
         schema, residual = self.schema(node.schema), self._residual(node)
         probe = HashJoinProbe(node, build, probe_types, build_types, residual, schema, self.stats(node))
-        return self._over(node.probe, probe)
+        branches = self._over(node.probe, probe)
+        for scan, found in dynamic_filters(node, build):
+            if len(sources := self._scans[id(scan)]) == 1:
+                sources[0].dynamic.append(found)
+        return branches
 
     def _share_key(self, node: HashJoin) -> Hashable | None:
         """What the build side is built from, equal in all tasks that read the same blocks; None where it reads a table."""

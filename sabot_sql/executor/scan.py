@@ -19,6 +19,7 @@ from sabot_sql.catalog.stamps import check_unchanged
 from sabot_sql.catalog.table import DataFile, Split
 from sabot_sql.errors import ExecutionError, InternalError, ReadError, SabotError
 from sabot_sql.executor.duckdb_session import Cursor, duck_session
+from sabot_sql.executor.dynamic_filters import FALSE, DynamicFilter
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
 from sabot_sql.executor.operator import OperatorStats, TaskContext
@@ -63,11 +64,18 @@ class ScanSource:
         self.splits = merged(splits)
         self.schema = schema
         self.stats = stats
+        self.dynamic: list[DynamicFilter] = []
         columns = [quote_identifier(c) for c in node.columns]
+        self._exprs = [render(e, columns) for e in node.exprs]
         self.columns = ", ".join(f"{render_output(e, columns)} AS c{i}" for i, e in enumerate(node.exprs))
         self.conditions = tuple(render(f, columns) for f in node.filters)
 
     def units(self, context: TaskContext) -> Sequence[ScanUnit]:
+        # the joins above have their build sides by now
+        told = (f.condition(self._exprs[f.column]) for f in self.dynamic)
+        self.conditions = (*self.conditions, *dict.fromkeys(text for text in told if text is not None))
+        if FALSE in self.conditions:
+            return []
         together = MAX_FILES if context.threads == 1 and self.node.spec.kind in ("parquet", "csv", "json") else 1
         found: list[list[Split]] = []
         for split in self.splits:

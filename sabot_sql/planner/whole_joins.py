@@ -33,8 +33,9 @@ def _asof_outer(words: str, width: int, columns: list[str], condition: str) -> s
     given = ", ".join(f"r{i}" for i in range(len(columns)))
     alone = ", ".join(["NULL"] * width + columns[width:])
     return (
-        f"WITH numbered AS MATERIALIZED (SELECT *, row_number() OVER () AS n FROM in1), matched AS MATERIALIZED (SELECT {named}, "
-        f"in1.n FROM in0 {kept} numbered AS in1{condition}) SELECT {given} FROM matched "
+        f"WITH numbered AS MATERIALIZED (SELECT *, row_number() OVER () AS n FROM in1), "
+        f"matched AS MATERIALIZED (SELECT {named}, in1.n FROM in0 {kept} numbered AS in1{condition}) "
+        f"SELECT {given} FROM matched "
         f"UNION ALL SELECT {alone} FROM numbered AS in1 ANTI JOIN matched USING (n)"
     )
 
