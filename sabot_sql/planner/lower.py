@@ -33,7 +33,7 @@ from sabot_sql.planner.physical import (
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
-from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType
+from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, inner_schema
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
@@ -67,7 +67,16 @@ def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> 
         if want.type != got.type and want.type.id != "NULL":
             raise NotSupported(f"column {want.name} would be {got.type} instead of {want.type}")
     lowering.builder.close(fragment, Exchange("gather"))
+    for stage in lowering.builder.stages:
+        _check_types(stage.root)
     return DistributedPlan(tuple(lowering.builder.stages), tuple(f.name for f in schema), schema, session)
+
+
+def _check_types(node: Node) -> None:
+    """Raise for a column between operators that has no form there: once tasks run it is too late to go elsewhere."""
+    inner_schema(node.schema)
+    for one in node.inputs:
+        _check_types(one)
 
 
 class _Lowering:

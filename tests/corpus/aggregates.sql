@@ -1,4 +1,5 @@
--- Aggregates, grouped and not.
+-- Aggregates.
+-- construct: aggregates with kernels
 select count(*), count(qty), count(region), sum(qty), min(qty), max(qty) from sales;
 select sum(price), avg(price), min(price), max(price) from sales;
 select sum(cost), avg(cost), min(cost), max(cost) from sales;
@@ -23,12 +24,36 @@ select note, count(*), avg(qty) from sales group by note order by note;
 select flag, avg(price), avg(cost), avg(ratio) from sales where isfinite(ratio) and abs(ratio) < 1000 group by flag order by flag;
 select cost, count(*) from sales group by cost order by cost limit 20;
 select big, count(*) c from sales group by big order by c desc, big limit 10;
+select region, count(*), sum(qty), avg(qty), min(qty), max(qty) from sales group by region having max(qty) > 100 order by 1;
+select product % 3, flag, sum(price), avg(cost), count(note) from sales group by 1, 2 order by 1, 2;
+select min(id), max(id), sum(id), avg(id), count(id) from sales where id between 100 and 200 and region = 'north';
+select any_value(x), min(y), max(y) from single;
+select sum(tiny), min(tiny), max(tiny), avg(tiny), sum(wide::hugeint // 100), min(wide), max(wide) from kinds;
+select tiny, count(*), min("at"), max("at"), min(clock), max(clock), min(raw), max(raw) from kinds group by tiny order by tiny;
+select min(ms), max(ms), min(ns), max(ns), count(ms) from kinds;
+select sum(flag::int), avg(flag::int), sum((qty > 3)::int) from sales;
+select sum(1), count(1), sum(null::int), count(null), min('x'), avg(2.5) from sales;
+select count(*) from sales having count(*) > 10;
+select 1 from sales having count(*) > 1000000;
+select sum(qty) filter (where region = 'north') n, sum(qty) filter (where region = 'south') s, sum(qty) filter (where region is null) u from sales;
+select region, sum(qty) + sum(qty) * 2 - min(qty), sum(qty::int + 1), sum(-qty::int) from sales group by region order by 1;
+select sum(sum_qty) from (select sum(qty) sum_qty from sales group by product, region, flag);
+select count(*) c, count(*) filter (where c > 5) d from (select count(*) c from sales group by day);
+-- construct: aggregates of distinct values
 select region, count(distinct product) from sales group by region order by region;
 select count(distinct region), count(distinct note) from sales;
 select count(distinct product) from sales;
 select region, count(distinct product), count(*), sum(qty) from sales group by region order by region;
 select region, sum(distinct qty), avg(distinct qty), count(distinct qty) from sales group by region order by region;
 select count(distinct qty), sum(distinct qty), max(distinct qty) from sales;
+select count(distinct day), count(distinct price), count(distinct cost), count(distinct ratio), count(distinct flag) from sales;
+select flag, count(distinct region), count(distinct qty), sum(distinct qty), min(distinct qty) from sales group by flag order by flag;
+select region, count(distinct product) filter (where qty > 2), sum(distinct qty) filter (where flag) from sales group by region order by 1;
+select count(distinct (region, flag)), count(distinct upper(region)) from sales;
+select string_agg(distinct region, ',' order by region), list(distinct qty order by qty desc) from sales;
+select avg(distinct score), median(distinct qty), stddev(distinct qty) from sales;
+select count(distinct "at"), count(distinct clock), count(distinct raw), count(distinct nums), count(distinct place) from kinds;
+-- construct: FILTER, HAVING and aggregates over aggregates
 select count(*) filter (where flag), sum(qty) filter (where qty > 0), count(*) from sales;
 select region, count(*) filter (where flag) as flagged, avg(price) filter (where qty > 1) from sales group by region order by region;
 select region, sum(price) s from sales group by region having sum(price) > 1000000 order by s desc;
@@ -55,3 +80,46 @@ select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 
 select id from sales where id < 5 union all select count(*) from single order by 1;
 select list('a' order by 1.5 is null, id), string_agg(distinct upper('a'), ',' order by upper('a')) from sales where id < 4;
 select quantile_disc(id, [0, 0.9]), quantile_cont(id, 1 / 4) from sales s where exists (select 1 from products p where p.product = s.product and s.id < any (select r.people from regions r where r.people > s.id and s.id < 50));
+-- construct: aggregates without kernels, run by DuckDB
+select region, first(id order by id), last(id order by id), any_value(region) from sales group by region order by region;
+select region, arg_min(id, price), arg_max(id, price), max_by(note, id), min_by(note, id) from sales where price is not null group by region order by region;
+select region, bit_and(id), bit_or(id), bit_xor(id), bool_and(qty > -40000), bool_or(flag) from sales group by region order by region;
+select region, var_pop(qty), var_samp(qty), stddev_pop(qty), stddev_samp(qty), sem(qty), skewness(score), kurtosis(score), kurtosis_pop(score) from sales where qty between -10 and 10 group by region order by region;
+select corr(qty, product), covar_samp(qty, product), regr_count(qty, product), regr_r2(qty, product), regr_intercept(qty, product), regr_slope(qty, product), regr_avgx(qty, product), regr_sxx(qty, product), regr_sxy(qty, product) from sales where qty between -10 and 10;
+select region, median(price), quantile_disc(qty, 0.1), quantile_cont(price, [0.25, 0.5, 0.75]), mad(qty) from sales group by region order by region;
+select percentile_cont(0.5) within group (order by price), percentile_disc(0.9) within group (order by qty desc), mode() within group (order by flag) from sales where flag is not null;
+select string_agg(region, ';' order by id), group_concat(id::varchar, '' order by id desc), listagg(note, '/' order by id) from sales where id < 40;
+select list(id order by id desc), array_agg(qty order by id), list(region order by id) filter (where flag) from sales where id < 30;
+select histogram(qty), map_entries(histogram(flag)) from sales;
+select product, list(id order by id) l, len(list(id)) n from sales where id < 300 group by product order by product limit 30;
+select max(id, 3), min(id, 3), arg_max(region, id, 2), arg_min(id, price, 2) from sales where price is not null;
+select approx_quantile(id, 0.5) between 1400 and 1600, approx_count_distinct(id) between 2500 and 3500, len(approx_top_k(region, 2)) from sales;
+select reservoir_quantile(x, 0.5), product(x), favg(x), fsum(x), kahan_sum(x), geomean(x) from single;
+select region, fsum(score), favg(score), geomean(abs(score) + 1), product(1 + score / 1000), entropy(flag) from sales group by region order by region;
+select region, count_if(flag), sum(qty) filter (where not flag), count_if(qty > 3) from sales group by region order by 1;
+select flag, first(region order by id) f, sum(qty), count(*), min(price) from sales group by flag order by flag;
+select median(day), mode(flag), median(sold_at), quantile_disc(region, 0.5), max(flag), min(region) from sales where flag;
+select list(place order by id), max(nums), min(words) from kinds where id < 20;
+select map_from_entries(list((region, c) order by region)) m from (select region, count(*) c from sales where region is not null group by 1);
+select sum(list_sum(nums)), max(len(words)), list(distinct len(nums) order by len(nums)) from kinds;
+select json_group_array(x), json_group_object(y, x) from single;
+select region, stddev(qty), median(qty), string_agg(id::varchar, ',' order by id) from sales where id < 300 group by region order by region;
+select list(distinct region order by region), quantile_cont(qty, 0.25), arg_max(id, qty) is not null, bool_and(flag), mode(region) is not null from sales;
+select corr(qty, id), covar_pop(qty,id), regr_slope(qty, id), approx_count_distinct(region) > 0, bit_xor(id) from sales;
+-- construct: groups of any kind
+select id % 2 = 0 as even, region is null as missing, count(*) from sales group by all order by all;
+select round(price, -5) p, count(*) from sales group by p order by p;
+select ratio, count(*), sum(qty) from sales where ratio = 0 or isnan(ratio) or isinf(ratio) group by ratio order by ratio;
+select upper(left(region, 1)) l, count(*) c from sales group by upper(left(region, 1)) having c > 10 order by l;
+select "at", count(*) from kinds group by "at" order by "at";
+select clock, tiny, count(*) from kinds group by 1, 2 order by 1, 2;
+select nums, count(*) from kinds group by nums order by nums;
+select place, count(*) from kinds group by place order by place;
+select words, tiny, sum(id) from kinds group by all order by all;
+select raw, count(*) from kinds group by raw order by raw;
+select wide, ms, count(*) from kinds group by all order by all;
+select region, region r2, count(*) from sales group by region, r2 order by 1;
+select 'k' as k, count(*) from sales group by k;
+select count(*) from sales group by ();
+select id % 100 as g, avg(price), max(region) from sales group by 1 having count(*) filter (where flag) > 8 order by g;
+select interval (qty::int) day i, count(*) from sales where qty between 0 and 8 group by 1 order by 1;

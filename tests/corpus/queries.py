@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,18 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Query:
-    """`not_distributed` is the construct that the distributed route must name in its NotSupported, or empty."""
+    """One statement.
+
+    Attributes:
+        not_distributed: what the distributed route must name in its NotSupported, or empty.
+        title, construct: the file's title and the heading in it, under which docs/sql.md counts the statement.
+    """
 
     name: str
     sql: str
     not_distributed: str = ""
+    title: str = ""
+    construct: str = ""
 
     def ordered_by(self, columns: list[str]) -> list[int]:
         """Positions of the output columns that the outer ORDER BY names, as far as they are output columns."""
@@ -41,18 +49,27 @@ class Query:
 
 
 def load() -> list[Query]:
-    """Every statement of every file; a line `-- names: x` before one says that it is not distributed yet."""
-    found = []
-    for path in sorted(HERE.glob("*.sql")):
-        construct = ""
-        lines: list[str] = []
-        for line in path.read_text().splitlines():
-            if line.startswith("-- names:"):
-                construct = line.removeprefix("-- names:").strip()
-            elif not line.startswith("--"):
-                lines.append(line)
-                if line.rstrip().endswith(";"):
-                    sql = "\n".join(lines).strip().removesuffix(";")
-                    found.append(Query(f"{path.stem}-{len(found):03d}", sql, construct))
-                    lines, construct = [], ""
+    """Every statement of every file. A file's first line is its title; a line `-- construct: x` heads those that follow; a
+    line `-- names: x` before one says that it is not distributed yet."""
+    return [query for path in sorted(HERE.glob("*.sql")) for query in _statements(path)]
+
+
+def _statements(path: Path) -> list[Query]:
+    found: list[Query] = []
+    text = path.read_text().splitlines()
+    title = re.split(r"[.:]", text[0].removeprefix("--").strip())[0]
+    construct, refusal = "other", ""
+    lines: list[str] = []
+    for line in text:
+        if line.startswith("-- construct:"):
+            construct = line.removeprefix("-- construct:").strip()
+        elif line.startswith("-- names:"):
+            refusal = line.removeprefix("-- names:").strip()
+        elif not line.startswith("--"):
+            lines.append(line)
+            if line.rstrip().endswith(";"):
+                sql = "\n".join(lines).strip().removesuffix(";")
+                name = f"{path.stem}-{len(found):03d}"
+                found.append(Query(name, sql, refusal, title, construct))
+                lines, refusal = [], ""
     return found

@@ -43,8 +43,8 @@ def local(tables: dict[str, str]) -> Iterator[sabot_sql.Connection]:
         yield db
 
 
-def test_corpus_has_at_least_150_queries() -> None:
-    assert len(QUERIES) >= 150
+def test_corpus_has_at_least_700_queries() -> None:
+    assert len(QUERIES) >= 700
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda q: q.name)
