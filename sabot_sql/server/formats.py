@@ -26,7 +26,7 @@ MEDIA_TYPES = {
 FORMAT_OF = {media: name for name, media in MEDIA_TYPES.items()}
 ROWS_A_PIECE = 4096
 STREAM_BYTES = 4 << 20  # Arrow answers above this are sent in pieces, one a batch
-BATCH_ROWS = 2048  # what is less than that is one batch, and not looked at
+BATCH_ROWS = 2048  # an answer of no more is one batch, and there would be one piece
 IPC_OPTIONS = pa.ipc.IpcWriteOptions()
 
 
