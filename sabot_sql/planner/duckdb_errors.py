@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Callable
 
+from sabot_sql.catalog.csv_damage import csv_damage
 from sabot_sql.catalog.ipc_files import CARRIED
+from sabot_sql.catalog.reading import REPLACE
 from sabot_sql.errors import (
     Cancelled,
     ExecutionError,
@@ -62,6 +64,9 @@ def translate(error: BaseException, sql: str = "") -> SabotError:
     message = str(error)
     if carried := CARRIED.search(message):
         return SabotError.from_problem(json.loads(carried[1]))
+    if damage := csv_damage(message):  # comes by the class of values that users cast, too
+        what = f"file {damage.path} cannot be read as CSV: {damage.reason}"
+        return ReadError(what, code="FILE_CORRUPT", hint=REPLACE, engine_message=message)
     name = type(error).__name__
     for names, read in READERS:
         if name in names:
@@ -243,7 +248,9 @@ def _invalid_input(told: Told) -> SabotError:
         "Corrupt",
     )
     if any(word in told.message for word in words) or re.search(r"file ['\"]/", told.message):
-        return _read(told)
+        found = _read(told)
+        found.hint = found.hint or REPLACE
+        return found
     return _value(told)
 
 
