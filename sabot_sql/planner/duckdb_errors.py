@@ -192,7 +192,7 @@ def _no_match(told: Told, call: str) -> SabotError:
     name = call.partition("(")[0]
     types = call[len(name) :].replace("_LITERAL", "")
     at = find_name(told.sql, name, before="(")
-    candidates = [line.strip() for line in told.message.split("Candidate functions:")[-1].split("\n") if line.strip()]
+    candidates = [line.strip() for line in told.rest.split("Candidate functions:")[-1].split("\n") if line.strip()]
     shown = "; ".join(candidates[:3]) + (f"; and {len(candidates) - 3} more" if len(candidates) > 3 else "")
     what = f"function {name}" if fold(name).isidentifier() else f"operator {name}"
     return told.query(PlanError, "TYPE_MISMATCH", f"{what} does not take {types}", f"cast the arguments; it takes {shown}", at)

@@ -167,7 +167,7 @@ def _verb(kind: str, sql: str) -> str:
     """What the statement is called in its own text: DuckDB's kind of INSTALL is LOAD, that of CHECKPOINT is CALL.
 
     Example:
-        >>> _verb("LOAD", "FORCE INSTALL httpfs"), _verb("MERGE_INTO", "merge into t"), _verb("INSERT", "with w as (...) insert")
+        >>> _verb("LOAD", "FORCE INSTALL httpfs"), _verb("MERGE_INTO", "merge into t"), _verb("INSERT", "with w as ...")
         ('INSTALL', 'MERGE INTO', 'INSERT')
     """
     shown = kind.replace("_", " ")
