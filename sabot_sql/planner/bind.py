@@ -101,6 +101,8 @@ class Binder:
             text = self._serialize(cursor, sql, "optimized")
             if text["error"]:
                 text = self._serialize(cursor, sql, "bound")
+            if text["error"]:
+                cursor.execute(EXPLAIN + written[0], written[1])  # raises where DuckDB itself does not run it
         except BaseException as error:
             found = error
             if isinstance(error, duckdb.Error):
@@ -138,6 +140,8 @@ class Binder:
 
     def _serialize(self, cursor: duckdb.DuckDBPyConnection, sql: str, prepared: str) -> dict[str, Any]:
         text = cursor.execute(f"EXECUTE {prepared}('" + sql.replace("'", "''") + "')").fetchall()[0][0]
+        if not text:
+            return {"error": True, "error_message": "it has a constant of type BIT or BIGNUM (a number of more than 38 digits)"}
         if len(text) > MAX_PLAN_BYTES:
             raise NotSupported(f"the plan of this statement has {len(text):,} bytes, more than {MAX_PLAN_BYTES:,}")
         return read_json(text)
@@ -207,7 +211,7 @@ def read_json(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         try:
             found = json.loads(TOKENS.sub(_python_number, text))
-        except json.JSONDecodeError as error:  # a number of a hundred digits makes it empty
+        except json.JSONDecodeError as error:
             raise NotSupported("DuckDB cannot hand over the plan of this statement") from error
     return found
 

@@ -50,3 +50,15 @@ def test_statement_that_does_not_bind_is_refused_alike(
         assert isinstance(caught.value.position, Position)
         assert (caught.value.position.line, caught.value.position.column) == place
     assert told[0] == told[1]
+
+
+def test_constant_that_duckdb_itself_refuses_is_told_alike(db: Connection) -> None:
+    for route in ("local", "distributed"):
+        with pytest.raises(sabot_sql.QueryError, match="bignum too large") as caught:
+            db.execute_sql(f"select id from a where id = 1{'0' * 60}", route=route)  # type: ignore[arg-type]
+        assert caught.value.problem.code == "INVALID_VALUE"
+
+
+def test_constant_that_cannot_be_handed_over_is_named(db: Connection) -> None:
+    with pytest.raises(sabot_sql.NotSupported, match="a constant of type BIT or BIGNUM"):
+        db.execute_sql(f"select 1{'0' * 400}::double", route="distributed")
