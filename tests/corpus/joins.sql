@@ -95,6 +95,9 @@ select r.region from regions r semi join sales s on r.people < s.qty order by 1;
 select k.id from kinds k semi join (select nums from kinds where id > 40) o on k.nums = o.nums order by 1;
 select id from sales s where id < 300 and exists (select 1 from sales t where t.product = s.product and t.id < s.id and t.region is distinct from s.region) order by 1;
 -- construct: ASOF and POSITIONAL JOIN
+select count(*) from products p positional join regions r positional join sales s;
+select s.id from products p positional join sales s positional join regions r order by all limit 5;
+select count(s.id), count(p.product) from regions r positional join products p positional join sales s;
 select count(*) from products positional join regions;
 select s.id, d.d_date from (select id, day from sales where id < 100) s asof join (select d_date + 9131 as d_date from date_dim where d_moy % 3 = 0) d on s.day >= d.d_date order by all;
 select s.id, t.id from (select * from sales where id < 100) s asof left join (select * from sales where id >= 100) t on s.region = t.region and s.sold_at > t.sold_at order by all;
