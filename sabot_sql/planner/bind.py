@@ -171,9 +171,9 @@ def _described(cursor: Any, sql: str, params: dict[str, Any] | None) -> Schema:
 
 
 def result_type(text: str) -> SqlType:
-    """The type of a result column; DuckDB writes the type of one that is only NULL in quotes."""
+    """The type of a result column."""
     try:
-        return parse_type(text.strip('"'))
+        return parse_type(text)
     except ValueError:  # a type that an extension brought
         return SqlType(text)
 

@@ -19,7 +19,7 @@ def duckdb_join(join: lg.Join) -> lg.Relational:
     return lg.Relational((left, right), f"SELECT {named} FROM in0 {join.words} in1{condition}", join.schema, keys, "Join")
 
 
-def duckdb_mark(join: lg.Join) -> lg.Plan:
+def duckdb_mark(join: lg.Join) -> lg.Relational:
     """A mark join of any condition: TRUE where a row matches, else NULL where one may, else FALSE."""
     left, right, on, keys = _sides(join)
     condition = " AND ".join(on) or "TRUE"
