@@ -22,3 +22,5 @@ select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sa
 select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;
 select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';
 select count(distinct (1, 1)), count(distinct (1, 'a')) from sales group by flag;
+select {'a': id, 'b': null} s, [null, null] l, (id, null) t, {'c': [null], 'd': [{'e': null, 'f': region}]} d from sales where id < 5 order by id;
+select case when id % 2 = 0 then [null] end x, map(['k'], [null]) m, [] e from sales where id < 5 order by id;
