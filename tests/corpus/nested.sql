@@ -13,6 +13,8 @@ select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sa
 select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;
 select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';
 select count(distinct (1, 1)), count(distinct (1, 'a')) from sales group by flag;
+select {'a': id, 'b': null} s, [null, null] l, (id, null) t, {'c': [null], 'd': [{'e': null, 'f': region}]} d from sales where id < 5 order by id;
+select case when id % 2 = 0 then [null] end x, map(['k'], [null]) m, [] e from sales where id < 5 order by id;
 -- construct: range, generate_series and UNNEST
 select * from range(5) order by 1;
 select i, i * 2 from generate_series(1, 10, 3) g(i) order by i;
@@ -38,6 +40,7 @@ select r.range as n, s.id from range(5) r left join sales s on s.id = r.range * 
 select unnest(generate_series(1, 3)) a, unnest(['x', 'y']) b order by all;
 select id, len(list(n)) from (select id, unnest(nums) n from kinds) group by id having count(*) > 2 order by id;
 -- construct: lists
+select [] e, x from single;
 select id, len(nums), nums[1], nums[-1], nums[2:3], list_contains(nums, 3), list_position(nums, 3), list_sum(nums), list_max(nums), list_avg(nums) from kinds order by id;
 select id, list_sort(nums), list_reverse_sort(nums), list_reverse(nums), list_concat(nums, [9]), list_append(nums, 1), list_prepend(0, nums), nums || [7] from kinds order by id;
 select id, list_sort(list_distinct(nums)), list_unique(nums), flatten([nums, nums]), list_slice(nums, 1, 2), list_has_any(nums, [1, 2]), list_has_all(nums, [1]) from kinds order by id;
@@ -64,7 +67,6 @@ select user, json_extract('{"0": "zero", "1": "one", "2": "two"}', '$."' || user
 select id, "to" from (select id, unnest(trips, recursive := true) from kinds) order by all;
 select place.* from kinds where id < 10 order by all;
 -- construct: lambdas
-select [x + id for x in [1, 2, 3] if x % 2 = 1], list_transform([1,2], lambda x, i: x * 10 - i + id), list_reduce([1, 2, id], lambda a, b: a - b) from sales where id < 5 order by 1;
 select [x + id for x in [1, 2, 3] if x % 2 = 1], list_transform([1,2], lambda x, i: x * 10 - i + id), list_reduce([1, 2, id], lambda a, b: a - b) from sales where id < 5 order by 1;
 select list_transform([[1, id], [2]], lambda x: list_transform(x, lambda y: y + len(x) + id)) from sales where id < 3 order by 1;
 select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9], lambda a, b, i: a * i - b) from sales where id < 4 order by 1;
