@@ -8,5 +8,5 @@ with recursive r(x, y) as (select 1, 1 union all select max(x) + 1, count(*) fro
 with recursive a(n) as (select 1 union all select n + 1 from a where n < 3), b(m) as (select n from a union all select m + 10 from b where m < 30) select * from b order by m;
 with recursive r(a, b) as (select 1, true union all select a + 1, a in (select product from products where product <> 2) from r where a < 5) select * from r order by a;
 with recursive r(a, b) as (select 1, true union all select a + 1, (a = any([id, 2])) from r join sales s on s.id = a + 1 where a < 5) select * from r order by a;
-with recursive r(a, b) as (select 1, '' union all select a + 1, (select name from products p where p.product = r.a) from r where a < 5) select * from r order by a;
+with recursive r(a, b) as (select 1, 'x' union all select a + 1, (select name from products p where p.product = r.a) from r where a < 5) select * from r order by a;
 with recursive r(a, b) as (select 1, 1 union all select r.a + 1, p.product from r full join products p on r.a = p.product where r.a < 4) select * from r order by all;
