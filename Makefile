@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SF ?= 0.1
 DATA := .data
+SEED ?= 1
+QUERIES ?= 5000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format goldens accept bench clean
+.PHONY: help setup demo test test-slow fuzz check format goldens accept bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +28,9 @@ demo: setup ## Real TPC-H queries through the server, local and on two agents (S
 
 test: setup check ## Lint, types, import contracts and all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+fuzz: setup ## Random queries, DuckDB against the distributed route (SEED=1 QUERIES=5000)
+	$(BIN)/python -m tests.corpus.fuzz --seed $(SEED) --queries $(QUERIES)
 
 test-slow: setup ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -21,7 +21,6 @@ from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.recursion import recursive_cte, working_table
 from sabot_sql.planner.render import render, render_constant
-from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, order_text, windows
 from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, Schema, SqlType, parse_type, quote_identifier
 
@@ -156,6 +155,8 @@ class _Decoder:
             name = str(op["qname"]["path"][-1])
             if name in SERIES and not op["children"] and op["source_ordinality"] == "WITHOUT_ORDINALITY":
                 return self._series(name, op)
+            if name == "unnest" and len(op["children"]) == 1 and not op["projected_input"]:
+                return self._unnest_call(op)
             raise NotSupported(f"table function {op['qname']['path'][-1]} cannot run distributed yet")
         data = op["function_data"]
         name = data["table"] if data["schema"] == "main" else f"{data['schema']}.{data['table']}"
@@ -180,6 +181,16 @@ class _Decoder:
         schema = tuple(Field(op["names"][i], decode_type(op["returned_types"][i])) for i in columns)
         sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}) AS made({given})"
         return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
+
+    def _unnest_call(self, op: Json) -> lg.Plan:
+        """unnest() as a table, of a list that its input holds."""
+        child = self.child(op)
+        filters, columns = op["table_filters"], [int(c["index"]) for c in op["column_indexes"]]
+        if filters["filters"] or filters["multi_column_filters"] or columns != [0] or len(child.schema) != 1:
+            raise NotSupported("this UNNEST cannot run distributed yet")
+        types = (decode_type(op["returned_types"][0]),)
+        plan = lg.Extend(child, (ex.Ref(0, child.schema[0].type),), ("unnest({0})",), types, None, "Unnest")
+        return _pick(plan, [1])
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
         filters: list[Expr] = []
@@ -296,14 +307,13 @@ class _Decoder:
             lg.Condition(self.expression(c["left"]), COMPARISONS[c["comparison"]], self.expression(c["right"]))
             for c in op["conditions"]
         )
-        join = lg.Join(left, right, "full", conditions)
+        plan = lg.Join(left, right, "full", conditions, words=words[op["join_type"]])
         keep_left = op["left_projection_map"] or list(range(len(left.schema)))
         keep_right = op["right_projection_map"] or list(range(len(right.schema)))
-        plan = duckdb_join(join, words[op["join_type"]])
         return _pick(plan, [*keep_left, *(len(left.schema) + i for i in keep_right)])
 
     def positional_join(self, op: Json) -> lg.Plan:
-        return duckdb_join(lg.Join(self.child(op, 0), self.child(op, 1), "full", ()), "POSITIONAL JOIN")
+        return lg.Join(self.child(op, 0), self.child(op, 1), "full", (), words="POSITIONAL JOIN")
 
     def any_join(self, op: Json) -> lg.Plan:
         kind = JOINS.get(op["join_type"])
@@ -408,6 +418,12 @@ class _Decoder:
     def expression_get(self, op: Json) -> lg.Plan:
         names = tuple(f"col{i}" for i in range(len(op["expr_types"])))
         rows = [tuple(map(self.expression, row)) for row in op["expressions"]]
+        if any(c["type"] != "LOGICAL_DUMMY_SCAN" for c in op["children"]):  # what rows have of subqueries or of other tables
+            if _is_volatile(op["children"]):
+                raise NotSupported("VALUES over a volatile function cannot run distributed yet")
+            child = self.child(op)
+            computed = tuple(lg.Compute(child, row, names) for row in rows)
+            return computed[0] if len(computed) == 1 else lg.UnionAll(computed)
         if len(rows) == 1:
             return lg.Compute(self.child(op), rows[0], names)
         if op["children"][0]["type"] != "LOGICAL_DUMMY_SCAN":  # all rows for each of another table
@@ -583,7 +599,7 @@ def _constant(t: SqlType, v: Json) -> ex.Const:
             return ex.Const(None, t, f"(to_months({months}) + to_days({days}) + to_microseconds({micros}))")
         case "BLOB":
             return ex.Const(None, t, render_constant(ex.Const(str(value), VARCHAR)))
-        case "LIST" | "ARRAY" | "STRUCT" | "MAP":
+        case "LIST" | "ARRAY" | "STRUCT" | "MAP" | "TUPLE":
             return ex.Const(None, t, _nested(t, value["children"]))
     if t.id == "DECIMAL" or t.is_integer or t.lane is not None:
         return ex.Const(_integer(value, t), t)
@@ -596,8 +612,10 @@ def _nested(t: SqlType, children: list[Json]) -> str:
         pairs = [child["value"]["children"] for child in children]
         keys, values = ([render_constant(_constant(t.children[i], pair[i])) for pair in pairs] for i in (0, 1))
         return f"map([{', '.join(keys)}], [{', '.join(values)}])"
-    types = t.children if t.id == "STRUCT" else t.children * len(children)
+    types = t.children if t.id in ("STRUCT", "TUPLE") else t.children * len(children)
     texts = [render_constant(_constant(one, child)) for one, child in zip(types, children)]
+    if t.id == "TUPLE":
+        return f"row({', '.join(texts)})"
     if t.id != "STRUCT":
         return f"[{', '.join(texts)}]"
     if not all(t.names):

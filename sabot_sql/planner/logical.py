@@ -167,13 +167,18 @@ JoinKind = Literal["inner", "left", "right", "full", "semi", "anti", "mark", "si
 @dataclass(frozen=True, slots=True)
 class Join:
     """A join on `conditions` and `residual`. Output: left then right columns; semi and anti: left only; mark: left columns,
-    then a BOOLEAN that says whether a match exists (NULL where SQL's IN does not know)."""
+    then a BOOLEAN that says whether a match exists (NULL where SQL's IN does not know).
+
+    Attributes:
+        words: how SQL calls a `full` join, which DuckDB runs; ASOF and positional joins, which may pad either side, are such.
+    """
 
     left: Plan
     right: Plan
     kind: JoinKind
     conditions: tuple[Condition, ...]
     residual: Expr | None = None
+    words: str = "FULL JOIN"
 
     @property
     def inputs(self) -> tuple[Plan, ...]:

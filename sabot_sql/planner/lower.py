@@ -31,11 +31,15 @@ from sabot_sql.planner.physical import (
     sum_type,
 )
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
+from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
 from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, inner_schema
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
+
+# Operators of DuckDB that give no row where they get none.
+ROW_BY_ROW = frozenset(("Unnest", "Window"))
 
 AGGREGATES: dict[str, AggregateName] = {
     "count_star": "count_star",
@@ -206,6 +210,8 @@ class _Lowering:
         return replace(fragment, root=final, rows=rows, keys=None if small else first)
 
     def join(self, plan: lg.Join) -> Fragment:
+        if plan.kind == "full":
+            return replace(self.relational(duckdb_join(plan)), rows=self.estimator.rows(plan))
         if plan.kind not in ("inner", "left", "semi", "anti"):
             raise NotSupported(f"{plan.kind.upper()} JOIN cannot run distributed yet")
         kind: JoinKind = plan.kind
@@ -381,7 +387,7 @@ def _is_idle(fragment: Fragment) -> bool:
     for node in nodes:
         if isinstance(node, Values) or (isinstance(node, HashAggregate) and not node.groups):
             return False
-        if isinstance(node, Relational) and node.name not in ("Window", "Unnest"):
+        if isinstance(node, Relational) and node.name not in ROW_BY_ROW:  # such as an aggregate without groups
             return False
         nodes.extend(node.inputs)
     return True

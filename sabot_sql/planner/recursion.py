@@ -9,6 +9,8 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.render import render
+from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
+from sabot_sql.planner.whole_joins import duckdb_join, duckdb_mark
 from sabot_sql.planner.windows import Reads, aggregate_text, order_text
 from sabot_sql.types import Schema
 
@@ -22,7 +24,6 @@ JOINS: dict[str, str] = {
     "inner": "JOIN",
     "left": "LEFT JOIN",
     "right": "RIGHT JOIN",
-    "full": "FULL JOIN",
     "semi": "SEMI JOIN",
     "anti": "ANTI JOIN",
 }
@@ -136,9 +137,14 @@ class _Text:
         return f"SELECT {given or '1 AS c0'} FROM {self._from(plan.input)}{by}"
 
     def _join(self, plan: lg.Join) -> str:
-        kind = JOINS.get(plan.kind)
-        if kind is None:
-            raise NotSupported("this subquery in a recursive CTE cannot run distributed yet")
+        match plan.kind:
+            case "full":
+                return self._relational(duckdb_join(plan))
+            case "mark":
+                return self._relational(duckdb_mark(plan))
+            case "single":
+                return self.of(rewrite_joins(plan))
+        kind = JOINS[plan.kind]
         left, right = self._table(), self._table()
         width = len(plan.left.schema)
         ours = [f"{left}.c{i}" for i in range(width)]

@@ -9,20 +9,16 @@ from sabot_sql.planner.render import render
 from sabot_sql.types import BOOLEAN, Field, Schema
 
 
-def duckdb_join(join: lg.Join, words: str) -> lg.Plan:
-    """`join` run by DuckDB.
-
-    Args:
-        words: the join's kind in SQL, such as `FULL JOIN` or `ASOF LEFT JOIN`.
-    """
+def duckdb_join(join: lg.Join) -> lg.Relational:
+    """A `full` join run by DuckDB."""
     left, right, on, keys = _sides(join)
     width = len(join.left.schema)
     columns = [f"in0.c{i}" for i in range(width)] + [f"in1.c{i}" for i in range(len(join.schema) - width)]
     named = ", ".join(f"{c} AS r{i}" for i, c in enumerate(columns))
-    condition = f" ON {' AND '.join(on) or 'TRUE'}" if "POSITIONAL" not in words else ""
-    if words in ("ASOF RIGHT JOIN", "ASOF FULL JOIN"):
-        return lg.Relational((left, right), _asof_outer(words, width, columns, condition), join.schema, keys, "Join")
-    return lg.Relational((left, right), f"SELECT {named} FROM in0 {words} in1{condition}", join.schema, keys, "Join")
+    condition = f" ON {' AND '.join(on) or 'TRUE'}" if "POSITIONAL" not in join.words else ""
+    if join.words in ("ASOF RIGHT JOIN", "ASOF FULL JOIN"):
+        return lg.Relational((left, right), _asof_outer(join.words, width, columns, condition), join.schema, keys, "Join")
+    return lg.Relational((left, right), f"SELECT {named} FROM in0 {join.words} in1{condition}", join.schema, keys, "Join")
 
 
 def _asof_outer(words: str, width: int, columns: list[str], condition: str) -> str:
@@ -40,7 +36,7 @@ def _asof_outer(words: str, width: int, columns: list[str], condition: str) -> s
     )
 
 
-def duckdb_mark(join: lg.Join) -> lg.Plan:
+def duckdb_mark(join: lg.Join) -> lg.Relational:
     """A mark join of any condition: TRUE where a row matches, else NULL where one may, else FALSE."""
     left, right, on, keys = _sides(join)
     condition = " AND ".join(on) or "TRUE"

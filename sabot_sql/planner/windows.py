@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.render import render_constant
-from sabot_sql.types import SqlType, quote_identifier
+from sabot_sql.planner.render import INFIX, PREFIX, render
+from sabot_sql.types import INTEGER, SqlType, quote_identifier
 
 Json = dict[str, Any]
 
@@ -21,8 +22,18 @@ BOUNDS = {
     "EXPR_PRECEDING": "PRECEDING",
     "EXPR_FOLLOWING": "FOLLOWING",
 }
+FOLDED = INFIX | PREFIX | {"list_value"}
 UNITS = ("ROWS", "RANGE", "GROUPS")
+INTERVAL = SqlType("INTERVAL")
+ZERO_INTERVAL = ex.Const(None, INTERVAL, "to_days(0)")
 EXCLUDED = {"CURRENT_ROW": "CURRENT ROW", "GROUP": "GROUP", "TIES": "TIES"}
+
+
+def is_constant(expr: Expr) -> bool:
+    """Whether `expr` is a constant, or is made of constants by what DuckDB folds: a plan that it did not optimize has such."""
+    if isinstance(expr, ex.Cast) or (isinstance(expr, ex.Call) and expr.name in FOLDED):
+        return all(map(is_constant, ex.children(expr)))
+    return isinstance(expr, ex.Const)
 
 
 class Reads:
@@ -33,8 +44,8 @@ class Reads:
 
     def place(self, expr: Expr) -> str:
         """`{n}` for the n-th expression; a constant stands for itself, as some functions ask for one."""
-        if isinstance(expr, ex.Const):
-            return render_constant(expr).replace("{", "{{").replace("}", "}}")
+        if is_constant(expr):
+            return render(expr, ()).replace("{", "{{").replace("}", "}}")
         return "{" + str(self.position(expr)) + "}"
 
     def position(self, expr: Expr) -> int:
@@ -47,8 +58,15 @@ class Reads:
 def order_text(keys: list[lg.OrderKey], reads: Reads) -> str:
     """The terms of an ORDER BY."""
     return ", ".join(
-        f"{reads.place(k.expr)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}" for k in keys
+        f"{_key_text(k.expr, reads)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}"
+        for k in keys
     )
+
+
+def _key_text(key: Expr, reads: Reads) -> str:
+    """A key that is constant is cast: DuckDB takes a bare literal for a mistake."""
+    text = reads.place(key)
+    return f"CAST({text} AS {key.type})" if isinstance(key, ex.Const) else text
 
 
 def aggregate_text(call: lg.Call, reads: Reads) -> str:
@@ -125,46 +143,64 @@ def _window(
     parts = []
     if partitions:
         parts.append("PARTITION BY " + ", ".join(map(reads.place, partitions)))
-    if e["orders"]:
-        parts.append("ORDER BY " + order_text(list(order_keys(e["orders"])), reads))
-    parts.append(_frame(e, reads, expression, order_keys))
+    keys, frame = _frame(e, list(order_keys(e["orders"])), reads, expression)
+    if keys:
+        parts.append("ORDER BY " + order_text(keys, reads))
+    parts.append(frame)
     return f"{text} OVER ({' '.join(p for p in parts if p)})"
 
 
-def _frame(
-    e: Json,
-    reads: Reads,
-    expression: Callable[[Json], Expr],
-    order_keys: Callable[[list[Json]], tuple[lg.OrderKey, ...]],
-) -> str:
-    """The frame clause; none for the default frame, which functions without frames do not take."""
+def _frame(e: Json, keys: list[lg.OrderKey], reads: Reads, expression: Callable[[Json], Expr]) -> tuple[list[lg.OrderKey], str]:
+    """The ORDER BY and the frame clause; none for the default frame, which functions without frames do not take."""
     exclude = EXCLUDED.get(e["exclude_clause"])
     start, end = e["start"], e["end"]
     if (start, end, exclude) == ("UNBOUNDED_PRECEDING", "CURRENT_ROW_RANGE", None):
-        return ""
+        return keys, ""
     unit = next((u for bound in (start, end) for u in UNITS if bound.endswith("_" + u)), "ROWS")
-    sides = ((start, e.get("start_expr")), (end, e.get("end_expr")))
-    exprs = [None if offset is None else expression(offset) for _, offset in sides]
-    if unit == "RANGE" and any(exprs):
-        (key,) = order_keys(e["orders"])
-        exprs = [
-            None if x is None else _distance(key, x, kind.startswith("EXPR_PRECEDING")) for (kind, _), x in zip(sides, exprs)
-        ]
-    low, high = (_bound(kind, x, reads) for (kind, _), x in zip(sides, exprs))
-    return f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
+    offsets = [expression(e[name]) if e.get(name) else None for name in ("start_expr", "end_expr")]
+    if unit == "RANGE" and any(o is not None for o in offsets):
+        keys, offsets = _distances(keys[0], offsets, [kind.startswith("EXPR_PRECEDING") for kind in (start, end)])
+    low, high = (_bound(b, o, reads) for b, o in zip((start, end), offsets))
+    return keys, f"{unit} BETWEEN {low} AND {high}" + (f" EXCLUDE {exclude}" if exclude else "")
+
+
+def _distances(
+    key: lg.OrderKey, bounds: list[Expr | None], precedings: list[bool]
+) -> tuple[list[lg.OrderKey], list[Expr | None]]:
+    """The key of a RANGE frame and how far its bounds are from it: the plan has the bounds themselves, `key - distance`."""
+    known = [b for b in bounds if b is not None]
+    if isinstance(key.expr, ex.Const) and any(isinstance(b, ex.Const) for b in known):
+        # every row is a peer of every other one: a bound is at the key, or beyond all rows
+        if not all(isinstance(b, ex.Const) for b in known):
+            raise NotSupported("RANGE over a constant with a bound that is none cannot run distributed yet")
+        at = (None, key.expr)
+        near = [None if b is None else ex.Const(int(b not in at and _is_value(b)), INTEGER) for b in bounds]
+        return [replace(key, expr=ex.Const(0, INTEGER))], list(near)
+    return [key], [None if b is None else _distance(key, b, preceding) for b, preceding in zip(bounds, precedings)]
+
+
+def _is_value(expr: Expr) -> bool:
+    return not (isinstance(expr, ex.Const) and expr.value is None and expr.sql is None)
 
 
 def _distance(key: lg.OrderKey, bound: Expr, preceding: bool) -> Expr:
-    """How far from the row's key a RANGE frame reaches: DuckDB's plan holds the key where it ends, `key - distance` for what
-    comes before in ascending order."""
-    sign = "-" if preceding != key.descending else "+"
-    keys = (key.expr, key.expr.arg) if isinstance(key.expr, ex.Cast) else (key.expr,)  # DATE - INTERVAL is a TIMESTAMP
-    if isinstance(bound, ex.Call) and bound.name == sign and len(bound.args) == 2 and bound.args[0] in keys:
-        return bound.args[1]
-    t = key.expr.type
+    sign, t = "-" if preceding != key.descending else "+", key.expr.type
+    # either side may be cast to the type in which they are compared
+    if _bare(bound) == _bare(key.expr):
+        return ZERO_INTERVAL if t.id.startswith("TIMESTAMP") else ex.Const(0, INTEGER)
+    sides = _bare(bound)
+    if isinstance(sides, ex.Call) and sides.name == sign and len(sides.args) == 2 and _bare(sides.args[0]) == _bare(key.expr):
+        distance = sides.args[1]
+        if distance.type.is_integer and t.id == "TIMESTAMP":  # a date that is compared with one plus an interval
+            return ex.Call("to_days", (ex.Cast(distance, INTEGER),), INTERVAL)
+        return distance
     if t != bound.type or not (t.is_integer or t.id == "DECIMAL"):
         raise NotSupported("this RANGE frame, whose end DuckDB has rewritten, cannot run distributed yet")
-    return ex.Cast(ex.Call("-", (key.expr, bound) if sign == "-" else (bound, key.expr), t), t, False)
+    return ex.Cast(ex.Call("-", (key.expr, bound) if sign == "-" else (bound, key.expr), t), t)
+
+
+def _bare(expr: Expr) -> Expr:
+    return _bare(expr.arg) if isinstance(expr, ex.Cast) else expr
 
 
 def _bound(kind: str, offset: Expr | None, reads: Reads) -> str:

@@ -18,3 +18,4 @@ select region, count(*) from sales group by grouping sets (region, region, ()) o
 select nums, tiny, count(*) from kinds group by cube (nums, tiny) order by all;
 select region, sum(n) from (select region, flag, count(*) n from sales group by rollup (region, flag)) group by region order by 1;
 select region, qty, count(*) from sales where id < 200 group by all having qty > 1 order by all;
+select count(distinct {'a': 1}) d, count(*) n from sales s join products p using (product) group by rollup (1 is null) order by all;

@@ -85,6 +85,8 @@ select a.id, b.id from (select id, nums from kinds) a full join (select id, nums
 select s.id, p.product from sales s full join products p on s.product = p.product order by all limit 50;
 select count(*), count(s.id), count(p.name), sum(p.weight) from sales s full join products p on s.product = p.product and s.qty > 2;
 select count(*) from products p full join regions r on p.weight > r.people;
+select r.country from regions r cross join (select e.user from events e cross join single full join products p on e.user = p.product) t order by all limit 20;
+select count(coalesce(p.name, 'none')), count(upper(r.region)) from products p full join regions r on p.name = r.region and length(p.category || r.region) > 2;
 -- construct: SEMI and ANTI JOIN
 select count(*) from sales s semi join (select product from products where category = 'food') p using (product);
 select count(*) from sales s anti join products p on s.product = p.product and p.weight > s.qty;
@@ -105,6 +107,7 @@ select n.a, r.people from nothing n asof full join regions r on n.b = r.region a
 select count(*), count(s.id), sum(s.id - p.product) from sales s asof right join products p on s.product = p.product and s.id >= p.product;
 select count(*), count(s.id), count(p.product), sum(s.id - p.weight) from sales s asof full join products p on s.product = p.product and s.day >= p.launched;
 select count(*), count(p.product) from sales s asof full join products p on s.day >= p.launched where s.id < 100;
+select count(*) from products positional join regions;
 -- construct: NATURAL, USING and several keys
 select count(*) from store_sales natural join store_returns;
 select * from store natural join (select 1 as store_sk, 'x' as extra) order by 1;

@@ -66,3 +66,4 @@ select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9
 select list_reduce([1, 2, id], lambda x, y: x * 10 + y - id, 7) from sales where id < 5 order by 1;
 select list_reduce([1, 2, id], lambda x, y, i: x * 10 + y - i + qty, 7) from sales where id < 15 order by 1;
 select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;
+select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';

@@ -42,11 +42,7 @@ select 'POINT(1 2)'::geometry g, x from single;
 select id, (['low', 'mid', 'high'])[1 + id % 3]::enum('low', 'mid', 'high') e from sales where id < 20 order by e, id;
 -- names: type ENUM
 select 'a'::enum('a', 'b') e, x from single;
--- construct: constant tuples and lists without a type
--- names: type TUPLE
-select (1, 'a') t, x from single;
--- names: type TUPLE
-select id from sales where (qty, region) is distinct from (2, 'north') and id < 20 order by id;
+-- construct: lists without a type
 -- names: "NULL"
 select [] e, x from single;
 -- construct: TRY()

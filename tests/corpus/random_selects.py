@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from tests.corpus.random_tables import FAMILIES
@@ -171,7 +171,15 @@ class Selects:
 
     Args:
         choices: what decides.
+
+    Attributes:
+        columns: names and families of the columns of every table.
     """
+
+    columns: Mapping[str, str] = FAMILIES
+    families: Sequence[str] = FAMILY_NAMES
+    templates: Mapping[str, list[str]] = TEMPLATES
+    literals: Mapping[str, list[str]] = LITERALS
 
     def __init__(self, choices: Choices) -> None:
         self.c = choices
@@ -224,7 +232,7 @@ class Selects:
         width = len(families) if families else 1 + self.c.number(4)
         items, found = [], []
         for i in range(width):
-            family = families[i] if families else self.c.pick(FAMILY_NAMES)
+            family = families[i] if families else self.c.pick(self.families)
             items.append(f"{self.expression(scope, family, 2, depth)} AS c{i}")
             found.append(family)
         distinct = "DISTINCT " if self.c.chance(12) else ""
@@ -238,7 +246,7 @@ class Selects:
         width = len(families) if families else num_groups + 1 + self.c.number(3)
         for i in range(width):
             if i < num_groups:
-                family = families[i] if families else self.c.pick(FAMILY_NAMES)
+                family = families[i] if families else self.c.pick(self.families)
                 text = self.expression(scope, family, self.c.pick([0, 0, 1]))
                 groups.append(str(i + 1))
             else:
@@ -257,7 +265,7 @@ class Selects:
             return f"{self.c.pick(['min', 'max'])}({self.expression(scope, family, 1)})", family
         template, found = self.c.pick([a for a in AGGREGATES if not family or a[1] == family])
         if "{any}" in template:
-            any_family = self.c.pick(FAMILY_NAMES)
+            any_family = self.c.pick(self.families)
             text = template.replace("{any}", self.expression(scope, any_family, 1))
             found = found or any_family
         else:
@@ -292,7 +300,7 @@ class Selects:
             text, families = self.select(depth - 1)
             return f"({text}) {alias}", [(f"{alias}.c{i}", f) for i, f in enumerate(families)]
         name = self.c.pick(("tiny", "mid", "one", "none", "mid") if small else TABLES)
-        return f"{name} {alias}", [(f"{alias}.{n}", f) for n, f in FAMILIES.items()]
+        return f"{name} {alias}", [(f"{alias}.{n}", f) for n, f in self.columns.items()]
 
     def join_condition(self, left: list[Column], right: list[Column]) -> str:
         parts = []
@@ -322,7 +330,7 @@ class Selects:
     def subquery_test(self, scope: list[Column]) -> str:
         self.aliases += 1
         alias = f"t{self.aliases}"
-        inner: list[Column] = [(f"{alias}.{n}", f) for n, f in FAMILIES.items()]
+        inner: list[Column] = [(f"{alias}.{n}", f) for n, f in self.columns.items()]
         table = self.c.pick(("mid", "tiny", "none", "one"))
         families = sorted({f for _, f in scope})
         family = self.c.pick(families)
@@ -349,7 +357,7 @@ class Selects:
 
     def column(self, scope: list[Column], family: str) -> str:
         fitting = [t for t, f in scope if f == family]
-        return self.c.pick(fitting) if fitting else self.c.pick(LITERALS[family])
+        return self.c.pick(fitting) if fitting else self.c.pick(self.literals[family])
 
     def expression(self, scope: list[Column], family: str, depth: int, subqueries: int = 0) -> str:
         """An expression of a family over the columns of `scope`."""
@@ -363,11 +371,11 @@ class Selects:
                 f"(SELECT {self.c.pick(['max', 'sum', 'count', 'min'])}({alias}.i16) FROM mid {alias} WHERE {alias}.k = {mine})"
             )
         if depth <= 0 or not self.c.chance(75):
-            return self.c.pick(LITERALS[family]) if self.c.chance(20) else self.column(scope, family)
+            return self.c.pick(self.literals[family]) if self.c.chance(20) else self.column(scope, family)
         if family in CASTS and self.c.chance(8):
             inner = self.expression(scope, self.c.pick(["int", "dec", "flt", "bool"]), depth - 1)
             return f"{self.c.pick(['CAST', 'TRY_CAST'])}({inner} AS {self.c.pick(CASTS[family])})"
-        return self.fill(self.c.pick(TEMPLATES[family]), scope, depth - 1)
+        return self.fill(self.c.pick(self.templates[family]), scope, depth - 1)
 
     def fill(self, template: str, scope: list[Column], depth: int) -> str:
         out, rest = "", template
@@ -386,5 +394,5 @@ class Selects:
             case "small":
                 return self.c.pick(["1", "2", "0", "-1", "10"])
             case "any":
-                return self.expression(scope, self.c.pick(FAMILY_NAMES), depth)
+                return self.expression(scope, self.c.pick(self.families), depth)
         return self.expression(scope, name, depth)

@@ -35,6 +35,14 @@ TYPES: dict[str, pa.DataType] = {
     "s": pa.string(),
     "u": pa.string(),
 }
+# Columns that only the queries of every kind read: a number that no two rows share, and nested values.
+MORE_TYPES: dict[str, pa.DataType] = {
+    "id": pa.int64(),
+    "l": pa.list_(pa.int32()),
+    "ls": pa.list_(pa.string()),
+    "st": pa.struct([("a", pa.int32()), ("b", pa.string())]),
+    "m": pa.map_(pa.string(), pa.int32()),
+}
 # What an expression may do with a column; the names stand for families of SQL types.
 FAMILIES = {
     **dict.fromkeys(("k", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"), "int"),
@@ -48,6 +56,7 @@ FAMILIES = {
     "s": "text",
     "u": "text",
 }
+MORE_FAMILIES = {"id": "int", **FAMILIES, "l": "ints", "ls": "texts", "st": "rec", "m": "map"}
 TEXTS = [
     "",
     "a",
@@ -90,11 +99,14 @@ EDGES: dict[str, list[Any]] = {
 }
 
 
-def make_random_tables(folder: Path, seed: int) -> dict[str, str]:
+def make_random_tables(folder: Path, seed: int, more: bool = False) -> dict[str, str]:
     """Write five tables below `folder`; name -> path as `connect(data=...)` takes it.
 
     `big` and `mid` have several files and row groups, `tiny` a few rows, `one` one and `none` no row. How many values are
     NULL and how many are extreme depends on the column.
+
+    Args:
+        more: with the columns of MORE_TYPES, too.
     """
     rng = random.Random(seed)
     shapes = {"big": (rng.randrange(400, 900), 3), "mid": (rng.randrange(30, 90), 2), "tiny": (rng.randrange(2, 9), 1)}
@@ -102,13 +114,16 @@ def make_random_tables(folder: Path, seed: int) -> dict[str, str]:
     for name, (rows, files) in shapes.items():
         columns = [_column(rng, column, rows) for column in TYPES]
         table = pa.Table.from_arrays(columns, schema=pa.schema(list(TYPES.items())))
+        if more:
+            for column, kind in MORE_TYPES.items():
+                table = table.append_column(column, _more(random.Random(f"{seed} {name} {column}"), column, kind, rows))
         path = folder / name
         path.mkdir(parents=True)
         size = -(-rows // files)
         for number in range(files):
             piece = table.slice(number * size, size)
             # Parquet's statistics leave NaN out; DuckDB takes them at their word, and answers by where it happens to look
-            told = [c for c in TYPES if FAMILIES[c] != "flt"]
+            told = [c for c in TYPES if FAMILIES[c] != "flt"] + (["id"] if more else [])
             pq.write_table(piece, path / f"part-{number}.parquet", row_group_size=max(1, rows // 6), write_statistics=told)
     return {name: str(folder / name) for name in shapes}
 
@@ -128,6 +143,26 @@ def _column(rng: random.Random, name: str, rows: int) -> pa.Array:
         else:
             values.append(_value(rng, name))
     return pa.array(values, TYPES[name])
+
+
+def _more(rng: random.Random, name: str, kind: pa.DataType, rows: int) -> pa.Array:
+    if name == "id":
+        return pa.array(range(rows), kind)
+    nulls = rng.choice([0.0, 0.1, 0.3])
+    return pa.array([None if rng.random() < nulls else _nested(rng, name) for _ in range(rows)], kind)
+
+
+def _nested(rng: random.Random, name: str) -> Any:
+    number = rng.choice([None, rng.randrange(-5, 20), rng.randrange(3)])
+    match name:
+        case "l":
+            return [rng.choice([None, rng.randrange(-5, 20), 1, 2]) for _ in range(rng.randrange(5))]
+        case "ls":
+            return [rng.choice([None, *TEXTS[:9]]) for _ in range(rng.randrange(4))]
+        case "st":
+            return {"a": number, "b": rng.choice([None, *TEXTS[:9]])}
+    keys = rng.sample(["a", "b", "", "Zürich"], rng.randrange(4))
+    return [(key, rng.choice([None, 1, 2, 7])) for key in keys]
 
 
 def _value(rng: random.Random, name: str) -> Any:

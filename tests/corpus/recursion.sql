@@ -19,3 +19,7 @@ with recursive r(n) as (select 0 union all select n + 1 from r where n < 3 and n
 with recursive r(n) as ((select 1 union all select 2) union all select n + 2 from r where n < 7) select * from r order by n;
 with recursive a(n) as (select 1 union all select n + 1 from a where n < 4) select id, (select count(*) from a where a.n < s.id) c from sales s where id < 6 order by id;
 with recursive t(a, b) as (select 'x', 1 union all select a || chr(96 + b), b + 1 from t where b < 6) select max(a), count(*) from t;
+with recursive r(a, b) as (select 1, true union all select a + 1, a in (select product from products where product <> 2) from r where a < 5) select * from r order by a;
+with recursive r(a, b) as (select 1, true union all select a + 1, (a = any([id, 2])) from r join sales s on s.id = a + 1 where a < 5) select * from r order by a;
+with recursive r(a, b) as (select 1, '' union all select a + 1, (select name from products p where p.product = r.a) from r where a < 5) select * from r order by a;
+with recursive r(a, b) as (select 1, 1 union all select r.a + 1, p.product from r full join products p on r.a = p.product where r.a < 4) select * from r order by all;

@@ -86,6 +86,7 @@ select p.product, t.k from products p, lateral (values (p.product + 1), (p.produ
 select p.product, t.k from products p, lateral (select unnest([p.product, 5]) k) t order by all;
 with s as (select id from sales using sample 10 rows) select count(*) from s a join s b using (id);
 with l as (select id from sales limit 10) select count(*) from l a join l b using (id);
+select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
 -- construct: subqueries and CTEs in FROM
 select * from (select * from (select * from (select id, region from sales where id < 5))) order by id;
 with a as (select 1 x), b as (select x + 1 x from a), c as (select x + 1 x from b) select * from a, b, c;

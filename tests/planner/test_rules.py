@@ -17,6 +17,7 @@ from sabot_sql.planner.rules.push_filters import push_filters
 from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
 from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
 from sabot_sql.planner.rules.share_plans import optimize_shared
+from sabot_sql.planner.whole_joins import duckdb_join
 from tests.planner.tpch import tpch_tables
 
 TABLES = tpch_tables()
@@ -93,9 +94,24 @@ def test_right_join_becomes_a_left_join_with_the_same_columns(bind: Callable[[st
 
 def test_full_join_is_run_by_duckdb_over_partitions_of_its_keys(bind: Callable[[str], lg.Plan]) -> None:
     plan = bind("select * from nation full join region on n_regionkey = r_regionkey")
-    after = rewrite_joins(plan)
-    assert "FULL JOIN in1 ON" in drawn(after)
-    assert after.schema == plan.schema
+    (join,) = plan.inputs
+    assert isinstance(join, lg.Join)
+    whole = duckdb_join(join)
+    assert "FULL JOIN in1 ON" in whole.sql
+    assert whole.schema == join.schema
+    assert whole.keys == ((0,), (0,))
+
+
+@pytest.mark.parametrize("sql", ["select count(*) from nation full join region on n_regionkey = r_regionkey",
+                                 "select r_name from nation positional join region"])  # fmt: skip
+def test_joins_that_duckdb_runs_get_only_columns_that_are_read(bind: Callable[[str], lg.Plan], sql: str) -> None:
+    assert "n_comment" not in drawn(prune_columns(bind(sql)))
+    assert "rowid" not in drawn(prune_columns(bind(sql)))
+
+
+def test_computations_stay_above_a_full_join(bind: Callable[[str], lg.Plan]) -> None:
+    plan = bind("select coalesce(n_name, 'none') from nation full join region on n_regionkey = r_regionkey")
+    assert push_computations(plan) == plan
 
 
 def test_count_distinct_becomes_two_aggregates(bind: Callable[[str], lg.Plan]) -> None:

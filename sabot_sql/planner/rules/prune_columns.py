@@ -152,6 +152,7 @@ def _prune_join(plan: lg.Join, needed: frozenset[int]) -> tuple[lg.Plan, Positio
         plan.kind,
         tuple(lg.Condition(ex.remap(c.left, left_at), c.op, ex.remap(c.right, right_at)) for c in plan.conditions),
         ex.remap(plan.residual, where) if plan.residual is not None else None,
+        plan.words,
     )
     if plan.kind in ("semi", "anti"):
         return _narrow(new, left_at, needed)

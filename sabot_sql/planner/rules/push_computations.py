@@ -75,7 +75,7 @@ def _hide(plan: lg.Plan, join: lg.Join) -> lg.Plan:
 def _split(join: lg.Join, exprs: tuple[Expr, ...]) -> tuple[lg.Join, tuple[Expr, ...]]:
     """`join` with more columns on its sides, and `exprs` over it with those columns in place of what they compute."""
     width, total = len(join.left.schema), len(join.left.schema) + len(join.right.schema)
-    sides = ["left", "right"] if join.kind == "inner" else ["left"]
+    sides = {"inner": ["left", "right"], "full": []}.get(join.kind, ["left"])
     found: dict[Expr, str] = {}
     for expr in exprs:
         _collect(expr, width, sides, found)

@@ -8,7 +8,7 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.whole_joins import duckdb_join, duckdb_mark
+from sabot_sql.planner.whole_joins import duckdb_mark
 from sabot_sql.types import BIGINT, BOOLEAN, VARCHAR
 
 EQUALITIES = ("=", "IS NOT DISTINCT FROM")
@@ -32,8 +32,6 @@ def rewrite_joins(plan: lg.Plan) -> lg.Plan:
                 return _mark(plan)
             case "right":
                 return _swap(plan)
-            case "full":
-                return duckdb_join(plan, "FULL JOIN")
             case "single" if _is_unique(plan.right, {c.right for c in plan.conditions if c.op in EQUALITIES}):
                 return replace(plan, kind="left")
             case "single":
