@@ -4,7 +4,8 @@
 
 The runs of a case take turns, so that a slow moment of the machine meets all of them. Every call has a new literal where the
 text is new, a new parameter where it is cached, and another alias where the shape of the statement is new; answers are checked.
-`/livez` is what the HTTP server and the client cost without any query.
+`/livez` is what the HTTP server and the client cost without any query. Clients of a crowd are threads of this process, which
+share one interpreter lock; "HTTP, processes" are as many clients of the same server in up to four processes of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -132,21 +134,25 @@ def latency(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, repeats: int)
     return found
 
 
-def many_clients(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, seconds: float) -> list[dict[str, Any]]:
-    """1, 4, 16 and 64 threads that ask the 1,000-row filter, each with its own literals."""
+def many_clients(duck: duckdb.DuckDBPyConnection, db: Any, remote: Any, url: str, seconds: float) -> list[dict[str, Any]]:
+    """1, 4, 16 and 64 clients that ask the 1,000-row filter, each with its own literals."""
     _, new, _ = cases()[1]
-    ways: dict[str, Call] = {
+    calls: dict[str, Call] = {
         "DuckDB": lambda n: duck.cursor().sql(new.format(n=n)).to_arrow_table(),
         "embedded": lambda n: db.execute_sql(new.format(n=n), route="local").to_arrow(),
         "HTTP": lambda n: remote.execute_sql(new.format(n=n), route="local").to_arrow(),
     }
-    print("\nfilter 1,000 rows, new literals, clients as threads of this process")
+    ways: dict[str, Callable[[int], list[float]]] = {
+        label: lambda clients, call=call: crowd(call, clients, seconds) for label, call in calls.items()
+    }
+    ways["HTTP, processes"] = lambda clients: crowd_of_processes(url, clients, seconds)
+    print("\nfilter 1,000 rows, new literals, clients as threads of this process, or of up to four others")
     found = []
     for clients in (1, 4, 16, 64):
-        for label, call in ways.items():
-            times = crowd(call, clients, seconds)
+        for label, way in ways.items():
+            times = way(clients)
             p50, p99, rate = quantile(times, 0.5), quantile(times, 0.99), len(times) / seconds
-            print(f"  {clients:2} clients, {label:9} {rate:7.0f} q/s  p50 {p50:8.3f}  p99 {p99:8.3f} ms")
+            print(f"  {clients:2} clients, {label:15} {rate:7.0f} q/s  p50 {p50:8.3f}  p99 {p99:8.3f} ms")
             found.append({"case": "clients", "run": label, "clients": clients, "qps": rate, "p50_ms": p50, "p99_ms": p99})
     return found
 
@@ -169,6 +175,34 @@ def crowd(call: Call, clients: int, seconds: float) -> list[float]:
     for thread in threads:
         thread.join()
     return times
+
+
+def crowd_of_processes(url: str, clients: int, seconds: float) -> list[float]:
+    """As `crowd`, over HTTP: the clients are threads of up to four processes, which begin once all of them are ready."""
+    count = min(clients, 4)
+    command = [sys.executable, __file__, "--ask", url, "--clients", str(clients // count), "--seconds", str(seconds)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("begin\n")
+        process.stdin.flush()
+    return [ms for process in processes for ms in json.loads(process.communicate()[0])]
+
+
+def ask_as_process(url: str, clients: int, seconds: float) -> None:
+    """What one process of `crowd_of_processes` does; it prints its times."""
+    _, new, _ = cases()[1]
+    first = int.from_bytes(os.urandom(3)) << 20  # literals that no other process has
+    with sabot_sql.connect(url) as remote:
+        remote.execute_sql(new.format(n=first), route="local")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print(
+            json.dumps(crowd(lambda n: remote.execute_sql(new.format(n=first + n), route="local").to_arrow(), clients, seconds))
+        )
 
 
 def beside_large(db: Any, remote: Any, repeats: int) -> list[dict[str, Any]]:
@@ -210,7 +244,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--large-rows", type=int, default=20_000_000)
     parser.add_argument("--json", default="")
+    parser.add_argument("--ask", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--clients", type=int, default=1, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.ask:
+        ask_as_process(args.ask, args.clients, args.seconds)
+        return 0
     print(machine_line())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -224,7 +263,7 @@ def main() -> int:
             sabot_sql.connect(url) as remote,
         ):
             found = latency(duck, db, remote, args.repeats)
-            found += many_clients(duck, db, remote, args.seconds)
+            found += many_clients(duck, db, remote, url, args.seconds)
             found += beside_large(db, remote, args.repeats)
     if args.json:
         Path(args.json).write_text(json.dumps({"machine": machine_line(), "rows": found}, indent=1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -64,6 +64,13 @@ class SqlType:
         if self.id == "DECIMAL":
             return Lane.INT if self.width <= 18 else Lane.WIDE
         return LANES.get(self.id)
+
+    @property
+    def settled(self) -> SqlType:
+        """The type with INTEGER in place of NULL, as a table would have it."""
+        if self.id == "NULL":
+            return INTEGER
+        return replace(self, children=tuple(c.settled for c in self.children)) if self.children else self
 
     @property
     def is_integer(self) -> bool:
@@ -225,10 +232,14 @@ class _TypeParser:
         return found
 
     def _base(self) -> SqlType:
+        self._space()
         start = self.at
         while self.at < len(self.text) and (self.text[self.at].isalnum() or self.text[self.at] in "_ "):
             self.at += 1
         name = " ".join(self.text[start : self.at].upper().split())
+        if not name and self.text[self.at : self.at + 6] == '"NULL"':  # the type of what is only NULL
+            self.at += 6
+            name = "NULL"
         name = ALIASES.get(name, name)
         match name:
             case "DECIMAL":

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 from sabot_sql.catalog.entries import FileTable, Versions, raised
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.learning import Activity, Learner
-from sabot_sql.catalog.listing import DATABASE_SUFFIXES, READABLE, is_glob, list_sources, split_suffix
+from sabot_sql.catalog.listing import DATABASE_SUFFIXES, READABLE, is_glob, is_hidden, list_sources, split_suffix
 from sabot_sql.catalog.memory import is_tabular, write_ipc
 from sabot_sql.catalog.roots import DatabaseRoot, FolderRoot
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_ipc import describe_arrow
 from sabot_sql.catalog.table import Table
+from sabot_sql.catalog.why_skipped import why_skipped
 from sabot_sql.errors import ConfigError, NotSupported, PlanError, QueryError, ReadError
 
 DEFAULT_SCHEMA = "main"
@@ -233,7 +234,8 @@ class Catalog:
 
     def skipped(self) -> tuple[str, ...]:
         """Files and folders that lie in the data and are not read, and what of DuckDB files statements cannot use, and why."""
-        return tuple(dict.fromkeys(path for root in self._all_roots() for path in root.skipped()))
+        found = dict.fromkeys(path for root in self._all_roots() for path in root.skipped())
+        return tuple(f"{path}: {why}" if (why := why_skipped(path)) else path for path in found)
 
     def locations(self) -> tuple[str, ...]:
         """Folders and files that an engine must be allowed to read; in-memory tables are not among them."""
@@ -282,17 +284,18 @@ class Catalog:
         names = {fold(known): known for root in roots for known in root.names()}
         wanted = [fold(name), fold(name.rpartition(".")[2])]
         near = [found for text in wanted for found in difflib.get_close_matches(text, names, n=1, cutoff=0.6)]
-        skipped = next((path for root in roots for path in root.skipped() if stem(path) == fold(name)), None)
-        unread = next((text for root in roots for text in root.skipped() if f": view {fold(name)}: " in fold(text)), None)
+        skipped = [path for root in roots for path in root.skipped()]
+        unread = next((text for text in skipped if f": view {fold(name)}: " in fold(text)), None)
         hint = None
         if fold(name) in names:
-            hint = f"its folder has no files that are read: known are {READABLE}"
+            inside = next((path for path in skipped if fold(path.split("/")[-2]) == fold(name) and why_skipped(path)), None)
+            hint = why_unread(inside) if inside else f"its folder has no files that are read: known are {READABLE}"
         elif unread is not None:
             hint = f"the view is not read: {unread.partition(': view ')[2].partition(': ')[2]}"
         elif near:
             hint = f'did you mean "{names[near[0]]}"?'
-        elif skipped is not None:
-            hint = f"{skipped} is not read: known are {READABLE}"
+        elif path := next((path for path in skipped if stem(path) == fold(name)), None):
+            hint = why_unread(path)
         elif not names:
             hint = "the catalog has no tables: check data="
         return PlanError(f'table "{name}" does not exist', code="UNDEFINED_TABLE", hint=hint)
@@ -375,6 +378,12 @@ def absolute(path: str | os.PathLike[str]) -> str:
     if "://" in text:
         raise NotSupported(f"reading {text} is not built", hint="copy the files to a folder of this machine")
     return os.path.abspath(os.path.expanduser(text))
+
+
+def why_unread(path: str) -> str:
+    """The hint for a table that was looked for in the skipped file at `path`."""
+    by_name = "names that begin with . or _ are passed over" if is_hidden(os.path.basename(path)) else f"known are {READABLE}"
+    return f"{path} is not read: {why_skipped(path) or by_name}"
 
 
 def stem(path: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from sabot_sql.catalog.reading import REPLACE
 from sabot_sql.catalog.stamps import check_unchanged
 from sabot_sql.catalog.table import DataFile, ScanSpec
 from sabot_sql.errors import ReadError, SabotError
@@ -123,7 +124,7 @@ class IpcFile:
         return ReadError(
             f"file {self.file.path} cannot be read as an Arrow IPC file: {said}",
             code="FILE_CORRUPT",
-            hint="replace the file or move it out of the data folder",
+            hint=REPLACE,
             engine_message=str(error),
         )
 

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from sabot_sql.catalog.hive import is_partition
 from sabot_sql.catalog.table import SourceKind
@@ -66,6 +67,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "_")) or any("\udc80" <= char <= "\udcff" for char in name)
 
 
+def leads_to(entry: os.DirEntry[str]) -> Literal["folder", "file", "nothing"]:
+    """What an entry of a folder is, or is a link to."""
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "nothing"
+    except OSError:  # a link to itself, or into a folder that may not be entered
+        return "nothing"
+
+
 def is_glob(path: str) -> bool:
     """Whether `path` is a pattern and not the name of a file that is there."""
     return any(char in path for char in "*?[") and not os.path.lexists(path)
@@ -104,9 +113,9 @@ def list_folder(folder: str) -> Listing:
     for entry in entries:
         if is_hidden(entry.name):
             skipped.append(entry.path)
-        elif entry.is_dir():
+        elif (kind := leads_to(entry)) == "folder":
             (inner if is_partition(entry.name) else skipped).append(entry.path)
-        elif split_suffix(entry.name)[1] and entry.is_file():
+        elif split_suffix(entry.name)[1] and kind == "file":
             files.append(entry.path)
         else:
             skipped.append(entry.path)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sabot_sql.catalog.csv_damage import csv_damage
 from sabot_sql.catalog.hive import Partition, fold, partitions_of
 from sabot_sql.catalog.stamps import Stamp, is_settled
 from sabot_sql.catalog.table import DataFile
@@ -14,6 +15,9 @@ from sabot_sql.errors import ReadError
 from sabot_sql.types import Schema
 
 T = TypeVar("T")
+REPLACE = "replace the file or move it out of the data folder"
+"""What to do about a file that cannot be read."""
+
 Memory = dict[str, tuple[Stamp, bool, Any]]
 """What was learnt of each file: its stamp, whether that is to be trusted, and the facts."""
 
@@ -109,10 +113,11 @@ def read_error(table: str, path: str, doing: str, error: Exception) -> ReadError
             hint="give the user that runs this process the right to read it",
         )
     lines = str(error).strip().splitlines() or [type(error).__name__]
+    path, reason = csv_damage(str(error)) or (path, lines[0])
     return ReadError(
-        f'table "{table}": {path} cannot be {doing}: {lines[0]}',
+        f'table "{table}": {path} cannot be {doing}: {reason}',
         code="FILE_CORRUPT",
-        hint="replace the file or move it out of the data folder",
+        hint=REPLACE,
         engine_message=str(error),
     )
 

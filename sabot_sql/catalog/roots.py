@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sabot_sql.catalog.entries import FileTable, Versions, unusable
 from sabot_sql.catalog.hive import fold, is_partition
-from sabot_sql.catalog.listing import is_hidden, split_suffix
+from sabot_sql.catalog.listing import is_hidden, leads_to, split_suffix
 from sabot_sql.catalog.reading import missing_error
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_duckdb import read_database
@@ -119,12 +119,12 @@ class FolderRoot:
             stem, kind = split_suffix(entry.name)
             if is_hidden(entry.name):
                 skipped.append(entry.path)
-            elif entry.is_dir():
+            elif (found := leads_to(entry)) == "folder":
                 if is_partition(entry.name):
                     partitions.append(entry.path)
                 else:
                     places.append((entry.name, (entry.path,), entry.path))
-            elif kind is not None and entry.is_file():
+            elif kind is not None and found == "file":
                 places.append((stem, (entry.path,), entry.path))
             else:
                 skipped.append(entry.path)

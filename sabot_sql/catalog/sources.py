@@ -17,6 +17,11 @@ from sabot_sql.types import Field, Schema, SqlType, parse_type, quote_identifier
 
 READERS = {"parquet": "read_parquet", "csv": "read_csv", "json": "read_json"}
 
+READ_AS_TYPED = "type_pushdown"
+"""The optimizer to go without, so that a field of a CSV file is read as its column's type and then cast. With it, some queries
+cast the text of the file: 1.50 of a DOUBLE column is '1.5' or '1.50' as VARCHAR, and a value the query cannot cast is told as
+damage of the file."""
+
 DuckDBError = duckdb.Error
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import functools
 import ipaddress
 import json
+import re
+import socket
+import ssl
 import urllib.parse
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
-
 from sabot_sql import __version__
 from sabot_sql.client.contract import error_from_json
-from sabot_sql.errors import ConfigError, ConnectionFailed, QueryTimeout, SabotError, ServiceError
+from sabot_sql.client.http_connection import HttpConnection, Response
+from sabot_sql.errors import ConfigError, ConnectionFailed, QueryError, QueryTimeout, SabotError, ServiceError
 
 CONNECT_S = 10.0
 MARGIN_S = 60.0  # for an answer, beyond the time the server was asked to wait
 ATTEMPTS = 3
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Answer:
     """A response whose status says success, read to its end."""
 
     status: int
-    headers: Any
+    headers: dict[str, str]
     data: bytes
 
     def json(self) -> Any:
@@ -44,6 +47,10 @@ class Channel:
         api_key: sent as a bearer token.
         allow_insecure: send it over plain http to another host too.
         ca_file: certificates to trust instead of the system's.
+        connections: at most so many are kept while nobody uses them.
+
+    Raises:
+        ConfigError: the address, the key or the file of certificates is of no use.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class Channel:
         api_key: str | None = None,
         allow_insecure: bool = False,
         ca_file: str | None = None,
-        connections: int = 16,
+        connections: int = 128,
     ) -> None:
         self.url = check_url(url)
         parts = urllib.parse.urlsplit(self.url)
@@ -61,18 +68,23 @@ class Channel:
                 f"the API key would travel unencrypted to {parts.hostname}",
                 hint="use https://, or allow_insecure=True where the network is trusted",
             )
-        self._base = parts.path.rstrip("/")
-        headers = {"X-Sabot-Client": f"sabot-sql-python/{__version__}", "Accept": "application/json"}
+        secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port or (443 if secure else 80)
+        self._tls = trust(ca_file) if secure else None
+        self._base = urllib.parse.quote(parts.path.rstrip("/"), safe="/%!$&'()*+,;=:@~")
+        headers = {
+            "Host": parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode(),
+            "User-Agent": f"sabot-sql-python/{__version__}",
+            "X-Sabot-Client": f"sabot-sql-python/{__version__}",
+            "Accept-Encoding": "identity",
+        }
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname or ""
-        self._pool: urllib3.HTTPConnectionPool
-        if parts.scheme == "https":
-            self._pool = urllib3.HTTPSConnectionPool(host, port, maxsize=connections, retries=False, ca_certs=ca_file)
-        else:
-            self._pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections, retries=False)
-        self._headers = headers
+        self._head = header_lines(headers)
+        self._connections = connections
+        self._closed = False
+        self._idle: list[HttpConnection] = []
+        weakref.finalize(self, _close_all, self._idle)
 
     def call(
         self,
@@ -95,43 +107,114 @@ class Channel:
         Raises:
             SabotError: the error that the server described; ConnectionFailed when there is no server.
         """
-        data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode() if body is not None else None
-        sent = {**self._headers, **(headers or {})}
-        if data is not None:
+        data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode() if body is not None else b""
+        sent = {"Accept": "application/json", **(headers or {})}
+        if body is not None:
             sent["Content-Type"] = "application/json"
+        if body is not None or method == "POST":
+            sent["Content-Length"] = str(len(data))
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._head}{header_lines(sent)}\r\n".encode("latin-1")
         tries = ATTEMPTS if (method == "GET" if repeatable is None else repeatable) else 1
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=wait_s + MARGIN_S)
+        found = self._exchange(head, data, wait_s + MARGIN_S, tries)
+        if found.status < 300:
+            return Answer(found.status, found.headers, found.data)
+        raise _error(found, sql)
+
+    def _exchange(self, head: bytes, body: bytes, timeout_s: float, tries: int) -> Response:
+        """The answer, of the last of `tries` attempts if connections break before."""
         while True:
             tries -= 1
+            connection = self._idle_connection()
             try:
-                found = self._pool.urlopen(method, self._base + path, body=data, headers=sent, timeout=timeout)
-            except HTTPError as exc:
-                if tries > 0 and not isinstance(exc, (NewConnectionError, ReadTimeoutError, SSLError)):
+                connection = connection or self._connect()
+            except TimeoutError as exc:
+                if tries:
                     continue
-                raise self._failed(exc) from exc
-            if found.status < 300:
-                return Answer(found.status, found.headers, found.data)
-            raise _error(found, sql)
+                raise self._unreachable("no answer") from exc
+            try:
+                found = connection.exchange(head, body, timeout_s)
+            except TimeoutError as exc:
+                raise QueryTimeout(f"the server at {self.url} did not answer in time", retryable=True) from exc
+            except ssl.SSLError as exc:
+                raise self._insecure(exc) from exc
+            except OSError as exc:
+                if tries:
+                    continue
+                hint = "has the server stopped?"
+                raise ConnectionFailed(f"the connection to {self.url} broke: {exc}", hint=hint, retryable=True) from exc
+            finally:
+                self._give_back(connection)
+            return found
 
-    def _failed(self, exc: HTTPError) -> SabotError:
-        cause = exc.reason if isinstance(exc, MaxRetryError) else exc
-        if isinstance(cause, ReadTimeoutError):
-            return QueryTimeout(f"the server at {self.url} did not answer in time", retryable=True)
-        if isinstance(cause, SSLError):
-            return ConnectionFailed(f"cannot connect to {self.url}: {cause}", hint="is it http:// rather than https://?")
-        if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
-            # NewConnectionError is a ConnectTimeoutError by inheritance only
-            why = str(cause).rpartition(": ")[2] if isinstance(cause, NewConnectionError) else "no answer"
-            return ConnectionFailed(
-                f"cannot connect to {self.url}: {why}",
-                hint="is the server running there? start one with: sabot-sql serve --data FOLDER",
-                retryable=True,
-            )
-        return ConnectionFailed(f"the connection to {self.url} broke: {cause}", hint="has the server stopped?", retryable=True)
+    def _idle_connection(self) -> HttpConnection | None:
+        """The one used last that is still open."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        return None
+
+    def _give_back(self, connection: HttpConnection) -> None:
+        if connection.reusable and not self._closed and len(self._idle) < self._connections:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _connect(self) -> HttpConnection:
+        try:
+            return HttpConnection(self._host, self._port, self._tls, CONNECT_S)
+        except TimeoutError:
+            raise
+        except ssl.SSLError as exc:
+            raise self._insecure(exc) from exc
+        except (socket.gaierror, UnicodeError) as exc:
+            raise self._unreachable(f"Failed to resolve {self._host!r} ({exc})") from exc
+        except OSError as exc:
+            raise self._unreachable(str(exc)) from exc
+
+    def _unreachable(self, why: str) -> SabotError:
+        return ConnectionFailed(
+            f"cannot connect to {self.url}: {why}",
+            hint="is the server running there? start one with: sabot-sql serve --data FOLDER",
+            retryable=True,
+        )
+
+    def _insecure(self, exc: ssl.SSLError) -> SabotError:
+        return ConnectionFailed(f"cannot connect to {self.url}: {exc}", hint="is it http:// rather than https://?")
 
     def close(self) -> None:
-        """Closes the idle connections."""
-        self._pool.close()
+        """Closes the idle connections, and those in use once they have their answers."""
+        self._closed = True
+        _close_all(self._idle)
+
+
+def _close_all(connections: list[HttpConnection]) -> None:
+    while connections:
+        connections.pop().close()
+
+
+def trust(ca_file: str | None) -> ssl.SSLContext:
+    """TLS that checks the server's name and certificate against those of `ca_file`, or the system's."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:
+        raise ConfigError(f"the certificates in {ca_file} cannot be read: {exc}") from exc
+
+
+def header_lines(headers: dict[str, str]) -> str:
+    """Headers as they are sent.
+
+    Raises:
+        QueryError: a value holds a line break, or what no header can.
+    """
+    for name, value in headers.items():
+        if not HEADER_VALUE.fullmatch(value):
+            raise QueryError(f"{name} cannot be sent as a header: it holds a line break or a character outside Latin-1")
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
 
 
 def check_url(url: str) -> str:
@@ -166,7 +249,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _error(found: urllib3.BaseHTTPResponse, sql: str | None) -> SabotError:
+def _error(found: Response, sql: str | None) -> SabotError:
     try:
         problem = json.loads(found.data)
     except ValueError:
@@ -175,6 +258,6 @@ def _error(found: urllib3.BaseHTTPResponse, sql: str | None) -> SabotError:
         return error_from_json(problem, sql)
     text = found.data[:200].decode(errors="replace").strip()
     return ServiceError(
-        f"the server answered {found.status} {found.reason or ''}".rstrip() + (f": {text}" if text else ""),
+        f"the server answered {found.status} {found.reason}".rstrip() + (f": {text}" if text else ""),
         hint="is this the address of a sabot-sql server?",
     )

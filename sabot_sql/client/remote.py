@@ -1,4 +1,4 @@
-"""A sabot-sql server as a connection sees it: the HTTP contract, over urllib3."""
+"""A sabot-sql server as a connection sees it: the HTTP contract."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sabot_sql.errors import InternalError
 from sabot_sql.executor.huge_values import check_huge
@@ -42,9 +43,28 @@ def answer_table(plan: DistributedPlan, batches: Iterable[pa.RecordBatch]) -> pa
 def _column(parts: list[pa.Array], wanted: pa.DataType) -> pa.ChunkedArray:
     if not parts:
         return pa.chunked_array([], type=wanted)
+    return pa.chunked_array([_owned(p) if p.type == wanted else _cast(p, wanted) for p in parts], type=wanted)
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """`array` as `wanted`, in which parts that are only NULL may have no type; Arrow casts nothing to that."""
     if pa.types.is_null(wanted):
-        return pa.chunked_array([pa.nulls(len(p)) for p in parts], type=wanted)
-    return pa.chunked_array([_owned(p) if p.type == wanted else p.cast(wanted) for p in parts], type=wanted)
+        return pa.nulls(len(array))
+    if not _holds_null(wanted):
+        return array.cast(wanted)
+    if pa.types.is_struct(wanted):
+        members = [_cast(array.field(i), wanted.field(i).type) for i in range(wanted.num_fields)]
+        return pa.StructArray.from_arrays(members, fields=list(wanted), mask=array.is_null())
+    if pa.types.is_list(wanted):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int32())
+        offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+        values = _cast(array.flatten(), wanted.value_type)
+        return pa.ListArray.from_arrays(offsets, values, type=wanted, mask=array.is_null())
+    return pa.array(array.to_pylist(), wanted)
+
+
+def _holds_null(t: pa.DataType) -> bool:
+    return pa.types.is_null(t) or any(_holds_null(t.field(i).type) for i in range(t.num_fields))
 
 
 def _owned(array: pa.Array) -> pa.Array:

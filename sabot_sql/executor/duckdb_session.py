@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from sabot_sql.catalog.sources import READ_AS_TYPED
 from sabot_sql.errors import ReadError, SabotError
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.duckdb_errors import translate
@@ -37,6 +38,7 @@ CONFIG: dict[str, Any] = {
     # a replaced file must be seen by the next query: only DuckDB's cache of file contents could hide it
     "enable_external_file_cache": False,
     "temp_directory": "",
+    "disabled_optimizers": READ_AS_TYPED,
 }
 
 # After these DuckDB refuses all further work on the instance.

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sabot_sql.catalog.database_views import FILE
 from sabot_sql.catalog.ipc_dataset import ipc_dataset
 from sabot_sql.catalog.ipc_files import ready_table
-from sabot_sql.catalog.sources import literal, scan_sql
+from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import QueryError
 from sabot_sql.executor.local_counts import ALLOWED
@@ -59,6 +59,7 @@ class Instance:
                 "python_enable_replacements": "false",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
+                "disabled_optimizers": READ_AS_TYPED,
             }
         )
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from sabot_sql.catalog.ipc_files import IpcStream
+from sabot_sql.catalog.reading import REPLACE
 from sabot_sql.catalog.sources import scan_sql
 from sabot_sql.catalog.stamps import check_unchanged
 from sabot_sql.catalog.table import DataFile, Split
@@ -195,9 +196,9 @@ class ScanUnit:
                 raise
             path = named or self._culprit(context)
             code = error.problem.code if isinstance(error, ReadError) else "FILE_CORRUPT"
-            raise ReadError(
-                f"file {path} cannot be read: {error.detail}", code=code, engine_message=error.engine_message
-            ) from error
+            hint = error.hint or (REPLACE if code == "FILE_CORRUPT" else None)
+            detail = f"file {path} cannot be read: {error.detail}"
+            raise ReadError(detail, code=code, hint=hint, engine_message=error.engine_message) from error
 
     def _culprit(self, context: TaskContext) -> str:
         """The file that an error is about which names none: the first that cannot be read alone."""

@@ -8,16 +8,16 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 
 from sabot_sql.catalog.table import Table
-from sabot_sql.errors import InternalError, NotSupported
+from sabot_sql.errors import InternalError, NotSupported, SabotError
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.decode import decode_plan
-from sabot_sql.planner.duckdb_errors import translate
+from sabot_sql.planner.duckdb_errors import Told, translate
 from sabot_sql.planner.physical import Session
 from sabot_sql.types import Field, Schema, SqlType, parse_type, quote_identifier
 
@@ -30,6 +30,7 @@ KEPT_OPTIMIZERS = frozenset(
 MAX_PLAN_BYTES = 16 << 20
 IDLE_CURSORS = 4  # by time zone
 
+EXPLAIN = "EXPLAIN\n"
 PREPARE = "PREPARE {name} AS SELECT json_serialize_plan($1::VARCHAR, skip_default := false, optimize := {optimize})"
 
 
@@ -93,19 +94,25 @@ class Binder:
         with self._lock:
             for table in tables:
                 self._mirror(table)
-        cursor = None
+        cursor, written = None, asked or (sql, None)
         try:
             cursor = self._borrow(session.timezone)
-            schema = _described(cursor, *(asked or (sql, None)))
+            schema = _described(cursor, *written)
             text = self._serialize(cursor, sql, "optimized")
             if text["error"]:
                 text = self._serialize(cursor, sql, "bound")
+            # what is several statements, such as PIVOT without IN, reads the data first, which is not here
+            if text["error"] and "type MULTI" not in text["error_message"]:
+                cursor.execute(EXPLAIN + written[0], written[1])  # raises where DuckDB itself does not run it
         except BaseException as error:
+            found = error
+            if isinstance(error, duckdb.Error):
+                found = translate(error, sql) if cursor is None else _placed(cursor, error, *written)
             if cursor is not None:
                 cursor.close()
-            if isinstance(error, duckdb.Error):
-                raise translate(error, sql) from error
-            raise
+            if found is error:
+                raise
+            raise found from error
         self._give_back(cursor, session.timezone)
         if text["error"]:
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {text['error_message']}")
@@ -134,6 +141,8 @@ class Binder:
 
     def _serialize(self, cursor: duckdb.DuckDBPyConnection, sql: str, prepared: str) -> dict[str, Any]:
         text = cursor.execute(f"EXECUTE {prepared}('" + sql.replace("'", "''") + "')").fetchall()[0][0]
+        if not text:
+            return {"error": True, "error_message": "it has a constant of type BIT or BIGNUM (a number of more than 38 digits)"}
         if len(text) > MAX_PLAN_BYTES:
             raise NotSupported(f"the plan of this statement has {len(text):,} bytes, more than {MAX_PLAN_BYTES:,}")
         return read_json(text)
@@ -160,6 +169,20 @@ class Binder:
         self._con.close()
 
 
+def _placed(cursor: duckdb.DuckDBPyConnection, error: duckdb.Error, sql: str, params: dict[str, Any] | None) -> SabotError:
+    """The `error` of binding `sql` with its place in it: DuckDB tells the place where it runs a text, not where it binds it."""
+    found = translate(error, sql)
+    if found.position is None:
+        try:
+            cursor.execute(EXPLAIN + sql, params)
+        except type(error) as again:
+            if (at := Told(str(again), EXPLAIN + sql).position) is not None:
+                found.position = replace(at, line=at.line - 1, offset=at.offset - len(EXPLAIN))
+        except duckdb.Error:
+            pass  # not what was to be placed
+    return found
+
+
 def _described(cursor: Any, sql: str, params: dict[str, Any] | None) -> Schema:
     """The columns of a SELECT's result."""
     if params is None:
@@ -171,9 +194,9 @@ def _described(cursor: Any, sql: str, params: dict[str, Any] | None) -> Schema:
 
 
 def result_type(text: str) -> SqlType:
-    """The type of a result column; DuckDB writes the type of one that is only NULL in quotes."""
+    """The type of a result column."""
     try:
-        return parse_type(text.strip('"'))
+        return parse_type(text)
     except ValueError:  # a type that an extension brought
         return SqlType(text)
 
@@ -189,7 +212,7 @@ def read_json(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         try:
             found = json.loads(TOKENS.sub(_python_number, text))
-        except json.JSONDecodeError as error:  # a number of a hundred digits makes it empty
+        except json.JSONDecodeError as error:
             raise NotSupported("DuckDB cannot hand over the plan of this statement") from error
     return found
 

@@ -10,7 +10,9 @@ import json
 import re
 from collections.abc import Callable
 
+from sabot_sql.catalog.csv_damage import csv_damage
 from sabot_sql.catalog.ipc_files import CARRIED
+from sabot_sql.catalog.reading import REPLACE
 from sabot_sql.errors import (
     Cancelled,
     ExecutionError,
@@ -62,6 +64,9 @@ def translate(error: BaseException, sql: str = "") -> SabotError:
     message = str(error)
     if carried := CARRIED.search(message):
         return SabotError.from_problem(json.loads(carried[1]))
+    if damage := csv_damage(message):  # comes by the class of values that users cast, too
+        what = f"file {damage.path} cannot be read as CSV: {damage.reason}"
+        return ReadError(what, code="FILE_CORRUPT", hint=REPLACE, engine_message=message)
     name = type(error).__name__
     for names, read in READERS:
         if name in names:
@@ -187,7 +192,7 @@ def _no_match(told: Told, call: str) -> SabotError:
     name = call.partition("(")[0]
     types = call[len(name) :].replace("_LITERAL", "")
     at = find_name(told.sql, name, before="(")
-    candidates = [line.strip() for line in told.message.split("Candidate functions:")[-1].split("\n") if line.strip()]
+    candidates = [line.strip() for line in told.rest.split("Candidate functions:")[-1].split("\n") if line.strip()]
     shown = "; ".join(candidates[:3]) + (f"; and {len(candidates) - 3} more" if len(candidates) > 3 else "")
     what = f"function {name}" if fold(name).isidentifier() else f"operator {name}"
     return told.query(PlanError, "TYPE_MISMATCH", f"{what} does not take {types}", f"cast the arguments; it takes {shown}", at)
@@ -243,7 +248,9 @@ def _invalid_input(told: Told) -> SabotError:
         "Corrupt",
     )
     if any(word in told.message for word in words) or re.search(r"file ['\"]/", told.message):
-        return _read(told)
+        found = _read(told)
+        found.hint = found.hint or REPLACE
+        return found
     return _value(told)
 
 

@@ -64,7 +64,7 @@ def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> 
     lowering = _Lowering(StageBuilder(cluster))
     fragment = lowering.fragment(plan)
     for want, got in zip(schema, fragment.schema):
-        if want.type != got.type and want.type.id != "NULL":
+        if want.type.settled != got.type and want.type.id != "NULL":
             raise NotSupported(f"column {want.name} would be {got.type} instead of {want.type}")
     lowering.builder.close(fragment, Exchange("gather"))
     for stage in lowering.builder.stages:

@@ -19,7 +19,7 @@ from sabot_sql.errors import NotSupported, PlanError, QueryError
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, TableRef, walk
 from sabot_sql.planner.show import hint_for_set
-from sabot_sql.planner.sql_position import find_name, position_at_byte
+from sabot_sql.planner.sql_position import find_name, position_at_byte, tokens
 
 __all__ = ["check", "is_system_table", "refusal"]
 
@@ -149,9 +149,9 @@ def refusal(statement: Statement) -> Refusal | None:
 
 
 def _kind_refusal(kind: str, sql: str) -> Refusal:
+    shown = _verb(kind, sql)
     if kind in ("SET", "VARIABLE_SET", "RESET"):
-        return Refusal("PERMISSION_DENIED", f"{kind.replace('_', ' ')} statements are not permitted", hint_for_set(sql))
-    shown = kind.replace("_", " ")
+        return Refusal("PERMISSION_DENIED", f"{shown} statements are not permitted", hint_for_set(sql))
     if kind in WRITES:
         return Refusal(
             "READ_ONLY",
@@ -161,6 +161,19 @@ def _kind_refusal(kind: str, sql: str) -> Refusal:
     return Refusal(
         "PERMISSION_DENIED", f"{shown} statements are not permitted", "run queries: SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN"
     )
+
+
+def _verb(kind: str, sql: str) -> str:
+    """What the statement is called in its own text: DuckDB's kind of INSTALL is LOAD, that of CHECKPOINT is CALL.
+
+    Example:
+        >>> _verb("LOAD", "FORCE INSTALL httpfs"), _verb("MERGE_INTO", "merge into t"), _verb("INSERT", "with w as ...")
+        ('INSTALL', 'MERGE INTO', 'INSERT')
+    """
+    shown = kind.replace("_", " ")
+    words = (text.upper() for _, text in tokens(sql))
+    first = next((word for word in words if word != "FORCE"), "")
+    return first if first.isalpha() and first != "WITH" and not shown.startswith(first) else shown
 
 
 def _node_refusal(node: Node) -> Refusal | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,7 +58,7 @@ class Edge:
             scope = {**scope, "method": "GET"}
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else f"r_{uuid.uuid4().hex}"
+        request_id = given if REQUEST_ID.fullmatch(given) else f"r_{os.urandom(16).hex()}"
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         started = False
@@ -67,7 +67,7 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             elif head and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)

@@ -25,7 +25,9 @@ MEDIA_TYPES = {
 }
 FORMAT_OF = {media: name for name, media in MEDIA_TYPES.items()}
 ROWS_A_PIECE = 4096
-STREAM_BYTES = 4 << 20  # Arrow answers above this are sent in pieces
+STREAM_BYTES = 4 << 20  # Arrow answers above this are sent in pieces, one a batch
+BATCH_ROWS = 2048  # an answer of no more is one batch, and there would be one piece
+IPC_OPTIONS = pa.ipc.IpcWriteOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +141,12 @@ def _limited(table: pa.Table, how: Encoding, piece_text: Callable[[pa.Table, boo
 def _arrow(result: QueryResult) -> Encoded:
     metadata = {**(result.table.schema.metadata or {}), QUERY_METADATA: json.dumps(result_to_json(result)).encode()}
     table = result.table.replace_schema_metadata(metadata)
-    if table.nbytes > STREAM_BYTES:
+    if table.num_rows > BATCH_ROWS and table.nbytes > STREAM_BYTES:
         return Encoded(ARROW_STREAM, _arrow_pieces(table))
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    writer = pa.RecordBatchStreamWriter(sink, table.schema, options=IPC_OPTIONS)
+    writer.write_table(table)
+    writer.close()
     return Encoded(ARROW_STREAM, sink.getvalue().to_pybytes())
 
 

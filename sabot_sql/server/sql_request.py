@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import QueryRequest
@@ -101,13 +101,17 @@ async def read_bytes(request: Request) -> bytes:
     if declared.isdigit() and int(declared) > BODY_BYTES:
         raise body_too_large()
     pieces: list[bytes] = []
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
         if size > BODY_BYTES:
             raise body_too_large()
-        pieces.append(piece)
-    return b"".join(pieces)
+        more = message.get("more_body", False)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def body_too_large() -> SabotError:
@@ -134,7 +138,7 @@ def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:
     if kind == "application/sql":
         return _checked(model, {**request.query_params, "sql": _text(raw)})
     _must_be_json(kind)
-    if request.url.query:
+    if request.scope["query_string"]:
         name = next(iter(request.query_params), request.url.query)
         raise QueryError(
             f"the field {name} stands in the query string, beside a JSON body",

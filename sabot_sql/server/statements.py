@@ -129,7 +129,7 @@ async def answer_directly(
 ) -> Response:
     """Runs a query that is likely to end within its wait; one that does not goes on in its thread, known by its id."""
     future = threads.start(run_directly, manager, run)
-    if not (await asyncio.wait((future,), timeout=UNWATCHED_S))[0]:
+    if not await ends_within(future, UNWATCHED_S):
         await wait_while_client_stays(request, future, run)
     if not future.done():
         if run.cancel_after_wait:
@@ -147,6 +147,25 @@ async def answer_directly(
     found = await future
     assert found is not None
     return answer(found)
+
+
+async def ends_within(future: asyncio.Future[Any], timeout_s: float) -> bool:
+    """Waits for the end of `future`, at most `timeout_s`; `asyncio.wait` does it too, for twice as much."""
+    loop = asyncio.get_running_loop()
+    either = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not either.done():
+            either.set_result(None)
+
+    timer = loop.call_later(timeout_s, wake)
+    future.add_done_callback(wake)
+    try:
+        await either
+    finally:
+        timer.cancel()
+        future.remove_done_callback(wake)
+    return future.done()
 
 
 async def wait_while_client_stays(request: Request, future: asyncio.Future[Any], run: Run) -> None:

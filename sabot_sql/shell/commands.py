@@ -140,7 +140,8 @@ def _output(shell: Shell, argument: str) -> None:
 def _connection_info(shell: Shell, argument: str) -> None:
     info = shell.connection.info()
     engines = ", ".join(f"{name} {version}" for name, version in (info.get("engines") or {}).items())
-    shell.say(f"connected to {shell.connection.url}: sabot-sql {info.get('version', '')} ({engines}); route {shell.route}")
+    where = shell.connection.url.removesuffix(":")
+    shell.say(f"connected to {where}: sabot-sql {info.get('version', '')} ({engines}); route {shell.route}")
 
 
 def _help(shell: Shell, argument: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -58,6 +59,30 @@ def test_unknown_table_whose_file_is_skipped_says_so(folder, open_catalog):
         open_catalog(folder).table("prices")
 
 
+@pytest.mark.parametrize(
+    ("name", "target"), [("gone", "nowhere.parquet"), ("circle", "circle.parquet"), ("sub", "nowhere.parquet")]
+)
+def test_link_that_leads_nowhere_is_told_as_such(folder, open_catalog, name, target):
+    (folder / "sub").mkdir()
+    link = folder / ("sub/1.parquet" if name == "sub" else f"{name}.parquet")
+    link.symlink_to(target)
+    catalog = open_catalog(folder)
+    with pytest.raises(PlanError) as caught:
+        catalog.table(name)
+    why = "it cannot be opened: Too many" if name == "circle" else f"it is a broken link, {target} is gone"
+    assert caught.value.hint.startswith(f"{link} is not read: {why}")
+    assert any(text.startswith(f"{link}: {why}") for text in catalog.skipped())
+
+
+def test_duckdb_file_in_a_folder_is_skipped_with_the_reason(folder, open_catalog):
+    (folder / "bad.duckdb").write_text("no database at all")
+    duckdb.connect(str(folder / "good.duckdb")).close()
+    assert set(open_catalog(folder).skipped()) == {
+        f"{folder}/bad.duckdb: it is not a DuckDB file",
+        f"{folder}/good.duckdb: it is no table: give it as data by itself, or register it",
+    }
+
+
 def test_hidden_and_unknown_files_are_skipped_and_remembered(folder, open_catalog):
     for name in ("_tmp.parquet", ".hidden.csv", "README.md", "orders/_SUCCESS", "orders/notes.txt", "x.duckdb"):
         (folder / name).write_text("")
@@ -72,7 +97,7 @@ def test_hidden_and_unknown_files_are_skipped_and_remembered(folder, open_catalo
         "README.md",
         "orders/_SUCCESS",
         "orders/notes.txt",
-        "x.duckdb",
+        "x.duckdb: it is not a DuckDB file",
         "orders/old",
         "_staging",
     }

@@ -53,7 +53,6 @@ select count(distinct (region, flag)), count(distinct upper(region)) from sales;
 select string_agg(distinct region, ',' order by region), list(distinct qty order by qty desc) from sales;
 select avg(distinct score), median(distinct qty), stddev(distinct qty) from sales;
 select count(distinct "at"), count(distinct clock), count(distinct raw), count(distinct nums), count(distinct place) from kinds;
-select count(distinct (1, 1)), count(distinct (1, 'a')) from sales group by flag;
 -- construct: FILTER, HAVING and aggregates over aggregates
 select count(*) filter (where flag), sum(qty) filter (where qty > 0), count(*) from sales;
 select region, count(*) filter (where flag) as flagged, avg(price) filter (where qty > 1) from sales group by region order by region;
@@ -79,6 +78,8 @@ select region, count(note), count(*) - count(note) as missing from sales group b
 select sum(qty::bigint * 1000000000000) from sales;
 select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit 15;
 select id from sales where id < 5 union all select count(*) from single order by 1;
+select list('a' order by 1.5 is null, id), string_agg(distinct upper('a'), ',' order by upper('a')) from sales where id < 4;
+select quantile_disc(id, [0, 0.9]), quantile_cont(id, 1 / 4) from sales s where exists (select 1 from products p where p.product = s.product and s.id < any (select r.people from regions r where r.people > s.id and s.id < 50));
 -- construct: aggregates without kernels, run by DuckDB
 select region, first(id order by id), last(id order by id), any_value(region) from sales group by region order by region;
 select region, arg_min(id, price), arg_max(id, price), max_by(note, id), min_by(note, id) from sales where price is not null group by region order by region;
@@ -105,8 +106,6 @@ select json_group_array(x), json_group_object(y, x) from single;
 select region, stddev(qty), median(qty), string_agg(id::varchar, ',' order by id) from sales where id < 300 group by region order by region;
 select list(distinct region order by region), quantile_cont(qty, 0.25), arg_max(id, qty) is not null, bool_and(flag), mode(region) is not null from sales;
 select corr(qty, id), covar_pop(qty,id), regr_slope(qty, id), approx_count_distinct(region) > 0, bit_xor(id) from sales;
-select list('a' order by 1.5 is null, id), string_agg(distinct upper('a'), ',' order by upper('a')) from sales where id < 4;
-select quantile_disc(id, [0, 0.9]), quantile_cont(id, 1 / 4) from sales s where exists (select 1 from products p where p.product = s.product and s.id < any (select r.people from regions r where r.people > s.id and s.id < 50));
 -- construct: groups of any kind
 select id % 2 = 0 as even, region is null as missing, count(*) from sales group by all order by all;
 select round(price, -5) p, count(*) from sales group by p order by p;

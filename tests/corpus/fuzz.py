@@ -22,7 +22,7 @@ from tests.corpus.random_routes import BAD, Outcome, open_routes, smallest
 from tests.corpus.random_selects import Choices
 
 CHUNK = 250  # queries over the same tables and agents
-HANG_S = 240
+HANG_S = 400
 
 
 @contextmanager

@@ -5,6 +5,7 @@ select region, flag, grouping(region), grouping(flag, region), sum(qty), count(d
 select region, flag, count(*) from sales where false group by grouping sets ((region), (flag), ()) order by all;
 select sum(qty), grouping(region) from sales group by grouping sets ((region), (), ()) order by all;
 select count(*) from (select 1 from sales group by rollup(region, flag, product));
+select count(distinct {'a': 1}) d, count(*) n from sales s join products p using (product) group by rollup (1 is null) order by all;
 select region, count(*), sum(price), avg(qty), min(note), count(distinct product) from sales group by rollup (region) order by region nulls first, 2;
 select region, flag, qty % 2 m, count(*) from sales group by cube (region, flag, m) order by all;
 select region, flag, count(*), grouping_id(region, flag) from sales group by grouping sets ((region, flag), (region), (flag), ()) order by all;
@@ -18,4 +19,3 @@ select region, count(*) from sales group by grouping sets (region, region, ()) o
 select nums, tiny, count(*) from kinds group by cube (nums, tiny) order by all;
 select region, sum(n) from (select region, flag, count(*) n from sales group by rollup (region, flag)) group by region order by 1;
 select region, qty, count(*) from sales where id < 200 group by all having qty > 1 order by all;
-select count(distinct {'a': 1}) d, count(*) n from sales s join products p using (product) group by rollup (1 is null) order by all;

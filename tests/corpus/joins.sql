@@ -75,6 +75,8 @@ select p.name from single s cross join products p where p.product < 10 order by 
 select (select count(*) from products p where s.flag) as n, count(*) from sales s group by 1 order by 1;
 select s.id from sales s join products p on s.product = p.product where s.qty = 0 or p.product % s.qty = 1 order by s.id;
 -- construct: FULL JOIN
+select r.country from regions r cross join (select e.user from events e cross join single full join products p on e.user = p.product) t order by all limit 20;
+select count(coalesce(p.name, 'none')), count(upper(r.region)) from products p full join regions r on p.name = r.region and length(p.category || r.region) > 2;
 select coalesce(s.region, r.region) k, s.n, r.people from (select region, count(*) n from sales group by 1) s full join regions r on s.region = r.region order by all;
 select * from (select item_sk, count(*) a from store_sales where quantity > 90 group by 1) x full join (select item_sk, count(*) b from web_sales where quantity > 90 group by 1) y using (item_sk) order by 1;
 select a.x, b.x from single a full join (select x + 1 as x from single) b using (x) order by all;
@@ -85,8 +87,6 @@ select a.id, b.id from (select id, nums from kinds) a full join (select id, nums
 select s.id, p.product from sales s full join products p on s.product = p.product order by all limit 50;
 select count(*), count(s.id), count(p.name), sum(p.weight) from sales s full join products p on s.product = p.product and s.qty > 2;
 select count(*) from products p full join regions r on p.weight > r.people;
-select r.country from regions r cross join (select e.user from events e cross join single full join products p on e.user = p.product) t order by all limit 20;
-select count(coalesce(p.name, 'none')), count(upper(r.region)) from products p full join regions r on p.name = r.region and length(p.category || r.region) > 2;
 -- construct: SEMI and ANTI JOIN
 select count(*) from sales s semi join (select product from products where category = 'food') p using (product);
 select count(*) from sales s anti join products p on s.product = p.product and p.weight > s.qty;
@@ -95,6 +95,10 @@ select r.region from regions r semi join sales s on r.people < s.qty order by 1;
 select k.id from kinds k semi join (select nums from kinds where id > 40) o on k.nums = o.nums order by 1;
 select id from sales s where id < 300 and exists (select 1 from sales t where t.product = s.product and t.id < s.id and t.region is distinct from s.region) order by 1;
 -- construct: ASOF and POSITIONAL JOIN
+select count(*) from products p positional join regions r positional join sales s;
+select s.id from products p positional join sales s positional join regions r order by all limit 5;
+select count(s.id), count(p.product) from regions r positional join products p positional join sales s;
+select count(*) from products positional join regions;
 select s.id, d.d_date from (select id, day from sales where id < 100) s asof join (select d_date + 9131 as d_date from date_dim where d_moy % 3 = 0) d on s.day >= d.d_date order by all;
 select s.id, t.id from (select * from sales where id < 100) s asof left join (select * from sales where id >= 100) t on s.region = t.region and s.sold_at > t.sold_at order by all;
 select s.id, t.id from (select id, price from sales where id < 60 and price is not null) s asof join (select id, price from sales where id > 2900 and price is not null) t on s.price <= t.price order by all;
@@ -107,7 +111,6 @@ select n.a, r.people from nothing n asof full join regions r on n.b = r.region a
 select count(*), count(s.id), sum(s.id - p.product) from sales s asof right join products p on s.product = p.product and s.id >= p.product;
 select count(*), count(s.id), count(p.product), sum(s.id - p.weight) from sales s asof full join products p on s.product = p.product and s.day >= p.launched;
 select count(*), count(p.product) from sales s asof full join products p on s.day >= p.launched where s.id < 100;
-select count(*) from products positional join regions;
 -- construct: NATURAL, USING and several keys
 select count(*) from store_sales natural join store_returns;
 select * from store natural join (select 1 as store_sk, 'x' as extra) order by 1;

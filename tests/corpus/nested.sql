@@ -11,6 +11,10 @@ select max([qty, id]), min({'q': qty}) from sales;
 select [x for x in [1,2,3] if x > 1] from single;
 select l[:2], l[2:], l[:], l[-3:-:2] from (select [id, id + 1, id + 2] l from sales where id < 9) order by all;
 select note[:2], note[2:], note[:-2] from sales where id < 300 order by all;
+select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';
+select count(distinct (1, 1)), count(distinct (1, 'a')) from sales group by flag;
+select {'a': id, 'b': null} s, [null, null] l, (id, null) t, {'c': [null], 'd': [{'e': null, 'f': region}]} d from sales where id < 5 order by id;
+select case when id % 2 = 0 then [null] end x, map(['k'], [null]) m, [] e from sales where id < 5 order by id;
 -- construct: range, generate_series and UNNEST
 select * from range(5) order by 1;
 select i, i * 2 from generate_series(1, 10, 3) g(i) order by i;
@@ -36,6 +40,7 @@ select r.range as n, s.id from range(5) r left join sales s on s.id = r.range * 
 select unnest(generate_series(1, 3)) a, unnest(['x', 'y']) b order by all;
 select id, len(list(n)) from (select id, unnest(nums) n from kinds) group by id having count(*) > 2 order by id;
 -- construct: lists
+select [] e, x from single;
 select id, len(nums), nums[1], nums[-1], nums[2:3], list_contains(nums, 3), list_position(nums, 3), list_sum(nums), list_max(nums), list_avg(nums) from kinds order by id;
 select id, list_sort(nums), list_reverse_sort(nums), list_reverse(nums), list_concat(nums, [9]), list_append(nums, 1), list_prepend(0, nums), nums || [7] from kinds order by id;
 select id, list_sort(list_distinct(nums)), list_unique(nums), flatten([nums, nums]), list_slice(nums, 1, 2), list_has_any(nums, [1, 2]), list_has_all(nums, [1]) from kinds order by id;
@@ -46,6 +51,8 @@ select id, nums = [1, 2] e, nums < [3] l, nums is null n, nums in ([], [1]) i fr
 select [1, 2, null], [[1], [2, 3]], [['a', null], null], [{'a': 1}, {'a': null}], [1, 2]::int[2] from single;
 select array_value(1.0, 2.0), array_distance([1, 2]::float[2], [3, 4]::float[2]), array_cosine_similarity([1, 0]::double[2], [1, 1]::double[2]), [1, 2, 3]::int[3] = [1, 2, 3]::int[3] from single;
 -- construct: structs, maps and JSON
+select (1, 'a') t, x from single;
+select id from sales where (qty, region) is distinct from (2, 'north') and id < 20 order by id;
 select id, place.city, place.pos.x, place['city'], struct_extract(place, 'pos'), (place).pos.y from kinds order by id;
 select id, tags['a'], tags['ü'], map_keys(tags), map_values(tags), cardinality(tags), map_contains(tags, 'b'), element_at(tags, 'a') from kinds order by id;
 select id, trips[1].to, trips[1].km, len(trips), list_transform(trips, lambda t: t.km), map_entries(tags) from kinds order by id;
@@ -66,4 +73,3 @@ select list_filter([5, 6, 7], lambda x, i: x - i > id + 3), list_reduce([1, 2, 9
 select list_reduce([1, 2, id], lambda x, y: x * 10 + y - id, 7) from sales where id < 5 order by 1;
 select list_reduce([1, 2, id], lambda x, y, i: x * 10 + y - i + qty, 7) from sales where id < 15 order by 1;
 select list_transform([1, 2], lambda x: list_reduce([x, id], lambda a, b: a * x - b, 3)) from sales where id < 6 order by 1;
-select count(*) from unnest(list_transform(['a', 'b'], lambda s, i: s || i)) t(x) where x > 'a1';

@@ -42,9 +42,6 @@ select 'POINT(1 2)'::geometry g, x from single;
 select id, (['low', 'mid', 'high'])[1 + id % 3]::enum('low', 'mid', 'high') e from sales where id < 20 order by e, id;
 -- names: type ENUM
 select 'a'::enum('a', 'b') e, x from single;
--- construct: lists without a type
--- names: "NULL"
-select [] e, x from single;
 -- construct: TRY()
 -- names: operator try
 select try(x // 0) t, try(y::int) u from single;

@@ -8,7 +8,6 @@ select count(*) from sales where case when flag then qty > 1 end;
 select id from sales where qty not between 1 and 3 and (qty in (5, null)) is null order by id limit 40;
 select id from sales where region = region and qty >= qty and id < 50 order by id;
 select null and false, null or true, null = null, null <> 1, null is null, null in (1, null), 1 in (2, null), 1 not in (2, null), not null from single;
-select id from sales where (qty, region) is distinct from (2, 'north') and id < 20 order by id;
 -- construct: functions of NULL
 select id, coalesce(qty, product, -1), coalesce(region, note, 'none'), ifnull(flag, false), nullif(qty, 2), nullif(region, note) from sales where id < 60 order by id;
 select id, qty + null, region || null, concat(region, null), greatest(qty, null), least(null, region), if(flag, 1, null) from sales where id < 60 order by id;

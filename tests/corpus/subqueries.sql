@@ -55,6 +55,8 @@ select s.id from sales s where s.product not in (select product from products wh
 select s.id from sales s where s.product not in (select product from products) order by s.id;
 select s.id from sales s semi join products p on s.product = p.product order by s.id limit 50;
 select s.id from sales s anti join products p on s.product = p.product order by s.id;
+select id from sales where (qty, region) in ((2, 'north'), (5, 'south'), (1, null)) order by id;
+select id, (id, region) not in ((1, 'north'), (3, 'x')) m from sales where id < 20 order by id;
 -- construct: EXISTS and NOT EXISTS
 select id from sales s where exists (select 1 from products p where p.product = s.product and p.category = 'food') or exists (select 1 from regions r where r.region = s.region and r.people > 10000) order by id limit 100;
 select id from sales s where not exists (select 1 from products p where p.product = s.product and p.weight < s.qty) and id < 200 order by id;
@@ -68,6 +70,7 @@ select count(*) from sales s where exists (select 1 from products p where p.prod
 select count(*) from sales s where exists (select 1 from products p where p.product = s.product union all select 1 from regions r where r.region = s.region);
 select s.store_sk from store s where exists (select 1 from store_sales f where f.store_sk = s.store_sk and f.quantity > 98) and (s_state = 'GA' or exists (select 1 from store_returns r join store_sales g using (ticket, item_sk) where g.store_sk = s.store_sk)) order by 1;
 -- construct: correlated subqueries, LATERAL
+select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
 select p.product, t.n, t.m from products p, lateral (select count(*) n, max(s.price) m from sales s where s.product = p.product) t where p.product < 30 order by 1;
 select s.store_sk, t.item_sk, t.q from store s, lateral (select item_sk, sum(quantity) q from store_sales f where f.store_sk = s.store_sk group by item_sk order by q desc nulls last, item_sk limit 3) t order by 1, 3 desc, 2;
 select r.region, x from regions r, lateral (select unnest([1, r.people]) x) t order by all;
@@ -86,7 +89,6 @@ select p.product, t.k from products p, lateral (values (p.product + 1), (p.produ
 select p.product, t.k from products p, lateral (select unnest([p.product, 5]) k) t order by all;
 with s as (select id from sales using sample 10 rows) select count(*) from s a join s b using (id);
 with l as (select id from sales limit 10) select count(*) from l a join l b using (id);
-select p.product, t.k from products p, lateral (values (p.product + 1)) t(k) order by all;
 -- construct: subqueries and CTEs in FROM
 select * from (select * from (select * from (select id, region from sales where id < 5))) order by id;
 with a as (select 1 x), b as (select x + 1 x from a), c as (select x + 1 x from b) select * from a, b, c;

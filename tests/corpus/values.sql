@@ -1,5 +1,7 @@
 -- VALUES and SELECT without FROM.
 -- construct: VALUES
+select x from (values (1), ((select max(product) from products)), (2)) t(x) order by x;
+select x from (values (1 < 2), ('north' in (select region from regions))) t(x);
 values (1, 'a', null), (2, null, 1.5), (null, 'c', 2) order by 1;
 select a, b from (values (1, date '2024-01-01'), (2, null)) t(a, b) where a > 1 or b is null order by a;
 select v.k, count(*) from sales s join (values ('north', 1), ('south', 2), (null, 3)) v(name, k) on s.region = v.name group by 1 order by 1;
@@ -19,11 +21,6 @@ select * from (values (1, 'a'), (2, null)) v(a, b) order by 1;
 with t(a, b) as (select a::int, b::int from (values ('1', '4'), ('5', '3'), ('2', '*'), ('7', '*')) v(a, b) where position('*' in b) = 0) select a, b from t where a < b;
 select a, sum(b), typeof(max(c)) from (values (1, 2.5, 'x'), (1, 3, null), (null, null, 'y')) v(a, b, c) group by a order by a nulls last;
 select r.region, v.k from regions r join (values ('north', 1), ('south', 2)) v(region, k) using (region) order by 1;
-select x from (values (1), ((select max(product) from products)), (2)) t(x) order by x;
-select x from (values (1 < 2), ('north' in (select region from regions))) t(x);
-select (1, 'a') t, x from single;
-select id from sales where (qty, region) in ((2, 'north'), (5, 'south'), (1, null)) order by id;
-select id, (id, region) not in ((1, 'north'), (3, 'x')) m from sales where id < 20 order by id;
 -- construct: constants without a table
 select 1 where false;
 select 1 where 1 = 1;

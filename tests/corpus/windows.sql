@@ -64,17 +64,17 @@ select id, count(*) over (order by -product desc range between 1 preceding and 1
 select id, count(*) over (order by day + interval 1 day range between interval 1 day preceding and interval 3 days following) n from sales order by all;
 select id, count(*) over (order by cost range between 100 preceding and 100 following) n from sales order by all;
 select id, sum(ratio) over (order by score + 1.5 range between 1 preceding and 1 following) n from sales where isfinite(score) and isfinite(ratio) and abs(ratio) < 1000 order by all;
-select id, count(*) over (order by qty + 1 range between 1 + 1 preceding and 1 following) c from sales where id < 100 and qty < 100 order by id;
 select sum(id) over (order by qty range between 3 preceding and 1 following) s, id from sales where qty between 0 and 9;
 select count(*) over (order by day desc range between interval 10 day preceding and 2 following) c, id from sales;
 select max(id) over (partition by region order by sold_at range between interval 10 hour following and interval 2 month following exclude ties) m, id from sales;
 select count(*) over (order by price desc range between 0 following and 1000.5 following), sum(id) over (order by ratio range between 1.5 preceding and current row exclude group) from sales;
 select count(*) over (order by 1.5 desc range between 0.5 following and 1 following) a, count(*) over (order by null::int range between 2 following and 3 following) b from regions;
+select rank() over (order by 'x' || 'y'), max(id) over (order by true and true groups 1 preceding) from sales where id < 30;
+select id, count(*) over (order by qty + 1 range between 1 + 1 preceding and 1 following) c from sales where id < 100 and qty < 100 order by id;
 -- construct: frames of groups of peers
 select id, sum(id) over (order by qty groups between 1 preceding and current row) s from sales where id < 100 order by id;
 select id, count(*) over (partition by flag order by qty groups between 1 preceding and 1 following) s from sales where id < 100 order by id;
 select id, min(id) over (order by qty groups between unbounded preceding and 1 preceding) m from sales where id < 100 order by id;
-select rank() over (order by 'x' || 'y'), max(id) over (order by true and true groups 1 preceding) from sales where id < 30;
 -- construct: EXCLUDE
 select max(qty) over (order by id groups between 1 preceding and 1 following exclude current row) m, id from sales where id < 50 order by id;
 select id, sum(id) over (order by id rows between 2 preceding and 2 following exclude current row) s from sales where id < 50 order by id;

@@ -422,3 +422,20 @@ def test_the_scalar_functions_of_duckdb_that_are_refused_are_these():
 
 def test_cte_in_pivot_is_looked_into():
     assert isinstance(refused("with x as (from read_csv('f')) pivot x on a using count(*)"), PlanError)
+
+
+@pytest.mark.parametrize(
+    ("sql", "verb"),
+    [
+        ("install httpfs", "INSTALL"),
+        ("/* once */ force install httpfs", "INSTALL"),
+        ("load httpfs", "LOAD"),
+        ("checkpoint", "CHECKPOINT"),
+        ("truncate t", "TRUNCATE"),
+        ("with x as (select 1) insert into t from x", "INSERT"),
+        ("merge into t using u on t.a = u.a when matched then delete", "MERGE INTO"),
+    ],
+)
+def test_refused_statement_is_called_by_its_own_verb(sql, verb):
+    with pytest.raises(PlanError, match=f"^{verb} (statements are not permitted|is refused)"):
+        check(parse(sql), CATALOG.resolve)

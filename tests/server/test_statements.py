@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -35,6 +36,22 @@ def test_headers_tell_what_rows_alone_cannot(server: LiveServer) -> None:
     assert answer.headers["X-Sabot-Query-Id"].startswith("q_")
     assert json.loads(answer.headers["X-Sabot-Stats"])["elapsed_ms"] > 0
     assert "exec;dur=" in answer.headers["Server-Timing"]
+
+
+def test_body_may_come_in_pieces(server: LiveServer) -> None:
+    pieces = iter([b'{"sql": "SELECT ', b"length('", b"x" * 100_000, b"')\"}"])
+    headers = {"Content-Type": "application/json"}
+    answer = server.http.request("POST", f"{server.url}/v1/sql", body=pieces, headers=headers, retries=False)
+    assert answer.json()["rows"] == [[100_000]]
+
+
+@pytest.mark.parametrize("path", ["/v1/sql", "/v1/validate", "/v1/nowhere"])
+def test_request_id_comes_back_once(server: LiveServer, path: str) -> None:
+    for given in ("my-id.1", "not an id"):
+        ids = server.request("POST", path, {"sql": "SELECT 1"}, X_Request_Id=given).headers.getlist("X-Request-Id")
+        assert len(ids) == 1
+        assert (ids == [given]) == (given == "my-id.1")
+        assert ids[0] == given or re.fullmatch("r_[0-9a-f]{32}", ids[0])
 
 
 def test_bare_statement_with_options_in_the_query_string(server: LiveServer) -> None:

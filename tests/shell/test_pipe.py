@@ -60,6 +60,11 @@ def test_command_shows(server: LiveServer, line: str, shown: str) -> None:
     assert done.returncode == 0
 
 
+def test_connection_info_of_an_embedded_engine(data: Path) -> None:
+    done = sabot("shell", data, stdin="\\conninfo\n")
+    assert done.out.startswith("connected to embedded: sabot-sql "), done.err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
