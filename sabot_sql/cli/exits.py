@@ -15,7 +15,9 @@ class ExitCode(enum.IntEnum):
     USAGE = 2  # wrong arguments or settings; a port or folder that cannot be had
     CANNOT_CONNECT = 3  # no server there, or it does not know the key
     TIMED_OUT = 4
+    HUNG_UP = 129  # SIGHUP: the terminal was closed
     INTERRUPTED = 130  # Ctrl-C
+    TERMINATED = 143  # SIGTERM
 
 
 def exit_code_of(error: SabotError) -> ExitCode:

@@ -6,10 +6,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
 from sabot_sql import __version__
+from sabot_sql.cli.ending import STATUS, ends_on_signals
 from sabot_sql.cli.exits import ExitCode, exit_code_of
 from sabot_sql.errors import SabotError
 
@@ -48,12 +50,35 @@ def cli() -> None:
     """One SQL endpoint for the 1 ms query and the 1 h query.
 
     \b
-    Exit status: 0 ok, 1 query error, 2 usage or settings, 3 cannot connect, 4 timed out, 130 interrupted.
+    Exit status: 0 ok, 1 query error, 2 usage or settings, 3 cannot connect, 4 timed out, 130 interrupted,
+    129 hung up, 143 terminated.
     """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
+    with ends_on_signals() as ending:
+        try:
+            status = _run(argv)
+        except BaseException:  # what a closed terminal makes of farewells, too
+            if ending.status is None:
+                raise
+    if ending.status is None:
+        return status
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+    return ending.status
+
+
+def _drop(stream: TextIO) -> None:
+    """Have what is still written to `stream` go nowhere: its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         status = cli.main(args=None if argv is None else list(argv), prog_name="sabot-sql", standalone_mode=False)
         sys.stdout.flush()
@@ -66,12 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
-    except SystemExit:
-        # click exits by itself for one reason only: the reader of its pipe (head, a pager) is gone and has what it wanted
-        return ExitCode.OK
+    except SystemExit as exc:
+        # signals apart, click exits for one reason only: the reader of its pipe (head, a pager) is gone and has what it wanted
+        return next((status for status in STATUS.values() if status == exc.code), ExitCode.OK)
     except BrokenPipeError:
         # the reader (head, a pager) has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout)
         return ExitCode.OK
     except SabotError as error:
         print_error(error)

@@ -18,8 +18,8 @@ def run_interruptible(
     """As `Connection.run`, in a thread, while this one waits where a signal reaches it.
 
     Raises:
-        KeyboardInterrupt: after the query was asked to stop, and has or has not within ten seconds. A second interrupt does
-            not wait.
+        KeyboardInterrupt, SystemExit: by a signal's handler; after the query was asked to stop, and has or has not within ten
+            seconds. A second interrupt does not wait.
     """
     cancel, done = threading.Event(), threading.Event()
     outcome: list[Result | BaseException] = []
@@ -36,7 +36,7 @@ def run_interruptible(
     try:
         while not done.wait(LOOK_S):
             pass
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         cancel.set()
         done.wait(STOP_S)
         raise

@@ -23,6 +23,7 @@ from sabot_sql.server.auth import ApiKeys
 
 GRACE_S = 5  # for answers that are on their way when the server is told to stop
 KEEP_ALIVE_S = 75
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def serve(
@@ -34,7 +35,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     on_stopping: Callable[[], None] | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then stops the engine and its agents.
+    """Serves until SIGTERM, SIGINT or SIGHUP, then stops the engine and its agents.
 
     Args:
         data: tables, as in `connect(data=...)`.
@@ -107,7 +108,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.app = app
         self.announce = announce
-        self.interrupted = False
+        self.stopped_by: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -120,17 +121,20 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGINT, signal.SIGTERM)}
+        stopping = [sig for sig in STOPPING if signal.getsignal(sig) is not signal.SIG_IGN]  # as nohup ignores SIGHUP
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in stopping}
         try:
             yield
         finally:
             for sig, handler in before.items():
-                signal.signal(sig, handler)
+                # whoever closes a terminal or a service may send more than one signal: the engine is closed all the same
+                once = self.stopped_by is not None and sig != signal.SIGINT
+                signal.signal(sig, signal.SIG_IGN if once else handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.app.state.door.closing = True
         self.app.state.threads.closing.set()
-        self.interrupted = sig == signal.SIGINT
+        self.stopped_by = sig
         super().handle_exit(sig, frame)
 
 
@@ -152,5 +156,7 @@ def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] 
         server.run(sockets=[listener])
     finally:
         app.state.threads.close()
-    if server.interrupted:
+    if server.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
+    if server.stopped_by == signal.SIGHUP:
+        raise SystemExit(128 + signal.SIGHUP)

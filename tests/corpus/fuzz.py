@@ -6,6 +6,7 @@ Prints progress and how many queries had which outcome, and each bad one made sm
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 import tempfile
@@ -41,19 +42,19 @@ def watched(what: str) -> Iterator[None]:
         timer.cancel()
 
 
-def run(seed: int, queries: int, most: int) -> int:
-    """Run `queries` of them, or until `most` are bad; how many are."""
-    print(f"seed {seed}, {queries:,} queries", flush=True)
+def run(seed: int, first: int, queries: int, most: int) -> int:
+    """Run `queries` of them from the number `first` on, or until `most` are bad; how many are."""
+    print(f"seed {seed}, {queries:,} queries{f' from {first:,} on' if first else ''}", flush=True)
     began = time.monotonic()
     counts: Counter[Outcome] = Counter()
     bad = 0
     titles: set[str] = set()  # of errors that have been shown small
-    for start in range(0, queries, CHUNK):
+    for start in range(first // CHUNK * CHUNK, first + queries, CHUNK):
         # few rows are no few groups: both ways to merge partial aggregates run
         lower.GATHERED_GROUPS = (20_000, 3)[start // CHUNK % 2]
         agents = 1 + start // CHUNK % 3
         with tempfile.TemporaryDirectory() as folder, open_routes(Path(folder), seed * 1000 + start // CHUNK, agents) as routes:
-            for number in range(start, min(start + CHUNK, queries)):
+            for number in range(max(start, first), min(start + CHUNK, first + queries)):
                 choices = Choices(seed * 1_000_000 + number)
                 with watched(Queries(Choices(seed * 1_000_000 + number)).statement()[0]):
                     verdict = routes.verdict(choices, "distributed")
@@ -81,7 +82,9 @@ def run(seed: int, queries: int, most: int) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first query")
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--most", type=int, default=20, help="bad queries after which it stops")
     given = parser.parse_args()
-    sys.exit(1 if run(given.seed, given.queries, given.most) else 0)
+    faulthandler.enable()
+    sys.exit(1 if run(given.seed, given.first, given.queries, given.most) else 0)

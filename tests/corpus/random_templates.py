@@ -155,7 +155,8 @@ ALL_AGGREGATES = [
     ("kurtosis({icol} % 5)", "near"),
     ("entropy({icol})", "near"),
     ("product({icol} % 3)", "near"),
-    ("fsum({fcol})", "near"),
+    # not over infinities, of which DuckDB's compensated sum makes NaN where it happens to merge two states
+    ("fsum({dec})", "near"),
     ("favg({icol})", "near"),
     ("avg({date})", "out"),
     ("sum({bool})", "int"),

@@ -10,7 +10,7 @@ with recursive r(x, y) as (select 1, 1 union all select max(x) + 1, count(*) fro
 with recursive a(n) as (select 1 union all select n + 1 from a where n < 3), b(m) as (select n from a union all select m + 10 from b where m < 30) select * from b order by m;
 with recursive r(a, b) as (select 1, true union all select a + 1, a in (select product from products where product <> 2) from r where a < 5) select * from r order by a;
 with recursive r(a, b) as (select 1, true union all select a + 1, (a = any([id, 2])) from r join sales s on s.id = a + 1 where a < 5) select * from r order by a;
-with recursive r(a, b) as (select 1, '' union all select a + 1, (select name from products p where p.product = r.a) from r where a < 5) select * from r order by a;
+with recursive r(a, b) as (select 1, 'x' union all select a + 1, (select name from products p where p.product = r.a) from r where a < 5) select * from r order by a;
 with recursive r(a, b) as (select 1, 1 union all select r.a + 1, p.product from r full join products p on r.a = p.product where r.a < 4) select * from r order by all;
 with recursive chain(id, n) as (select 1::bigint, 1 union all select case when id % 2 = 0 then id // 2 else 3 * id + 1 end, n + 1 from chain where n < 10) select * from chain order by n;
 with recursive d(day) as (select date '2024-01-01' union all select (day + interval 1 day)::date from d where day < date '2024-01-10') select d.day, count(s.id) from d left join sales s on s.day = d.day group by 1 order by 1;
