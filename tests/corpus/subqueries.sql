@@ -12,7 +12,6 @@ select id, id < some (select product from products) m from sales where id betwee
 select id from sales where qty > all (select a from nothing) and id < 10 order by id;
 select id from sales where not (qty = any (select 2 union all select 3)) and id < 60 order by id;
 -- construct: scalar subqueries
-select id, (select name from products p where p.product = s.product) n from sales s where id < 60 order by id;
 select id, (select max(price) from sales) - price as below from sales where id < 40 order by id;
 select (select count(*) from sales), (select count(*) from products), (select max(country) from regions);
 select region, sum(qty) / (select sum(qty) from sales) as share from sales group by region order by 1;
@@ -56,6 +55,8 @@ select s.id from sales s where s.product not in (select product from products wh
 select s.id from sales s where s.product not in (select product from products) order by s.id;
 select s.id from sales s semi join products p on s.product = p.product order by s.id limit 50;
 select s.id from sales s anti join products p on s.product = p.product order by s.id;
+select id from sales where (qty, region) in ((2, 'north'), (5, 'south'), (1, null)) order by id;
+select id, (id, region) not in ((1, 'north'), (3, 'x')) m from sales where id < 20 order by id;
 -- construct: EXISTS and NOT EXISTS
 select id from sales s where exists (select 1 from products p where p.product = s.product and p.category = 'food') or exists (select 1 from regions r where r.region = s.region and r.people > 10000) order by id limit 100;
 select id from sales s where not exists (select 1 from products p where p.product = s.product and p.weight < s.qty) and id < 200 order by id;
