@@ -229,6 +229,8 @@ class _Ordering:
             same = [(c.op, c.members[order]) for c in self.classes if len(c.members.get(order, ())) > 1]
             part = _kept(part, [ex.Compare(op, one, other) for op, exprs in same for one, other in pairwise(exprs)])
         else:
+            # of sides that seem equal the right one is built from: the one of fewer inputs, of which more is known
+            order = (order[1], order[0]) if mask_of(order[1]).bit_count() > mask_of(order[0]).bit_count() else order
             sides = mask_of(order[0]), mask_of(order[1])
             both = [c for c, m in zip(self.conditions, self.masks) if m & ~inputs == 0 and all(m & ~side for side in sides)]
             one, other = (self._built(side, plain) for side in order)
