@@ -25,6 +25,8 @@ UNKNOWN_ROW_BYTES = 64
 UNKNOWN_SELECTIVITY = 0.25
 SOURCE_ROWS = 1000.0
 MOST_ITEMS = 200
+MOST_UNKNOWN = 100.0
+"""Distinct values of a text of which nothing is known: too many would make a large join look small."""
 RANGES = ("<", "<=", ">", ">=")
 EQUALITIES = ("=", "IS NOT DISTINCT FROM")
 LEAST = 1e-4
@@ -62,7 +64,7 @@ def _column_distinct(get: lg.Get, position: int) -> float:
         return values.distinct
     if values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None:
         return min(total, (values.high - values.low) * 10.0**field.type.scale + 1)
-    return total if field.type.lane is Lane.FLOAT else max(1.0, total / 10)
+    return total if field.type.lane is Lane.FLOAT else max(1.0, min(total / 10, MOST_UNKNOWN))
 
 
 def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
