@@ -7,6 +7,7 @@ lives. What a dead coordinator left is removed by the next one that starts.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -95,6 +96,7 @@ class BlockRoot:
         while self._claimed:
             path, lock = self._claimed.pop()
             remove_folder(path)
+            _own.discard(path)
             os.close(lock)
         if self._made is not None:
             with contextlib.suppress(OSError):  # another pool's folder lies there too
@@ -171,6 +173,20 @@ def machine_memory() -> tuple[int, int]:
     return total, available
 
 
+_own: set[Path] = set()
+"""The folders of this process."""
+
+
+def _remove_own() -> None:
+    """Remove what nobody came to remove: the folders of a pool whose making was broken off."""
+    for path in tuple(_own):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+atexit.register(_remove_own)
+os.register_at_fork(after_in_child=_own.clear)
+
+
 def _prefix() -> str:
     return f"sabot-sql-{os.getuid()}-"
 
@@ -178,12 +194,14 @@ def _prefix() -> str:
 def _claim(parent: Path) -> tuple[Path, int]:
     for _ in range(100):
         path = parent / f"{_prefix()}{secrets.token_hex(6)}"
+        _own.add(path)  # before it is there: a signal's handler may raise anywhere
         try:
             path.mkdir(mode=0o700)
             lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue  # swept between the two calls
         except OSError as exc:
+            _own.discard(path)  # perhaps somebody else's
             raise ServiceError(f"cannot make a folder for blocks in {parent}: {exc.strerror}") from exc
         if _try_lock(lock) and (path / LOCK).exists():
             os.write(lock, f"{os.getpid()}\n".encode())

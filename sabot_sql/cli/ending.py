@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -14,6 +16,7 @@ from sabot_sql.cli.exits import ExitCode
 
 STATUS = {signal.SIGTERM: ExitCode.TERMINATED, signal.SIGHUP: ExitCode.HUNG_UP}
 END_S = 30.0  # the demo waits up to 25 s for its server
+LOOK_S = 2.0
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ def ends_on_signals() -> Iterator[Ending]:
     """A block that a first SIGTERM or SIGHUP ends with a SystemExit. Later ones are ignored, as a shell sends a second SIGHUP
     when its terminal is closed; what does not end in half a minute is ended as it is.
 
+    Python drops an exception that is raised in a callback of its own, and a library may swallow it while it is imported: so a
+    thread closes the engine too, upon which the query that the command waits for fails.
+
     A signal that is ignored (nohup) or that the program has a handler for is left alone.
     """
     ending = Ending()
@@ -40,9 +46,7 @@ def ends_on_signals() -> Iterator[Ending]:
         ending.status = STATUS[signal.Signals(number)]
         for one in caught:
             signal.signal(one, signal.SIG_IGN)
-        timer = threading.Timer(END_S, os._exit, (ending.status,))
-        timer.daemon = True
-        timer.start()
+        threading.Thread(target=_see_to_it, args=(ending.status,), name="sabot-ending", daemon=True).start()
         raise SystemExit(ending.status)
 
     for number in caught:
@@ -53,3 +57,15 @@ def ends_on_signals() -> Iterator[Ending]:
         if ending.status is None:
             for number in caught:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def _see_to_it(status: ExitCode) -> None:
+    deadline = time.monotonic() + END_S
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+        # not imported by commands that run no engine
+        close_all = getattr(sys.modules.get("sabot_sql.jobs.manager"), "close_all", None)
+        if close_all is not None:
+            with contextlib.suppress(Exception):  # the edge of the process: what the main thread meets is told there
+                close_all()
+    os._exit(status)

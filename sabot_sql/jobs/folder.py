@@ -6,9 +6,11 @@ folder share it. Without a name the process has one temporary folder, removed wi
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -71,12 +73,14 @@ class StateFolder:
         """Remove the folder if it is temporary, and give up the lock."""
         if self.temporary:
             shutil.rmtree(self.path, ignore_errors=True)
+            _temporary.discard(self.path)
         fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # a child being forked may hold a copy for a moment
         os.close(self.lock_fd)
 
 
 _registry = threading.Lock()
 _open: dict[Path | None, StateFolder] = {}
+_temporary: set[Path] = set()
 
 
 def open_folder(state_dir: Path | None) -> StateFolder:
@@ -107,7 +111,14 @@ def close_folder(folder: StateFolder) -> None:
 def _make(key: Path | None) -> Path:
     if key is None:
         _sweep(Path(tempfile.gettempdir()))
-        return Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getuid()}-"))
+        path = Path(tempfile.gettempdir()) / f"{TEMPORARY_PREFIX}{os.getuid()}-{secrets.token_hex(6)}"
+        _temporary.add(path)  # before it is there: a signal's handler may raise anywhere
+        try:
+            path.mkdir(mode=0o700)
+        except OSError:
+            _temporary.discard(path)  # perhaps somebody else's
+            raise
+        return path
     try:
         key.mkdir(parents=True, exist_ok=True, mode=0o700)
     except FileExistsError as exc:
@@ -176,6 +187,14 @@ def _forget() -> None:
     for folder in _open.values():
         os.close(folder.lock_fd)
     _open.clear()
+    _temporary.clear()
 
 
+def _remove_temporary() -> None:
+    """Remove what nobody came to close: an engine whose making was broken off."""
+    for path in tuple(_temporary):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+atexit.register(_remove_temporary)
 os.register_at_fork(after_in_child=_forget)

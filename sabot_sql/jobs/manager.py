@@ -546,10 +546,11 @@ class Wanted:
         )
 
 
-def _close_all() -> None:
+def close_all() -> None:
+    """Close every manager of the process."""
     for manager in list(_managers):
         manager.close()
 
 
 # before the interpreter waits for DBOS's threads, which `atexit` would be too late for
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+threading._register_atexit(close_all)  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +172,13 @@ def test_writing_into_a_dropped_job_is_cancelled() -> None:
     finally:
         root.remove()
     assert not root.path.exists()
+
+
+def test_root_that_nobody_comes_to_remove_goes_with_the_process() -> None:
+    script = "from sabot_sql.agents.block_root import BlockRoot; print(*BlockRoot().paths); raise SystemExit(143)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert (done.returncode, bool(done.stdout.split())) == (143, True)
+    assert not any(Path(path).exists() for path in done.stdout.split())
 
 
 def test_a_living_coordinators_root_is_not_swept() -> None:

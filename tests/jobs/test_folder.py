@@ -96,6 +96,13 @@ def test_temporary_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: P
         assert len(list(tmp_path.glob("sabot-sql-jobs-*"))) == left
 
 
+def test_temporary_folder_that_nobody_comes_to_close_goes_with_the_process() -> None:
+    script = "from sabot_sql.jobs.folder import open_folder; print(open_folder(None).path); raise SystemExit(143)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 143
+    assert not Path(done.stdout.strip()).exists()
+
+
 def test_folder_of_a_failed_start_is_free_again(tmp_path: Path) -> None:
     class Broken(HandManager):
         def _make_engine(self, settings, data):
