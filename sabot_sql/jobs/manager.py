@@ -16,6 +16,7 @@ import dataclasses
 import datetime as dt
 import functools
 import itertools
+import logging
 import os
 import shutil
 import threading
@@ -49,6 +50,8 @@ from sabot_sql.jobs.workers import Workers
 if TYPE_CHECKING:
     from sabot_sql.catalog.table import Table
     from sabot_sql.engine.engine import Engine
+
+log = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 1000
 PAGE_ROWS = 200
@@ -492,17 +495,29 @@ class JobManager:
         next_sweep_s = next_retention_s = 0.0
         while not self._closed:
             now = time.monotonic()
-            self._results.spill()
+            with self._keeping_house():
+                self._results.spill()
             if now >= next_sweep_s:
                 next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
-                self._expire()
+                with self._keeping_house():
+                    self._expire()
             if now >= next_retention_s and STORE.launched:
                 next_retention_s = now + 3600.0
                 before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=max(RETENTION_S, self.settings.result_ttl_s))
-                STORE.delete_before(self._folder, before.isoformat())
+                with self._keeping_house():
+                    STORE.delete_before(self._folder, before.isoformat())
             self._wake.wait(max(0.01, next_sweep_s - time.monotonic()))
             if not self._closed:
                 self._wake.clear()
+
+    @contextlib.contextmanager
+    def _keeping_house(self) -> Iterator[None]:
+        """What goes wrong inside, a full disk or a damaged database, is logged: the next round tries again."""
+        try:
+            yield
+        except Exception:
+            if not self._closed:
+                log.exception("keeping house in %s failed", self._folder.path)
 
     def _expire(self) -> None:
         gone = [*self._early, *self._results.sweep()]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -471,3 +472,21 @@ def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, env={**os.environ, **env})
+
+
+def test_housekeeper_outlives_a_round_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    manager = HandManager(Settings())
+    rounds: list[int] = []
+
+    def full_disk() -> None:
+        rounds.append(len(rounds))
+        if len(rounds) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(manager._results, "spill", full_disk)
+    manager.start()
+    wait_for(lambda: len(rounds) == 1)
+    manager._make_room()
+    wait_for(lambda: len(rounds) == 2)
+    manager.close()
+    assert "No space left on device" in caplog.text
