@@ -55,7 +55,10 @@ def ends_without_a_trace(process: subprocess.Popen[bytes], sig: signal.Signals, 
         folders = block_folders(process.pid)
         process.send_signal(sig)
         process.send_signal(sig)  # as shells do with SIGHUP
-        assert process.wait(30) == STATUS[sig]
+        try:
+            assert process.wait(30) == STATUS[sig]
+        finally:
+            process.kill()
     assert not any(map(os.path.exists, folders))
     assert list(tmp_path.glob("sabot-sql-*")) == []
 
