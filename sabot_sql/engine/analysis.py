@@ -11,10 +11,9 @@ from sabot_sql.planner.explain import NodeRun, StageRun
 StageResults = Mapping[int, Sequence[TaskResult]]
 
 
-def stage_runs(results: StageResults, elapsed_ms: Sequence[float]) -> dict[int, StageRun]:
-    """Per stage, what its operators did over all tasks; `elapsed_ms` is in the order of the stages."""
-    times = dict(enumerate(elapsed_ms))
-    return {stage: _stage_run(tasks, times.get(stage, 0.0)) for stage, tasks in results.items()}
+def stage_runs(results: StageResults, elapsed_ms: Mapping[int, float]) -> dict[int, StageRun]:
+    """Per stage, what its operators did over all tasks; `elapsed_ms` is by stage."""
+    return {stage: _stage_run(tasks, elapsed_ms.get(stage, 0.0)) for stage, tasks in results.items()}
 
 
 def _stage_run(tasks: Sequence[TaskResult], elapsed_ms: float) -> StageRun:

@@ -332,7 +332,8 @@ class Engine:
             took = f"ran in {stats.get('exec_ms', 0.0):.1f} ms on {stats.get('engine', 'duckdb')}"
             scanned = prepared.counts.rows_scanned if prepared.counts is not None else None
             return self._explanation(prepared, took, [], scanned)
-        runs = stage_runs(results, stats.get("stage_ms", ()))
+        stages = (stage.stage_id for stage in prepared.plan.stages)
+        runs = stage_runs(results, dict(zip(stages, stats.get("stage_ms", ()))))
         by_engine = ", ".join(f"{rows:,} [{name}]" for name, rows in sorted(stats["rows_by_engine"].items()))
         tasks = f"{stats['tasks']} task{'s' if stats['tasks'] != 1 else ''}"
         agents = f"{stats['agents']} agent{'s' if stats['agents'] != 1 else ''}"

@@ -153,6 +153,9 @@ class Lowering:
 
     def _exchange(self, node: ExchangeRead) -> ExchangeReadSource:
         blocks = self.inputs.get(node.stage, ())
+        if (producers := self.task.producers.get(node.stage)) is not None:
+            first, end = producers
+            blocks = tuple(b for b in blocks if first <= b.task_index < end)
         partitions = self.task.partitions.get(node.stage, ())
         return ExchangeReadSource(blocks, partitions, self.reader, self.schema(node.schema), self.stats(node))
 
@@ -205,7 +208,7 @@ class Lowering:
                     return None
                 case ExchangeRead(stage=stage):
                     blocks = tuple((b.task_index, b.attempt, b.path) for b in self.inputs.get(stage, ()))
-                    reads.append((stage, self.task.partitions.get(stage, ()), blocks))
+                    reads.append((stage, self.task.partitions.get(stage, ()), self.task.producers.get(stage), blocks))
         return (self.context.job_id, self.context.stage_id, self.numbers[id(node)], tuple(reads))
 
     def _residual(self, node: HashJoin) -> Residual | None:

@@ -17,6 +17,8 @@ from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs.ledger import Ledger, encode_results
 from sabot_sql.jobs.record import QueryRecord
+from sabot_sql.jobs.recorded_plan import decode_plan, encode_plan
+from sabot_sql.planner.adapt import Produced, adapt
 from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task
 
 if TYPE_CHECKING:
@@ -50,24 +52,20 @@ class JobRun:
     ) -> None:
         self.engine = engine
         self.record = record
-        self.plan = plan
         self.ledger = ledger or Ledger(tuple(s.stage_id for s in plan.stages))
+        self.plan = plan if self.ledger.plan is None else decode_plan(self.ledger.plan)
         self.warnings: list[str] = []
         self.stages_ms: dict[int, float] = {}
         self.collect_ms = 0.0
-        self._stages = {s.stage_id: s for s in plan.stages}
-        self._tasks = {(s.stage_id, t.index): t for s in plan.stages for t in s.tasks}
+        self._adapted = False  # since the last output
         self._on_progress = on_progress
         self._on_deployed = on_deployed
         self._runs = dict(self.ledger.runs)  # begun, of each stage
         self._max_bytes = max_bytes
-        done = [s for s in plan.stages if s.stage_id in self.ledger.done]
-        self.progress = record.progress = Progress(
-            stages=len(plan.stages),
-            stages_done=len(done),
-            tasks=sum(len(s.tasks) for s in plan.stages),
-            tasks_done=sum(len(s.tasks) for s in done),
-        )
+        self.progress = record.progress = Progress()
+        self._number()
+        done = [s for s in self.plan.stages if s.stage_id in self.ledger.done]
+        self.progress.stages_done, self.progress.tasks_done = len(done), sum(len(s.tasks) for s in done)
 
     @property
     def results(self) -> dict[int, list[TaskResult]]:
@@ -89,7 +87,9 @@ class JobRun:
             outputs.release()
 
     def step(self) -> dict[str, Any]:
-        """Run the next stage; returns the step's output: the stage's results, or the stages that turned out to be lost."""
+        """Run the next stage, changed by what finished ones produced; returns the step's output: the stage's results, or the
+        stages that turned out to be lost."""
+        self._adapt()
         number = self.ledger.next()
         assert number is not None
         stage = self._stages[number]
@@ -120,7 +120,11 @@ class JobRun:
         self.progress.stages_done += 1
         self.progress.bytes_shuffled += sum(r.block.size_bytes for r in results)
         self._tell()
-        return encode_results(number, results)
+        output = encode_results(number, results)
+        if self._adapted:
+            output |= encode_plan(self.plan)
+            self._adapted = False
+        return output
 
     def collect(self) -> pa.Table | dict[str, Any]:
         """The answer from the last stage's blocks, or an output that says they are lost.
@@ -142,6 +146,20 @@ class JobRun:
             return lost
         self.collect_ms = (time.perf_counter() - begin) * 1e3
         return table
+
+    def _adapt(self) -> None:
+        known = {number: produced(self.ledger.results(number)) for number in self.ledger.done}
+        plan = adapt(self.plan, known)
+        if plan is not self.plan:
+            self.plan, self._adapted = plan, True
+            self.ledger.stages = tuple(s.stage_id for s in plan.stages)
+            self._number()
+
+    def _number(self) -> None:
+        stages = self.plan.stages
+        self._stages = {s.stage_id: s for s in stages}
+        self._tasks = {(s.stage_id, t.index): t for s in stages for t in s.tasks}
+        self.progress.stages, self.progress.tasks = len(stages), sum(len(s.tasks) for s in stages)
 
     def _first_attempt(self, stage: int) -> int:
         """The first attempt of the run of a stage that begins now: a task of an earlier run that still writes must not meet
@@ -185,6 +203,13 @@ class JobRun:
         except Exception as exc:  # the edge to the caller's code: what it shows must not end the query
             self._on_progress = None
             self.warnings.append(f"the progress callback raised {type(exc).__name__}: {exc}; it was not called again")
+
+
+def produced(results: list[TaskResult]) -> Produced:
+    """What a finished stage handed on."""
+    blocks = sorted((r.block for r in results), key=lambda b: b.task_index)
+    partitions = tuple({p.partition: p.size_bytes for p in b.partitions} for b in blocks)
+    return Produced(sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks), partitions)
 
 
 class HeldOutputs:

@@ -33,11 +33,13 @@ class Ledger:
     Attributes:
         done: results of the tasks of each complete stage, or the output that holds them.
         runs: how often each stage was complete.
+        plan: the output that holds the plan as finished stages changed it (`encode_plan`), if they did.
     """
 
     stages: tuple[int, ...]
     done: dict[int, list[TaskResult] | dict[str, Any]] = field(default_factory=dict)
     runs: dict[int, int] = field(default_factory=dict)
+    plan: dict[str, Any] | None = None
 
     def next(self) -> int | None:
         """The stage that runs next; None when all are done."""
@@ -50,6 +52,8 @@ class Ledger:
                 self.done.pop(stage, None)
             return
         self.note(output["stage"], output)
+        if "plan" in output:
+            self.plan, self.stages = output, tuple(output["stages"])
 
     def results(self, stage: int) -> list[TaskResult]:
         """The results of the tasks of a complete stage."""
@@ -60,7 +64,7 @@ class Ledger:
 
     def copy(self) -> Ledger:
         """A ledger that goes on by itself."""
-        return Ledger(self.stages, dict(self.done), dict(self.runs))
+        return Ledger(self.stages, dict(self.done), dict(self.runs), self.plan)
 
     def note(self, stage: int, results: list[TaskResult] | dict[str, Any]) -> None:
         """Take note of a complete stage."""

@@ -22,10 +22,11 @@ from sabot_sql.jobs.folder import StateFolder
 from sabot_sql.jobs.job_run import JobRun
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryRecord
+from sabot_sql.jobs.recorded_plan import decode_plan
 from sabot_sql.jobs.recording import JobFailed, Output, Recording, Steps
 from sabot_sql.jobs.recovery import ResumedSteps
 from sabot_sql.jobs.results import ResultStore, manifest_of
-from sabot_sql.jobs.spec import columns_of, plan_of, spec_of
+from sabot_sql.jobs.spec import columns_of, spec_of
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Alarms, Workers
 from sabot_sql.types import Schema
@@ -203,6 +204,7 @@ class QueryRunner:
                 ways = (None, progress, write, self._max_bytes)
                 run = JobRun(self._engine, record, prepared.plan, *ways)
                 table = run.to_end(recording.put)
+                prepared.plan = run.plan  # as finished stages changed it
                 record.advance("finishing")
                 result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
                 path = self._results.keep(result, record.kept, save=record.kept and record.durable)
@@ -264,7 +266,7 @@ class QueryRunner:
 
     def _resumed(self, record: QueryRecord, spec: Output, ledger: Ledger) -> JobRun:
         self._watch(record)
-        return JobRun(self._engine, record, plan_of(spec), ledger, max_bytes=self._max_bytes)
+        return JobRun(self._engine, record, decode_plan(spec), ledger, max_bytes=self._max_bytes)
 
     def _finish_resumed(self, record: QueryRecord, spec: Output, run: JobRun, table: pa.Table, queue_s: float) -> Output:
         stats = {**spec["stats"], "resumed": True}

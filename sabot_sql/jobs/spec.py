@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import time
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import Cancelled, InternalError, SabotError, ServiceError
 from sabot_sql.jobs.record import QueryRecord
-from sabot_sql.planner.physical import DistributedPlan
-from sabot_sql.planner.wire import from_wire, to_wire
+from sabot_sql.jobs.recorded_plan import encode_plan
 from sabot_sql.types import Field, Schema, parse_type
 
 if TYPE_CHECKING:
     from sabot_sql.engine.engine import Prepared
 
-PLAIN_BYTES = 16 << 10
 ENDED = {"SUCCESS": "finished", "ERROR": "failed", "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed", "CANCELLED": "cancelled"}
 
 
@@ -30,8 +26,6 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
     plan = prepared.plan
     assert plan is not None
     request = record.request
-    wire = to_wire(plan)
-    packed = len(wire) > PLAIN_BYTES
     return {
         "sql": request.sql,
         "user": request.user,
@@ -43,9 +37,7 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
         "statement_type": prepared.statement_type,
         "columns": [[field.name, str(field.type)] for field in prepared.columns],
         "stats": plain(prepared.stats),
-        "stages": [stage.stage_id for stage in plan.stages],
-        "packed": packed,
-        "plan": base64.b64encode(zlib.compress(wire, 1) if packed else wire).decode(),
+        **encode_plan(plan),
         "temporary": temporary,
     }
 
@@ -53,12 +45,6 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
 def plain(stats: dict[str, Any]) -> dict[str, Any]:
     """The values of `stats` that JSON can carry."""
     return {key: value for key, value in stats.items() if isinstance(value, bool | int | float | str | None)}
-
-
-def plan_of(spec: dict[str, Any]) -> DistributedPlan:
-    """The plan of a spec."""
-    data = base64.b64decode(spec["plan"])
-    return from_wire(zlib.decompress(data) if spec["packed"] else data, DistributedPlan)
 
 
 def columns_of(spec: dict[str, Any]) -> Schema:

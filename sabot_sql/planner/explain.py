@@ -68,9 +68,11 @@ def stage_records(plan: DistributedPlan, runs: Mapping[int, StageRun] | None = N
                 "operators": [f"{describe(n)} [{n.home}]" for _, n, _ in preorder(stage.root)],
                 "output": _exchange(stage.output, stage.root.schema),
                 "tasks": {"total": len(stage.tasks)},
+                **({"changes": list(stage.notes)} if stage.notes else {}),
                 **(
                     {
                         "rows_out": run.rows_out,
+                        "rows_expected": None if stage.rows is None else round(stage.rows),
                         "bytes_out": run.bytes_out,
                         "elapsed_ms": round(run.elapsed_ms, 3),
                         "agents": list(run.agents),
@@ -107,13 +109,16 @@ def _box(stage: Stage, readers: Mapping[int, Sequence[int]], run: StageRun | Non
     tasks = f"{len(stage.tasks)} task{'s' if len(stage.tasks) != 1 else ''}"
     head = f"┌─ stage {stage.stage_id} · {tasks} · {_exchange(stage.output, stage.root.schema)} → {to}"
     if run is not None:
-        head += f" · {run.rows_out:,} rows, {run.bytes_out:,} bytes in {run.elapsed_ms:.1f} ms on {', '.join(run.agents)}"
+        expected = "" if stage.rows is None else f" ({stage.rows:,.0f} expected)"
+        head += f" · {run.rows_out:,} rows{expected}, {run.bytes_out:,} bytes"
+        head += f" in {run.elapsed_ms:.1f} ms on {', '.join(run.agents)}"
     lines = [head]
     for number, node, depth in preorder(stage.root):
         line = f"│ {'  ' * depth}{describe(node)} [{node.home}]"
         if run is not None and (did := run.nodes.get(number)):
             line += f"  ({did.rows_in:,} → {did.rows_out:,} rows, {did.elapsed_ms:.1f} ms)"
         lines.append(line)
+    lines += [f"│ changed while running: {note}" for note in stage.notes]
     return [*lines, "└─"]
 
 

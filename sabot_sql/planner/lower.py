@@ -69,7 +69,8 @@ def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> 
     lowering.builder.close(fragment, Exchange("gather"))
     for stage in lowering.builder.stages:
         _check_types(stage.root)
-    return DistributedPlan(tuple(lowering.builder.stages), tuple(f.name for f in schema), schema, session)
+    names = tuple(f.name for f in schema)
+    return DistributedPlan(tuple(lowering.builder.stages), names, schema, session, cluster.broadcast_bytes)
 
 
 def _check_types(node: Node) -> None:
@@ -258,7 +259,8 @@ class _Lowering:
             small = Fragment(read, (), build.rows)
             parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
             return replace(sides.fragment(probe, small, swap, rows, probe.keys), parts=parts)
-        probe, build = self.builder.hashed(probe, probe_keys), self.builder.hashed(build, build_keys)
+        build = self.builder.hashed(build, build_keys)  # first: what it really has may spare the probe side its exchange
+        probe = self.builder.hashed(probe, probe_keys)
         part = probe.parts[0].merge(build.parts[0])
         return replace(sides.fragment(probe, build, swap, rows, probe_keys), parts=(part,))
 

@@ -321,18 +321,26 @@ class Exchange:
 @dataclass(frozen=True, slots=True)
 class Task:
     """One piece of a stage: the splits of each scan (by scan_id) and, by input stage, the partitions it reads (broadcast
-    and gather have partition 0 only). A scan or an input stage that is not listed gives this task no rows."""
+    and gather have partition 0 only). A scan or an input stage that is not listed gives this task no rows.
+
+    Attributes:
+        producers: of these input stages only what the tasks [first, end) wrote is read.
+    """
 
     index: int
     splits: dict[int, tuple[Split, ...]] = field(default_factory=dict)
     partitions: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    producers: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A tree of operators between exchanges, run as tasks that differ only in splits and partitions.
 
-    `inputs` are the stages it reads; they are complete before it starts.
+    Attributes:
+        inputs: the stages it reads; they are complete before it starts.
+        rows: estimated output rows, None where a change left nothing to estimate from.
+        notes: how finished stages changed it, and why (`planner/adapt.py`).
     """
 
     stage_id: int
@@ -340,6 +348,8 @@ class Stage:
     output: Exchange
     inputs: tuple[int, ...]
     tasks: tuple[Task, ...]
+    rows: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +362,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class DistributedPlan:
-    """Stages in an order in which they can run; the last one gathers the result. `names` are the output's names."""
+    """Stages in an order in which they can run; the last one gathers the result.
+
+    Attributes:
+        names: the output's names.
+        broadcast_bytes: build sides up to this size may be sent to every agent.
+    """
 
     stages: tuple[Stage, ...]
     names: tuple[str, ...]
     schema: Schema
     session: Session
+    broadcast_bytes: int = 32 << 20

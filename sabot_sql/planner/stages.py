@@ -107,7 +107,7 @@ class StageBuilder:
             tasks.extend(self._tasks(part, len(tasks)))
         inputs = sorted({s for p in fragment.parts for s in (*p.hashed, *p.whole)})
         output = replace(output, tasks=len(tasks)) if output.kind == "forward" else output
-        self.stages.append(Stage(stage_id, fragment.root, output, tuple(inputs), tuple(tasks)))
+        self.stages.append(Stage(stage_id, fragment.root, output, tuple(inputs), tuple(tasks), fragment.rows))
         return stage_id
 
     def gathered(self, fragment: Fragment) -> Fragment:

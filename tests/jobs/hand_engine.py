@@ -159,7 +159,7 @@ def make_plan(request: QueryRequest) -> DistributedPlan:
     each = tuple(Task(i) for i in range(TASKS))
     stages = (
         Stage(0, Values(int(request.sql[4:]), SCHEMA), gather, (), each),
-        Stage(1, ExchangeRead(0, SCHEMA), gather, (0,), each),
+        Stage(1, ExchangeRead(0, SCHEMA), gather, (0,), tuple(Task(i, producers={0: (i, i + 1)}) for i in range(TASKS))),
         Stage(2, ExchangeRead(1, SCHEMA), gather, (1,), (Task(0),)),
     )
     return DistributedPlan(stages, ("s",), SCHEMA, Session(json.dumps(request.tags)))
