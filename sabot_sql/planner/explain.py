@@ -36,6 +36,7 @@ class NodeRun:
     rows_in: int
     rows_out: int
     elapsed_ms: float
+    rows_cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def _box(stage: Stage, readers: Mapping[int, Sequence[int]], run: StageRun | Non
     for number, node, depth in preorder(stage.root):
         line = f"│ {'  ' * depth}{describe(node)} [{node.home}]"
         if run is not None and (did := run.nodes.get(number)):
-            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows, {did.elapsed_ms:.1f} ms)"
+            cached = f", {did.rows_cached:,} from memory" if did.rows_cached else ""
+            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows{cached}, {did.elapsed_ms:.1f} ms)"
         lines.append(line)
     lines += [f"│ changed while running: {note}" for note in stage.notes]
     return [*lines, "└─"]
