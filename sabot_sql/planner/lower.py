@@ -8,6 +8,7 @@ from dataclasses import replace
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.physical import (
@@ -25,6 +26,7 @@ from sabot_sql.planner.physical import (
     Session,
     Sort,
     SortKey,
+    StateAggregate,
     Union,
     Values,
     state_types,
@@ -38,6 +40,9 @@ from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, Sq
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
 
+# An aggregate of one task keeps states instead of rows where the rows are estimated at more than this.
+HELD_BYTES = 32 << 20
+
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", "Window"))
 
@@ -49,6 +54,10 @@ AGGREGATES: dict[str, AggregateName] = {
     "mean": "avg",
     "min": "min",
     "max": "max",
+    "bool_and": "min",
+    "bool_or": "max",
+    "count_if": "sum",
+    "countif": "sum",
 }
 
 
@@ -163,20 +172,65 @@ class _Lowering:
         return self.builder.hashed(fragment, (place,))
 
     def duckdb_aggregate(self, plan: lg.Aggregate) -> Fragment:
-        """An aggregate without kernels: rows of a group come together, then DuckDB aggregates them."""
+        """An aggregate without kernels: in two steps where states are smaller than rows, else over whole groups."""
         reads = Reads()
         groups = tuple(reads.position(g) for g in plan.groups)
         texts = tuple(aggregate_text(c, reads) for c in plan.calls)
         fragment = self.fragment(plan.input)
         exprs = tuple(reads.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
-        fragment = self._together(project(fragment, exprs, names), tuple(dict.fromkeys(groups)))
+        fragment = project(fragment, exprs, names)
         columns = [f"c{i}" for i in range(len(exprs))]
-        by = [columns[g] for g in groups]
-        sql = f"SELECT {', '.join((*by, *(t.format(*columns) for t in texts)))} FROM in0"
+        states = states_of(plan.calls)
+        if states is not None and self._reduces(fragment, groups, states, plan):
+            partial = tuple(s.partial(reads).format(*columns) for s in states)
+            return self._by_states(fragment, groups, states, partial, plan)
+        fragment = self._together(fragment, tuple(dict.fromkeys(groups)))
+        return self._aggregated(fragment, groups, [t.format(*columns) for t in texts], "Aggregate", plan)
+
+    def _reduces(self, fragment: Fragment, groups: tuple[int, ...], states: tuple[State, ...], plan: lg.Aggregate) -> bool:
+        """Whether the states of all tasks are expected to take at most half of what the rows take, and to be of use."""
+        here = fragment.is_one_task or bool(fragment.keys and set(fragment.keys) <= set(groups))
+        if here and _bytes(fragment) <= HELD_BYTES:
+            return False
+        keys = sum(column_bytes(g.type) for g in plan.groups)
+        made = self.estimator.rows(plan) * self.builder.cluster.slots * (keys + sum(s.num_bytes for s in states))
+        return 2 * made <= _bytes(fragment)
+
+    def _by_states(
+        self,
+        fragment: Fragment,
+        groups: tuple[int, ...],
+        states: tuple[State, ...],
+        partial: tuple[str, ...],
+        plan: lg.Aggregate,
+    ) -> Fragment:
+        """
+        Aggregate g, stddev(x)        Aggregate final g, stddev      one task, or by g
+          input                 ->      exchange
+                                          Aggregate partial g, stddev(x)      where the rows are
+                                            input
+        """
+        rows, width = self.estimator.rows(plan), len(groups)
+        first = tuple(range(width))
+        schema = (*plan.schema[:width], *(Field(f"s{i}", s.type) for i, s in enumerate(states)))
+        merge = tuple(s.merged(f"c{width + i}") for i, s in enumerate(states))
+        keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys and set(fragment.keys) <= set(groups) else None
+        node = StateAggregate(fragment.root, groups, partial, merge, schema)
+        fragment = replace(fragment, root=node, keys=keys, rows=rows * self.builder.cluster.slots)
+        fragment = self._together(fragment, () if rows <= GATHERED_GROUPS and keys is None else first)
+        texts = [s.final(f"c{width + i}") for i, s in enumerate(states)]
+        return self._aggregated(fragment, first, texts, "Aggregate final", plan)
+
+    def _aggregated(
+        self, fragment: Fragment, groups: tuple[int, ...], texts: Sequence[str], name: str, plan: lg.Aggregate
+    ) -> Fragment:
+        """DuckDB's aggregate over the rows of whole groups."""
+        by = [f"c{g}" for g in groups]
+        sql = f"SELECT {', '.join((*by, *texts))} FROM in0"
         if by:
             sql += f" GROUP BY {', '.join(by)}"
-        node = Relational((fragment.root,), "Aggregate", sql, plan.schema)
+        node = Relational((fragment.root,), name, sql, plan.schema)
         keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys and set(fragment.keys) <= set(groups) else None
         return replace(fragment, root=node, rows=self.estimator.rows(plan), keys=keys)
 
