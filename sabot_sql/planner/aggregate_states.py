@@ -18,7 +18,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.cardinality import column_bytes
 from sabot_sql.planner.render import render
 from sabot_sql.planner.windows import Reads, aggregate_text, is_constant
-from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, HUGEINT, LANES, UBIGINT, SqlType
+from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, HUGEINT, LANES, UBIGINT, SqlType, quote_identifier
 
 
 def _struct(**fields: SqlType) -> SqlType:
@@ -65,16 +65,19 @@ OF_TWO: dict[str, SqlType] = {
 }
 """States of functions of two DOUBLEs."""
 
-FIRST = frozenset(("first", "last", "any_value", "arbitrary"))
-"""Functions that keep a value by its place: states are put together in the order of their rows."""
+FIRST = frozenset(("first", "any_value", "arbitrary"))
+"""Functions that keep the first value: states are merged in the order of their rows. Of two states of `last`, too, DuckDB keeps
+the first."""
 
-BEST = frozenset(
-    "arg_max arg_min argmax argmin max_by min_by arg_max_null arg_min_null arg_max_nulls_last arg_min_nulls_last".split()
-)
+BEST = frozenset("arg_max arg_min argmax argmin max_by min_by arg_max_null arg_min_null".split())
 """Functions that keep the value beside the largest or smallest one; of several the first."""
 
 EXTREMES = frozenset(("min", "max"))
-BITS = frozenset(("bit_and", "bit_or"))
+IDEMPOTENT = EXTREMES | {"bool_and", "bool_or", "bit_and", "bit_or"}
+"""Functions to which a value more than once is nothing new."""
+
+REPEATED = IDEMPOTENT | {"bit_xor"}
+"""Functions whose answer is its own state: they are called again over their answers."""
 
 # Types whose values read back from a state as they were written; of wider integers not all digits travel inside of others.
 KEPT = frozenset(LANES) - {"HUGEINT", "JSON"} | {"DECIMAL", "INTERVAL"}
@@ -104,11 +107,13 @@ class State:
 
     def partial(self, reads: Reads) -> str:
         """SQL of the state over rows; `{n}` stands for the n-th expression of `reads`."""
-        return f"{aggregate_text(self.made, reads)} EXPORT_STATE"
+        return aggregate_text(self.made, reads) + ("" if self._is_repeated else " EXPORT_STATE")
 
     def merged(self, column: str) -> str:
         """SQL of the state over states in `column`."""
         call = self.made
+        if self._is_repeated:
+            return f"{quote_identifier(call.function)}({column})"
         given = [column, f"'{call.function}'", f"[{', '.join(_quoted(str(a.type)) for a in call.args)}]"]
         if call.function.lower() == QUANTILE:  # it is bound to the share
             given.append(f"[NULL, {render(call.args[1], ())}]")
@@ -116,7 +121,11 @@ class State:
 
     def final(self, column: str) -> str:
         """SQL of the answer over states in `column`."""
-        return f"finalize({self.merged(column)})"
+        return self.merged(column) if self._is_repeated else f"finalize({self.merged(column)})"
+
+    @property
+    def _is_repeated(self) -> bool:
+        return self.made.function.lower() in REPEATED
 
 
 def _quoted(text: str) -> str:
@@ -137,8 +146,8 @@ def states_of(calls: Sequence[lg.Call]) -> tuple[State, ...] | None:
 
 def _state(call: lg.Call) -> State | None:
     name, types = call.function.lower(), tuple(a.type for a in call.args)
-    if call.distinct and name in EXTREMES | BITS:
-        call = replace(call, distinct=False)  # a value more than once changes nothing
+    if call.distinct and name in IDEMPOTENT:
+        call = replace(call, distinct=False)
     if call.distinct or call.order:
         return None
     found = state_type(name, types)
@@ -175,7 +184,7 @@ def _of_one(name: str, t: SqlType) -> SqlType | None:
     if name in FIRST:
         return _struct(value=t) if _is_kept(t) else None
     if name in EXTREMES:
-        return t if _is_kept(t) or t == HUGEINT else None
+        return t if t == HUGEINT or _is_kept(t) else None
     if name == "approx_count_distinct":
         return REGISTERS if _is_kept(t) else None
     rules: dict[str, Callable[[SqlType], SqlType | None]] = {

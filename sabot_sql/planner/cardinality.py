@@ -67,6 +67,15 @@ def _column_distinct(get: lg.Get, position: int) -> float:
     return total if field.type.lane is Lane.FLOAT else max(1.0, min(total / 10, MOST_UNKNOWN))
 
 
+def _remainders(expr: Expr) -> float:
+    """The most values that an integer's remainder by a constant has of one sign; of any other expression infinity."""
+    if isinstance(expr, ex.Call) and expr.name in ("%", "mod") and expr.type.is_integer:
+        divisor = expr.args[1]
+        if isinstance(divisor, ex.Const) and divisor.value:
+            return abs(float(divisor.value))
+    return math.inf
+
+
 def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
     """The scan and the column in it that output column `index` of `plan` copies."""
     match plan:
@@ -112,13 +121,12 @@ class Estimator:
             refs = ex.references(expr)
             if expr.type.id == "BOOLEAN":
                 return 2.0
-            return (
-                min(rows, math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs)) if refs else 1.0
-            )
-        found = _origin(plan, expr.index)
-        if found is None:
+            found = math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs) if refs else 1.0
+            return min(rows, found, _remainders(expr))
+        origin = _origin(plan, expr.index)
+        if origin is None:
             return max(1.0, rows / 2)
-        get, position = found
+        get, position = origin
         return max(1.0, min(rows, _column_distinct(get, position)))
 
     def _rows(self, plan: lg.Plan) -> float:
@@ -136,7 +144,7 @@ class Estimator:
                 rows = self.rows(plan.input)
                 if not plan.groups:
                     return 1.0
-                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in plan.groups))
+                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in dict.fromkeys(plan.groups)))
             case lg.Join():
                 return self._join_rows(plan)
             case lg.Order() | lg.Slice():
