@@ -56,6 +56,14 @@ def _values(get: lg.Get, position: int) -> Distribution | None:
     return facts_of(get.table).distribution(fold(get.schema[position].name))
 
 
+def _is_counted(get: lg.Get, position: int) -> bool:
+    """Whether the distinct values of a scanned column are known, or the bounds of its integers are."""
+    field, values = get.schema[position], _values(get, position)
+    if field.type.id == "BOOLEAN" or (values is not None and values.distinct is not None):
+        return True
+    return values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None
+
+
 def _column_distinct(get: lg.Get, position: int) -> float:
     field = get.schema[position]
     total = table_rows(get)
@@ -128,6 +136,15 @@ class Estimator:
             return max(1.0, rows / 2)
         get, position = origin
         return max(1.0, min(rows, _column_distinct(get, position)))
+
+    def is_known(self, plan: lg.Plan, expr: Expr) -> bool:
+        """Whether `distinct_values` of `expr` over `plan` are counted or bounded, and not guessed."""
+        if isinstance(expr, ex.Ref):
+            origin = _origin(plan, expr.index)
+            return origin is not None and _is_counted(*origin)
+        if expr.type.id == "BOOLEAN" or _remainders(expr) < math.inf:
+            return True
+        return all(self.is_known(plan, ex.Ref(i, plan.schema[i].type)) for i in ex.references(expr))
 
     def _rows(self, plan: lg.Plan) -> float:
         match plan:

@@ -43,6 +43,9 @@ GATHERED_GROUPS = 20_000
 # An aggregate of one task keeps states instead of rows where the rows are estimated at more than this.
 HELD_BYTES = 32 << 20
 
+# States of a group that are larger than this are made only where the number of groups is known, and not guessed.
+LARGE_STATE_BYTES = 512
+
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", "Window"))
 
@@ -193,8 +196,11 @@ class _Lowering:
         here = fragment.is_one_task or bool(fragment.keys and set(fragment.keys) <= set(groups))
         if here and _bytes(fragment) <= HELD_BYTES:
             return False
-        keys = sum(column_bytes(g.type) for g in plan.groups)
-        made = self.estimator.rows(plan) * self.builder.cluster.slots * (keys + sum(s.num_bytes for s in states))
+        each = sum(s.num_bytes for s in states)
+        if each > LARGE_STATE_BYTES and not all(self.estimator.is_known(plan.input, g) for g in plan.groups):
+            return False
+        each += sum(column_bytes(g.type) for g in plan.groups)
+        made = self.estimator.rows(plan) * self.builder.cluster.slots * each
         return 2 * made <= _bytes(fragment)
 
     def _by_states(
@@ -205,10 +211,11 @@ class _Lowering:
         partial: tuple[str, ...],
         plan: lg.Aggregate,
     ) -> Fragment:
-        """
-        Aggregate g, stddev(x)        Aggregate final g, stddev      one task, or by g
+        """States where the rows are, then one task that merges those of all groups, or a task for each partition of them.
+
+        Aggregate g, stddev(x)        Aggregate final g, stddev
           input                 ->      exchange
-                                          Aggregate partial g, stddev(x)      where the rows are
+                                          Aggregate partial g, stddev(x)
                                             input
         """
         rows, width = self.estimator.rows(plan), len(groups)

@@ -136,6 +136,12 @@ def test_states_larger_than_the_rows_of_a_group_are_not_made(draw: Callable[[str
     assert "Aggregate partial" not in draw("select l_partkey, approx_count_distinct(l_tax) from lineitem group by 1")
 
 
+def test_large_states_are_not_made_of_groups_whose_number_is_guessed(draw: Callable[[str], str]) -> None:
+    assert "Aggregate partial" in draw("select l_shipmode, stddev(l_tax) from lineitem group by 1")
+    assert "Aggregate partial" not in draw("select l_shipmode, approx_count_distinct(l_tax) from lineitem group by 1")
+    assert "Aggregate partial" in draw("select approx_count_distinct(l_tax) from lineitem")
+
+
 @pytest.mark.parametrize(
     ("call", "kernel"),
     [("bool_and(l_tax > 0)", "min"), ("bool_or(distinct l_tax > 0)", "max"), ("count_if(l_tax > 0)", "sum")],
