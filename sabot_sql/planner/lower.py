@@ -11,9 +11,8 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call
 from sabot_sql.planner.physical import (
-    AggregateCall,
-    AggregateName,
     DistributedPlan,
     Exchange,
     ExchangeRead,
@@ -30,12 +29,11 @@ from sabot_sql.planner.physical import (
     Union,
     Values,
     state_types,
-    sum_type,
 )
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
-from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, inner_schema
+from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Schema, inner_schema
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
@@ -48,20 +46,6 @@ LARGE_STATE_BYTES = 512
 
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", "Window"))
-
-AGGREGATES: dict[str, AggregateName] = {
-    "count_star": "count_star",
-    "count": "count",
-    "sum": "sum",
-    "avg": "avg",
-    "mean": "avg",
-    "min": "min",
-    "max": "max",
-    "bool_and": "min",
-    "bool_or": "max",
-    "count_if": "sum",
-    "countif": "sum",
-}
 
 
 def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> DistributedPlan:
@@ -242,12 +226,12 @@ class _Lowering:
         return replace(fragment, root=node, rows=self.estimator.rows(plan), keys=keys)
 
     def aggregate(self, plan: lg.Aggregate) -> Fragment:
-        if not all(map(_has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
+        if not all(map(has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
             return self.duckdb_aggregate(plan)
         fragment = self.fragment(plan.input)
         columns = _Columns()
         groups = tuple(columns.place(g) for g in plan.groups)
-        calls = tuple(_call(c, columns) for c in plan.calls)
+        calls = tuple(kernel_call(c, columns.place) for c in plan.calls)
         exprs = tuple(columns.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
         fragment = project(fragment, exprs, names)
@@ -481,39 +465,3 @@ def _check_keys(left: Fragment, left_keys: tuple[int, ...], right: Fragment, rig
         ours, theirs = left.schema[i].type, right.schema[j].type
         if ours != theirs or ours.lane is None:
             raise NotSupported(f"a join of {ours} with {theirs} cannot run distributed yet")
-
-
-def _has_kernel(call: lg.Call) -> bool:
-    """Whether the aggregate operator runs `call`."""
-    name = AGGREGATES.get(call.function)
-    if name is None or call.order or len(call.args) != (0 if name == "count_star" else 1):
-        return False
-    if name == "count_star" or (name == "count" and not call.distinct):
-        return True
-    return _aggregates(name, call.args[0].type, call.type)
-
-
-def _call(call: lg.Call, columns: _Columns) -> AggregateCall:
-    """A call that has a kernel."""
-    name = AGGREGATES[call.function]
-    where = None if call.filter is None else columns.place(call.filter)
-    if name == "count_star":
-        return AggregateCall(name, None, None, call.type, call.distinct, where)
-    arg = call.args[0]
-    if name == "count" and not call.distinct and arg.type.lane is None:
-        arg = ex.Case(((ex.IsNull(arg, negated=True), ex.Const(0, INTEGER)),), ex.Const(None, INTEGER), INTEGER)
-    distinct = call.distinct and name not in ("min", "max")
-    return AggregateCall(name, columns.place(arg), arg.type, call.type, distinct, where)
-
-
-def _aggregates(name: AggregateName, arg: SqlType, result: SqlType) -> bool:
-    """Whether the aggregate operator runs `name` over `arg` with the type DuckDB gives it."""
-    numeric = arg.is_integer or arg.id in ("DECIMAL", "FLOAT", "DOUBLE", "BOOLEAN")
-    match name:
-        case "sum":
-            return numeric and arg.id != "UHUGEINT" and result == sum_type(arg)
-        case "avg":
-            return numeric and arg.id != "UHUGEINT" and result == DOUBLE
-        case "min" | "max":
-            return arg.lane is not None and result == arg
-    return arg.lane is not None
