@@ -100,6 +100,15 @@ class ScanSource:
                 found.append([split])
         return found
 
+    def statement(self, tail: str) -> str:
+        """What DuckDB runs for a unit; `tail` says what of which files."""
+        return f"SELECT {self.columns}{tail}"
+
+    def taken(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        """A batch of what DuckDB gave, and of how many rows it tells."""
+        columns = [conform(a, f) for a, f in zip(batch.columns, self.schema)]
+        return batch_of(columns, batch.num_rows, self.schema), batch.num_rows
+
     def is_whole(self, split: Split) -> bool:
         """Whether the split covers its file."""
         return split.first_row == 0 and split.num_rows in (None, self.file(split).rows)
@@ -147,9 +156,9 @@ class ScanUnit:
         rows_out, elapsed_ns = 0, 0
         began = time.perf_counter_ns()
         try:
-            for batch in self._read(context):
+            for batch, num_rows in self._read(context):
                 elapsed_ns += time.perf_counter_ns() - began
-                rows_out += batch.num_rows
+                rows_out += num_rows
                 yield batch
                 began = time.perf_counter_ns()
             self._check_unchanged()
@@ -167,18 +176,19 @@ class ScanUnit:
         for split in self.splits:
             check_unchanged(self.source.file(split))
 
-    def _read(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
+    def _read(self, context: TaskContext) -> Iterator[tuple[pa.RecordBatch, int]]:
         with self._naming_file(context), duck_session(context).cursor(context) as cursor:
             with self._relation(cursor, context) as (relation, bounds):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
                 schema = self.source.schema
                 if not len(schema):
-                    yield batch_of([], int(cursor.scalar(f"SELECT count(*){tail}")), schema)
+                    num_rows = int(cursor.scalar(f"SELECT count(*){tail}"))
+                    yield batch_of([], num_rows, schema), num_rows
                     return
                 rows = batch_rows(schema, context.morsel_bytes)
-                for batch in cursor.batches(f"SELECT {self.source.columns}{tail}", rows):
-                    yield batch_of([conform(a, f) for a, f in zip(batch.columns, schema)], batch.num_rows, schema)
+                for batch in cursor.batches(self.source.statement(tail), rows):
+                    yield self.source.taken(batch)
 
     @contextlib.contextmanager
     def _relation(self, cursor: Cursor, context: TaskContext) -> Iterator[tuple[str, tuple[str, ...]]]:

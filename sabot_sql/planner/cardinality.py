@@ -56,6 +56,14 @@ def _values(get: lg.Get, position: int) -> Distribution | None:
     return facts_of(get.table).distribution(fold(get.schema[position].name))
 
 
+def _is_counted(get: lg.Get, position: int) -> bool:
+    """Whether the distinct values of a scanned column are known, or the bounds of its integers are."""
+    field, values = get.schema[position], _values(get, position)
+    if field.type.id == "BOOLEAN" or (values is not None and values.distinct is not None):
+        return True
+    return values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None
+
+
 def _column_distinct(get: lg.Get, position: int) -> float:
     field = get.schema[position]
     total = table_rows(get)
@@ -65,6 +73,15 @@ def _column_distinct(get: lg.Get, position: int) -> float:
     if values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None:
         return min(total, (values.high - values.low) * 10.0**field.type.scale + 1)
     return total if field.type.lane is Lane.FLOAT else max(1.0, min(total / 10, MOST_UNKNOWN))
+
+
+def _remainders(expr: Expr) -> float:
+    """The most values that an integer's remainder by a constant has of one sign; of any other expression infinity."""
+    if isinstance(expr, ex.Call) and expr.name in ("%", "mod") and expr.type.is_integer:
+        divisor = expr.args[1]
+        if isinstance(divisor, ex.Const) and divisor.value:
+            return abs(float(divisor.value))
+    return math.inf
 
 
 def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
@@ -112,14 +129,22 @@ class Estimator:
             refs = ex.references(expr)
             if expr.type.id == "BOOLEAN":
                 return 2.0
-            return (
-                min(rows, math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs)) if refs else 1.0
-            )
-        found = _origin(plan, expr.index)
-        if found is None:
+            found = math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs) if refs else 1.0
+            return min(rows, found, _remainders(expr))
+        origin = _origin(plan, expr.index)
+        if origin is None:
             return max(1.0, rows / 2)
-        get, position = found
+        get, position = origin
         return max(1.0, min(rows, _column_distinct(get, position)))
+
+    def is_known(self, plan: lg.Plan, expr: Expr) -> bool:
+        """Whether `distinct_values` of `expr` over `plan` are counted or bounded, and not guessed."""
+        if isinstance(expr, ex.Ref):
+            origin = _origin(plan, expr.index)
+            return origin is not None and _is_counted(*origin)
+        if expr.type.id == "BOOLEAN" or _remainders(expr) < math.inf:
+            return True
+        return all(self.is_known(plan, ex.Ref(i, plan.schema[i].type)) for i in ex.references(expr))
 
     def _rows(self, plan: lg.Plan) -> float:
         match plan:
@@ -136,7 +161,7 @@ class Estimator:
                 rows = self.rows(plan.input)
                 if not plan.groups:
                     return 1.0
-                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in plan.groups))
+                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in dict.fromkeys(plan.groups)))
             case lg.Join():
                 return self._join_rows(plan)
             case lg.Order() | lg.Slice():
