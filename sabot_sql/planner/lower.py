@@ -44,6 +44,9 @@ HELD_BYTES = 32 << 20
 # States of a group that are larger than this are made only where the number of groups is known, and not guessed.
 LARGE_STATE_BYTES = 512
 
+# A build side loses the rows without a match before it is partitioned where it has so many times more rows.
+MOST = 4
+
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", "Window"))
 
@@ -304,10 +307,40 @@ class _Lowering:
             small = Fragment(read, (), build.rows)
             parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
             return replace(sides.fragment(probe, small, swap, rows, probe.keys), parts=parts)
+        if not together and sides.kind != "inner" and not build.is_one_task:
+            probe, build = self._reduced(sides, probe, build)
         build = self.builder.hashed(build, build_keys)  # first: what it really has may spare the probe side its exchange
         probe = self.builder.hashed(probe, probe_keys)
         part = probe.parts[0].merge(build.parts[0])
         return replace(sides.fragment(probe, build, swap, rows, probe_keys), parts=(part,))
+
+    def _reduced(self, sides: _Sides, probe: Fragment, build: Fragment) -> tuple[Fragment, Fragment]:
+        """Both sides of a join that keeps the left one, the right one without the rows that have no match where these are most:
+        a semi join with the keys of the left side, in the tasks that make the rows, costs less than to partition them.
+
+        Source: Bernstein and Chiu, Using semi-joins to solve relational queries, JACM 1981."""
+        plan = sides.plan
+        equal = tuple(lg.Condition(c.right, c.op, c.left) for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM"))
+        kept = min(build.rows, self.estimator.rows(lg.Join(plan.right, plan.left, "semi", equal)))
+        if build.rows < MOST * max(kept, probe.rows) or _bytes(probe) > self.builder.cluster.broadcast_bytes:
+            return probe, build
+        probe = self.builder.hashed(probe, sides.left_keys)
+        if not isinstance(probe.root, ExchangeRead):
+            return probe, build
+        stage = probe.root.stage
+        semi = HashJoin(
+            build.root,
+            probe.root,
+            "semi",
+            sides.right_keys,
+            sides.left_keys,
+            sides.null_equal,
+            None,
+            tuple(range(len(build.schema))),
+            build.schema,
+        )
+        parts = tuple(replace(p, whole=(*p.whole, stage)) for p in build.parts)
+        return probe, replace(build, root=semi, parts=parts, rows=kept)
 
     def _broadcasts(self, probe: Fragment, build: Fragment) -> bool:
         """Whether sending the build side to every agent is cheaper than partitioning both sides. Building costs about
