@@ -16,10 +16,11 @@ from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings, cores
 from sabot_sql.engine.analysis import stage_runs
+from sabot_sql.engine.calibration import LEARN_ROWS
 from sabot_sql.engine.default_names import refuse_other_names
 from sabot_sql.engine.explanation import explanation
 from sabot_sql.engine.learning import Learning
-from sabot_sql.engine.local_route import SMALL_ROWS, LocalRoute, is_large
+from sabot_sql.engine.local_route import LocalRoute, is_large
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
@@ -188,7 +189,7 @@ class Engine:
         if request.route == "distributed" or statement.kind != "SELECT":
             return None
         guess = most(statement, tables, resolve)
-        if guess is None or guess.work > SMALL_ROWS:
+        if guess is None or guess.work >= LEARN_ROWS:  # from there on a run corrects the machine's figures
             return None
         past = self.learning.past(statement, tables, request.params)
         decision = self._decide(request, statement, tables, guess, past)

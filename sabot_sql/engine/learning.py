@@ -107,7 +107,7 @@ class Learning:
         counts, guess, elapsed_ms = prepared.counts or Counts(), prepared.estimate, float(stats["exec_ms"])
         if stats.get("engine") != "duckdb":
             return Run("local", rows_out, None, guess.work)
-        if counts.work is not None or (guess.confidence in ("exact", "history") and not guess.at_most):
+        if counts.work is not None or guess.confidence in ("exact", "history"):
             self.calibration.note_local(guess.work if counts.work is None else counts.work, elapsed_ms)
         return Run("local", rows_out, elapsed_ms, guess.work, counts.rows_scanned, counts.work)
 
