@@ -155,7 +155,8 @@ def describe(node: Node) -> str:
         case ExchangeRead():
             return f"ExchangeRead stage {node.stage}"
         case Values():
-            return f"Values {node.num_rows} row{'s' if node.num_rows != 1 else ''}"
+            source = f", {node.source}" if node.source else ""
+            return f"Values {node.num_rows} row{'s' if node.num_rows != 1 else ''}{source}"
         case Filter():
             return f"Filter {_show(node.predicate, node.schema)}"
         case Project():

@@ -93,7 +93,7 @@ class _Lowering:
                     raise NotSupported(f"rowid is no column of {plan.table.name}; it cannot be read distributed")
                 return self.builder.scan(plan.table, plan.columns, plan.filters, self.estimator.rows(plan))
             case lg.OneRow():
-                return Fragment(Values(plan.num_rows, plan.schema), (Part(),), float(plan.num_rows))
+                return Fragment(Values(plan.num_rows, plan.schema, plan.source), (Part(),), float(plan.num_rows))
             case lg.Compute():
                 return project(self.fragment(plan.input), plan.exprs, plan.names)
             case lg.Select():

@@ -117,10 +117,11 @@ class ExchangeRead:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """`num_rows` (0 or 1) rows of `schema`; the one row is all NULL."""
+    """`num_rows` (0 or 1) rows of `schema`; the one row is all NULL. `source` says what it stands for."""
 
     num_rows: int
     schema: Schema
+    source: str = ""
 
     @property
     def inputs(self) -> tuple[Node, ...]:

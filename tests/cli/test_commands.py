@@ -133,7 +133,7 @@ def test_explain_prints_the_decision(server: LiveServer) -> None:
     found = json.loads(sabot(*arguments, "--format", "json").stdout)
     assert (found["route"], found["tables"]) == ("distributed", ["numbers"])
     assert [s.stage_id for s in plan_from_json(json.dumps(found["plan"])).stages] == [s["id"] for s in found["stages"]]
-    assert b"tasks on" in sabot(*arguments, "--analyze").stdout
+    assert b"1 task on 1 agent" in sabot(*arguments, "--analyze").stdout
 
 
 def test_catalog_lists_and_describes(server: LiveServer, data: Path) -> None:
