@@ -128,7 +128,7 @@ select count(*) from sales;
 select count(*), count(id), count(region), count(ratio), count(note), count(big) from sales;
 select count(*) from sales having count(*) > 100000;
 select count(1) + count(qty) as n from sales;
-select count(*) c from (select qty * 2 q, region from sales order by 1) where true;
+select count(*) c from (select qty::int * 2 q, region from sales order by 1) where true;
 select count(m) from (select qty as m from sales);
 select count(nums), count(place), count(tags), count(id) from kinds;
 select count(*), count(raw), count("at"), count(wide) from kinds;
