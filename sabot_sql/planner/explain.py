@@ -129,6 +129,9 @@ def _stage_name(stage: Stage) -> str:
 
 
 def _exchange(output: Exchange, schema: Schema) -> str:
+    if output.order is not None:
+        name = schema[output.order.index].name + (" desc" if output.order.descending else "")
+        return f"range of {name} into {output.partitions}"
     if output.kind != "hash":
         return output.kind
     return f"hash by {', '.join(schema[k].name for k in output.keys) or 'nothing'} into {output.partitions}"
