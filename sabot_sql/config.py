@@ -57,6 +57,7 @@ class AgentSettings:
         block_memory_bytes: what the blocks of all queries may take in shared memory; more of them lie on disk.
         block_disk_bytes: what they may take on disk; a query that needs more fails.
         block_disk_free_bytes: what they leave free there in any case.
+        column_cache_bytes: what hot columns of files may take in the memory of all agents together.
         start_timeout_s: how long a query waits for the pool to start.
     """
 
@@ -68,6 +69,7 @@ class AgentSettings:
     block_memory_bytes: int | Literal["auto"] = "auto"
     block_disk_bytes: int | Literal["auto"] = "auto"
     block_disk_free_bytes: int = 1 << 30
+    column_cache_bytes: int | Literal["auto"] = "auto"
     start_timeout_s: float = 30.0
 
     @property

@@ -36,7 +36,7 @@ def test_python_example_runs(my_folder: Path, capsys: pytest.CaptureFixture[str]
     (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
     shown = capsys.readouterr().out
-    assert shown.startswith("local - estimated ")
+    assert shown.startswith("local - at most 4 rows ")
     assert "│ JFK     │" in shown
     assert "(2 rows)" in shown
     assert "\nroute     local: estimated 4 rows" in shown

@@ -38,12 +38,14 @@ class AgentConfig:
         places: where the pool's block files lie.
         slots: tasks that run at once.
         lane: how blocks of this machine are read.
+        column_cache_bytes: what an agent may keep of hot columns.
     """
 
     token: str
     places: tuple[Place, ...]
     slots: int = 1
     lane: Lane = "file"
+    column_cache_bytes: int = 0
 
     @property
     def roots(self) -> tuple[Path, ...]:

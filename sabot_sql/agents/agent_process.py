@@ -16,6 +16,7 @@ from sabot_sql.agents.agent import Agent, AgentConfig
 from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.agents.socket_lane import DeploySocket, socket_path
+from sabot_sql.executor.duckdb_session import keep_columns
 
 PR_SET_PDEATHSIG = 1
 
@@ -46,6 +47,7 @@ def run_agent(agent_id: str, config: AgentConfig, pipes: Pipes, parent_pid: int)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # no usable stderr
         faulthandler.enable()
+    keep_columns(config.column_cache_bytes)
     reader = LaneReader(config.lane, LocalBlockReader(), FlightBlockReader(config.token))
     agent = Agent(agent_id, config, reader)
     server = AgentServer(agent)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from sabot_sql.agents.block_budget import Place
+from sabot_sql.agents.machine_memory import machine_memory
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import InternalError, ServiceError
 
@@ -27,12 +28,6 @@ SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_FREE_BYTES = 1 << 30  # with less of it free, it is not used unless it is asked for
 LOCK = "owner.pid"
 YOUNG_S = 60.0  # a folder without a lock file may be one that is just being made
-
-# limit and use, of version 2 and version 1
-CONTROL_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -156,21 +151,6 @@ def shared_memory_bytes(asked: int | Literal["auto"]) -> int:
         return 0
     total, available = machine_memory()
     return min(free // 2, total // 4, available // 2)
-
-
-def machine_memory() -> tuple[int, int]:
-    """Bytes of memory that this process may use, by the machine and its control group, and that are available now."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = total
-    with contextlib.suppress(OSError, ValueError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        available = int(lines["MemAvailable"].split()[0]) << 10
-    for limit, used in CONTROL_GROUPS:
-        with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
-            most = int(Path(limit).read_text())
-            total = min(total, most)
-            available = min(available, max(0, most - int(Path(used).read_text())))
-    return total, available
 
 
 _own: set[Path] = set()

@@ -19,6 +19,7 @@ from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import FlightBlockReader
 from sabot_sql.agents.info import AgentInfo
+from sabot_sql.agents.machine_memory import column_cache_bytes
 from sabot_sql.agents.members import Heartbeat, Members
 from sabot_sql.agents.scheduler import MAX_ATTEMPTS
 from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, readdress
@@ -216,7 +217,8 @@ class _Running:
             )
         token = secrets.token_urlsafe(32)
         self.root = BlockRoot(state_dir, settings)
-        config = AgentConfig(token, self.root.places, settings.slots, settings.lane)
+        cache_bytes = column_cache_bytes(settings.column_cache_bytes) // settings.count
+        config = AgentConfig(token, self.root.places, settings.slots, settings.lane, cache_bytes)
         self._log_path = state_dir / "agents.log" if state_dir is not None else None
         self.calls = CallThreads("sabot-deploy")
         self._remote = FlightBlockReader(token)

@@ -61,6 +61,7 @@ class AgentsSection(Section):
     block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_free_bytes: int = Field(default=AgentSettings().block_disk_free_bytes, ge=0)
+    column_cache_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     start_timeout_s: float = Field(default=AgentSettings().start_timeout_s, gt=0)
 
 

@@ -21,6 +21,7 @@ from sabot_sql.errors import ConfigError, ConnectionFailed, QueryError, QueryTim
 CONNECT_S = 10.0
 MARGIN_S = 60.0  # for an answer, beyond the time the server was asked to wait
 ATTEMPTS = 3
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # `json.dumps` would make one for each request
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -107,13 +108,13 @@ class Channel:
         Raises:
             SabotError: the error that the server described; ConnectionFailed when there is no server.
         """
-        data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode() if body is not None else b""
+        data = _to_json(body).encode() if body is not None else b""
         sent = {"Accept": "application/json", **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        if body is not None or method == "POST":
-            sent["Content-Length"] = str(len(data))
-        head = f"{method} {self._base}{path} HTTP/1.1\r\n{self._head}{header_lines(sent)}\r\n".encode("latin-1")
+        length = f"Content-Length: {len(data)}\r\n" if body is not None or method == "POST" else ""
+        lines = f"{self._head}{_request_lines(tuple(sent.items()))}{length}"
+        head = f"{method} {self._base}{path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
         tries = ATTEMPTS if (method == "GET" if repeatable is None else repeatable) else 1
         found = self._exchange(head, data, wait_s + MARGIN_S, tries)
         if found.status < 300:
@@ -215,6 +216,12 @@ def header_lines(headers: dict[str, str]) -> str:
         if not HEADER_VALUE.fullmatch(value):
             raise QueryError(f"{name} cannot be sent as a header: it holds a line break or a character outside Latin-1")
     return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+@functools.lru_cache(maxsize=64)
+def _request_lines(headers: tuple[tuple[str, str], ...]) -> str:
+    """As `header_lines`; requests mostly have the same ones."""
+    return header_lines(dict(headers))
 
 
 def check_url(url: str) -> str:

@@ -16,6 +16,7 @@ from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings, cores
 from sabot_sql.engine.analysis import stage_runs
+from sabot_sql.engine.calibration import LEARN_ROWS
 from sabot_sql.engine.default_names import refuse_other_names
 from sabot_sql.engine.explanation import explanation
 from sabot_sql.engine.learning import Learning
@@ -32,7 +33,7 @@ from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
 from sabot_sql.planner.complexity import undistributable
-from sabot_sql.planner.estimate import Estimate, estimate
+from sabot_sql.planner.estimate import Estimate, estimate, most
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.guard import unbindable
 from sabot_sql.planner.lower import lower
@@ -108,8 +109,11 @@ class Engine:
             if self.settings.agents.count:
                 self._binder_of_all().bind("SELECT 1", (), self.catalog.table, self._session(QueryRequest("SELECT 1")))
 
-    def prepare(self, request: QueryRequest) -> Prepared:
+    def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
         """Parse, check, estimate and route a statement; plan it where it goes to the agents.
+
+        Args:
+            finely: estimate the rows even where a bound is enough to run it.
 
         Raises:
             ParseError, PlanError: the statement is not SQL, names what does not exist, or is refused.
@@ -119,7 +123,7 @@ class Engine:
         refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
         if statement.analyze and statement.inner is not None:
-            prepared = self.prepare(replace(request, sql=statement.inner.sql))
+            prepared = self.prepare(replace(request, sql=statement.inner.sql), finely=True)
             prepared.analyze = True
             prepared.counts = prepared.counts or Counts()
             return prepared
@@ -127,9 +131,13 @@ class Engine:
         tables = check(statement, resolve)
         parsed = time.perf_counter()
         subject = statement.inner or statement
-        guess = estimate(subject, resolve, request.params)
-        guess, past, counts = self.learning.expect(subject, tables, request.params, guess)
-        decision = self._decide(request, statement, tables, guess, past)
+        found = None if finely else self._decide_by_bound(request, statement, tables, resolve)
+        if found is not None:
+            (guess, decision), counts = found, None
+        else:
+            guess = estimate(subject, resolve, request.params)
+            guess, past, counts = self.learning.expect(subject, tables, request.params, guess)
+            decision = self._decide(request, statement, tables, guess, past)
         prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
         prepared.decision, prepared.counts = decision, counts
         prepared.cluster = self.settings.agents.count > 0
@@ -138,7 +146,9 @@ class Engine:
             self._plan(prepared)
         if prepared.route == "local":
             prepared.lane = "large" if is_large(prepared) else "small"
-            if statement.is_query and (why := self.local.guarded(subject, request.params, tables)) is not None:
+            why = self.local.guarded(subject, request.params, tables, guess.at_most) if statement.is_query else None
+            prepared.harmless = statement.is_query and why is None
+            if why is not None:
                 prepared.lane, prepared.reason = "guarded", f"{prepared.reason}; {why}, so a guarded process runs it"
         self.learn(tables)
         prepared.stats |= {
@@ -170,6 +180,20 @@ class Engine:
 
     def _session(self, request: QueryRequest) -> Session:
         return Session(request.timezone or default_timezone(), time.time_ns() // 1000)
+
+    def _decide_by_bound(
+        self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], resolve: Resolve
+    ) -> tuple[Estimate, Decision] | None:
+        """A small query's bound and where it goes; None where it must be estimated. What is local by its bound would be local
+        by any estimate, as that is no larger."""
+        if request.route == "distributed" or statement.kind != "SELECT":
+            return None
+        guess = most(statement, tables, resolve)
+        if guess is None or guess.work >= LEARN_ROWS:  # from there on a run corrects the machine's figures
+            return None
+        past = self.learning.past(statement, tables, request.params)
+        decision = self._decide(request, statement, tables, guess, past)
+        return (guess, decision) if decision.route == "local" else None
 
     def _decide(
         self, request: QueryRequest, statement: Statement, tables: tuple[Table, ...], guess: Estimate, past: Past | None
@@ -321,7 +345,7 @@ class Engine:
         statement = parse(request.sql, request.dialect, self.settings)
         if statement.inner is not None:
             request = replace(request, sql=statement.inner.sql)
-        prepared = self.prepare(request)
+        prepared = self.prepare(request, finely=True)
         return self._explanation(prepared, draw_stages(prepared.plan) if prepared.plan else "", stage_list(prepared))
 
     def explain_analyzed(

@@ -73,6 +73,10 @@ class Learning:
         counted = wanted and (guess.work >= LEAST_THRESHOLD or guess.confidence == "unknown")
         return guess if past is None else learnt(guess, past), past, Counts() if counted else None
 
+    def past(self, statement: Statement, tables: Sequence[Table], params: Any) -> Past | None:
+        """What earlier runs of the statement did."""
+        return self.history.expect(statement, tables, params)[0] if tables else None
+
     def local_ms(self, prepared: Prepared) -> float:
         """How long a query is expected to take locally."""
         past = prepared.decision.past if prepared.decision is not None else None

@@ -74,6 +74,7 @@ class LocalRoute:
                 cancel,
                 budget_s=budget,
                 counts=prepared.counts,
+                harmless=prepared.harmless,
             )
         except OverBudget as over:
             if not (prepared.may_promote and self._distribute(prepared, over.what)):
@@ -84,7 +85,7 @@ class LocalRoute:
         """Wait for the large lane. When the budget is over, the query goes to the agents if it can; else it goes on here."""
         stop = threading.Event()
         future = self._local.run_large(
-            prepared.statement, prepared.request, prepared.tables, prepared.session, stop, prepared.counts
+            prepared.statement, prepared.request, prepared.tables, prepared.session, stop, prepared.counts, prepared.harmless
         )
         budget_end = time.monotonic() + budget if prepared.may_promote else None
         try:

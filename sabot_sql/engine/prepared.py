@@ -23,6 +23,7 @@ class Prepared:
         reason: why the query goes where it goes, one sentence.
         lane: where a local query runs: small ones at once in the caller's thread, large ones in threads of low priority,
             guarded ones in processes of their own.
+        harmless: it was asked whether a guarded process must run it, and none must.
         promoted: it began locally and went to the agents past its budget.
         cluster: there are agents.
         plan: for the distributed route.
@@ -42,6 +43,7 @@ class Prepared:
     route: Literal["local", "distributed"]
     reason: str
     lane: Literal["small", "large", "guarded"] = "small"
+    harmless: bool = False
     promoted: bool = False
     cluster: bool = False
     plan: DistributedPlan | None = None

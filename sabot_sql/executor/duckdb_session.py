@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from sabot_sql.catalog.sources import READ_AS_TYPED
 from sabot_sql.errors import ReadError, SabotError
+from sabot_sql.executor.column_cache import ColumnCache
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.duckdb_errors import translate
 
@@ -125,14 +126,18 @@ class DuckSession:
 
     Args:
         memory_bytes: what DuckDB itself may use.
+        cache_bytes: what the column cache may take beside that.
 
     Attributes:
         broken: no further work can be done on it; the next use of `duck_session` makes another.
+        columns: columns of files that are kept in memory.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, cache_bytes: int = 0) -> None:
         self.broken = False
-        self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": f"{max(memory_bytes, 64 << 20)}B"})
+        limit = f"{max(memory_bytes, 64 << 20) + cache_bytes}B"
+        self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": limit})
+        self.columns = ColumnCache(self._root, cache_bytes)
         self._lock = threading.Condition()
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
         self._attached: dict[str, tuple[str, int]] = {}  # name in SQL and users, by path
@@ -195,6 +200,7 @@ class DuckSession:
 
     def close(self) -> None:
         """Stop watching and close all idle cursors and the instance."""
+        self.columns.close()
         with self._lock:
             self._closed = True
             self._lock.notify()
@@ -248,7 +254,15 @@ def _must_stop(context: TaskContext) -> bool:
 
 
 _session: DuckSession | None = None
+_cache_bytes = 0
 _lock = threading.Lock()
+
+
+def keep_columns(cache_bytes: int) -> None:
+    """Let the instance of this process keep hot columns of files in memory, up to `cache_bytes`."""
+    global _cache_bytes
+    with _lock:
+        _cache_bytes = cache_bytes
 
 
 def duck_session(context: TaskContext) -> DuckSession:
@@ -256,7 +270,7 @@ def duck_session(context: TaskContext) -> DuckSession:
     global _session
     with _lock:
         if _session is None or _session.broken:
-            _session = DuckSession(context.memory.limit_bytes or 4 << 30)
+            _session = DuckSession(context.memory.limit_bytes or 4 << 30, _cache_bytes)
         return _session
 
 

@@ -23,6 +23,9 @@ def check_huge(table: pa.Table, types: Iterable[str]) -> None:
     Raises:
         QueryError: INVALID_VALUE, naming the column and a cast.
     """
+    types = list(types)
+    if not any("HUGEINT" in text for text in types):
+        return
     for name, text, column in zip(table.column_names, types, table.columns):
         if "HUGEINT" in text and not _fits(column, sql_type := parse_type(text)):
             plain = sql_type.id in HUGE

@@ -72,9 +72,11 @@ class LocalEngines:
         session: Session,
         cancel: threading.Event | None = None,
         counts: Counts | None = None,
+        harmless: bool = False,
     ) -> Future[Answer]:
         """As `run`, in the large lane: in a thread of low priority, when one is free."""
-        return self._large.submit(lambda: self.run(statement, request, tables, session, cancel, lane="large", counts=counts))
+        ways: dict[str, Any] = {"lane": "large", "counts": counts, "harmless": harmless}
+        return self._large.submit(lambda: self.run(statement, request, tables, session, cancel, **ways))
 
     def run(
         self,
@@ -87,6 +89,7 @@ class LocalEngines:
         lane: Lane = "small",
         budget_s: float | None = None,
         counts: Counts | None = None,
+        harmless: bool = False,
     ) -> Answer:
         """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`; under
         `types` the SQL types of its columns.
@@ -95,6 +98,7 @@ class LocalEngines:
             tables: what `policy.check` gave for the statement.
             budget_s: what a query of the small lane may take.
             counts: to be filled with how many rows it read and made; DuckDB alone counts them.
+            harmless: `guarded` was asked and said None.
 
         Raises:
             OverBudget: it takes longer, or more memory than a small query may.
@@ -102,7 +106,7 @@ class LocalEngines:
         """
         start = time.perf_counter()
         params = bound_parameters(statement, request.params)
-        guarded = self.guarded(statement, request.params, tables)
+        guarded = None if harmless else self.guarded(statement, request.params, tables)
         if guarded is not None:
             refuse_oversized(statement, params, self._settings.local.guarded_memory_bytes)
         stats: dict[str, Any] = {"engine": "duckdb" if guarded is None else "duckdb-guarded"}
@@ -130,15 +134,22 @@ class LocalEngines:
         return table, stats
 
     def guarded(
-        self, statement: Statement, params: Mapping[str, Any] | Sequence[Any] | None, tables: Sequence[Table]
+        self,
+        statement: Statement,
+        params: Mapping[str, Any] | Sequence[Any] | None,
+        tables: Sequence[Table],
+        few_rows: bool = False,
     ) -> str | None:
-        """Why a statement runs in a process of its own; None where it runs in this one."""
-        if not statement.parameters:
-            return guarded_values(statement, {}) or guarded_rows(statement, tables)
+        """Why a statement runs in a process of its own; None where it runs in this one.
+
+        Args:
+            few_rows: it is known to make no more than a small query does.
+        """
         try:
-            return guarded_values(statement, bound_parameters(statement, params)) or guarded_rows(statement, tables)
+            values = bound_parameters(statement, params) if statement.parameters else {}
         except QueryError:  # told when it runs
             return guarded_values(statement, {})
+        return guarded_values(statement, values) or (None if few_rows else guarded_rows(statement, tables))
 
     def _on_datafusion(
         self,

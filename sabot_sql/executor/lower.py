@@ -29,6 +29,7 @@ from sabot_sql.executor.relational import RelationalSink, RelationalSource
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
+from sabot_sql.executor.state_aggregate import ScanStates, StateSink
 from sabot_sql.planner.physical import (
     ExchangeRead,
     Filter,
@@ -41,6 +42,7 @@ from sabot_sql.planner.physical import (
     Scan,
     Sort,
     Stage,
+    StateAggregate,
     Task,
     Union,
     Values,
@@ -129,6 +131,14 @@ class Lowering:
                 below = self.lower(node.input)
                 self.pipelines.append(Pipeline(below, groups))
                 return (Branch(SinkSource(groups)),)
+            case StateAggregate(input=Scan() as scan):
+                splits, schema = self.task.splits.get(scan.scan_id, ()), self.schema(node.schema)
+                return (Branch(ScanStates(node, scan, splits, schema, self.stats(node), self.stats(scan))),)
+            case StateAggregate():
+                states = StateSink(node, self.schema(node.schema), self.stats(node))
+                below = self.lower(node.input)
+                self.pipelines.append(Pipeline(below, states))
+                return (Branch(SinkSource(states)),)
             case Sort():
                 rows = SortSink(node, self.schema(node.schema), self.stats(node))
                 self._sorts.append(rows)
@@ -229,7 +239,7 @@ def preorder(node: Node) -> Iterator[Node]:
 class SinkSource:
     """The rows that an aggregate or a sort gives out once it has seen all of its input."""
 
-    def __init__(self, sink: HashAggregateSink | SortSink) -> None:
+    def __init__(self, sink: HashAggregateSink | SortSink | StateSink) -> None:
         self.sink = sink
         self.schema: pa.Schema = sink.schema
 

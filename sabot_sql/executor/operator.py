@@ -72,7 +72,7 @@ class Sink(Protocol):
 @dataclass(slots=True)
 class OperatorStats:
     """What EXPLAIN ANALYZE shows of one operator. Times are summed over workers. `node` is the operator's position in the
-    stage's tree (pre-order); `engine` who processed the rows."""
+    stage's tree (pre-order); `engine` who processed the rows; `rows_cached` are those of rows_in that a scan had in memory."""
 
     node: int
     name: str
@@ -80,6 +80,7 @@ class OperatorStats:
     rows_in: int = 0
     rows_out: int = 0
     elapsed_ns: int = 0
+    rows_cached: int = 0
 
 
 @dataclass(slots=True)

@@ -104,16 +104,25 @@ class RelationalSource:
 
 
 def statement(node: Relational) -> str:
-    """The whole SQL of `node` over the tables raw0, raw1, ...: its inputs have their SQL types, what it gives the types of
-    its schema, in the form in which agents carry them."""
-    inputs = []
-    for number, one in enumerate(node.inputs):
-        columns = [f"CAST(c{i} AS {f.type}) AS c{i}" if is_not_carried(f.type) else f"c{i}" for i, f in enumerate(one.schema)]
-        inputs.append(f"in{number} AS (SELECT {', '.join(columns) or '*'} FROM raw{number})")
-    names = [f"c{i}" for i in range(len(node.schema))]
+    """The whole SQL of `node` over the tables raw0, raw1, ...."""
+    return typed_statement(node.sql, [one.schema for one in node.inputs], node.schema)
+
+
+def typed_statement(sql: str, inputs: Sequence[Schema], schema: Schema, raw: str = "") -> str:
+    """`sql` over the tables raw0, raw1, ...: its inputs have their SQL types, what it gives the types of `schema`, in the form
+    in which agents carry them.
+
+    Args:
+        raw: a query that gives the only input; without it raw0, ... are tables.
+    """
+    tables = [f"raw0 AS ({raw})"] if raw else []
+    for number, one in enumerate(inputs):
+        columns = [f"CAST(c{i} AS {f.type}) AS c{i}" if is_not_carried(f.type) else f"c{i}" for i, f in enumerate(one)]
+        tables.append(f"in{number} AS (SELECT {', '.join(columns) or '*'} FROM raw{number})")
+    names = [f"c{i}" for i in range(len(schema))]
     # a cast to the type that is already there costs nothing
-    typed = [render_output(Cast(Ref(i, f.type), f.type), names) for i, f in enumerate(node.schema)]
+    typed = [render_output(Cast(Ref(i, f.type), f.type), names) for i, f in enumerate(schema)]
     given = ", ".join(f"{text} AS c{i}" for i, text in enumerate(typed)) or "1 AS c0"
     result = f"result({', '.join(names)})" if names else "result"
-    tables = f"WITH {', '.join(inputs)} " if inputs else ""
-    return f"{tables}SELECT {given} FROM ({node.sql}) AS {result}"
+    above = f"WITH {', '.join(tables)} " if tables else ""
+    return f"{above}SELECT {given} FROM ({sql}) AS {result}"

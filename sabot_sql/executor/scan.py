@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
 
 import pyarrow as pa
 
@@ -62,7 +63,7 @@ class ScanSource:
 
     def __init__(self, node: Scan, splits: Sequence[Split], schema: pa.Schema, stats: OperatorStats) -> None:
         self.node = node
-        self.splits = merged(splits)
+        self.splits = tuple(splits)
         self.schema = schema
         self.stats = stats
         self.dynamic: list[DynamicFilter] = []
@@ -77,15 +78,36 @@ class ScanSource:
         self.conditions = (*self.conditions, *dict.fromkeys(text for text in told if text is not None))
         if FALSE in self.conditions:
             return []
-        together = MAX_FILES if context.threads == 1 and self.node.spec.kind in ("parquet", "csv", "json") else 1
+        spec, names, cache = self.node.spec, self.node.columns, duck_session(context).columns
+        together = MAX_FILES if context.threads == 1 and spec.kind in ("parquet", "csv", "json") else 1
+        units: list[ScanUnit] = []
+        for cached, splits in groupby(self.splits, lambda split: cache.holds(spec, split, names)):
+            if cached:
+                units += [ScanUnit(self, tuple(run), True) for run in batched(splits, together)]
+            else:
+                run = list(splits)
+                cache.was_read(spec, run, names)
+                units += [ScanUnit(self, tuple(files)) for files in self._grouped(merged(run), together)]
+        return units
+
+    def _grouped(self, splits: Sequence[Split], together: int) -> list[list[Split]]:
         found: list[list[Split]] = []
-        for split in self.splits:
+        for split in splits:
             last = found[-1] if found else []
             if last and len(last) < together and self.is_whole(split) and self.is_whole(last[-1]):
                 last.append(split)
             else:
                 found.append([split])
-        return [ScanUnit(self, tuple(splits)) for splits in found]
+        return found
+
+    def statement(self, tail: str) -> str:
+        """What DuckDB runs for a unit; `tail` says what of which files."""
+        return f"SELECT {self.columns}{tail}"
+
+    def taken(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        """A batch of what DuckDB gave, and of how many rows it tells."""
+        columns = [conform(a, f) for a, f in zip(batch.columns, self.schema)]
+        return batch_of(columns, batch.num_rows, self.schema), batch.num_rows
 
     def is_whole(self, split: Split) -> bool:
         """Whether the split covers its file."""
@@ -94,6 +116,13 @@ class ScanSource:
     def file(self, split: Split) -> DataFile:
         """The file that the split is a piece of."""
         return self.node.spec.files[split.file]
+
+
+def batched(splits: Iterable[Split], size: int) -> Iterator[tuple[Split, ...]]:
+    """Runs of up to `size` splits."""
+    left = iter(splits)
+    while run := tuple(islice(left, size)):
+        yield run
 
 
 def merged(splits: Sequence[Split]) -> list[Split]:
@@ -111,10 +140,11 @@ def merged(splits: Sequence[Split]) -> list[Split]:
 
 @dataclass(frozen=True, slots=True)
 class ScanUnit:
-    """A range of rows of one file, or several whole files."""
+    """A range of rows of one file, several whole files, or splits whose columns are cached."""
 
     source: ScanSource
     splits: tuple[Split, ...]
+    cached: bool = False
 
     def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
         """The rows for which the filters hold.
@@ -126,9 +156,9 @@ class ScanUnit:
         rows_out, elapsed_ns = 0, 0
         began = time.perf_counter_ns()
         try:
-            for batch in self._read(context):
+            for batch, num_rows in self._read(context):
                 elapsed_ns += time.perf_counter_ns() - began
-                rows_out += batch.num_rows
+                rows_out += num_rows
                 yield batch
                 began = time.perf_counter_ns()
             self._check_unchanged()
@@ -139,29 +169,35 @@ class ScanUnit:
                 stats = self.source.stats
                 stats.rows_in += max(rows_out, sum(rows or 0 for rows in known))
                 stats.rows_out += rows_out
+                stats.rows_cached += sum(rows or 0 for rows in known) if self.cached else 0
                 stats.elapsed_ns += elapsed_ns
 
     def _check_unchanged(self) -> None:
         for split in self.splits:
             check_unchanged(self.source.file(split))
 
-    def _read(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
+    def _read(self, context: TaskContext) -> Iterator[tuple[pa.RecordBatch, int]]:
         with self._naming_file(context), duck_session(context).cursor(context) as cursor:
             with self._relation(cursor, context) as (relation, bounds):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
                 schema = self.source.schema
                 if not len(schema):
-                    yield batch_of([], int(cursor.scalar(f"SELECT count(*){tail}")), schema)
+                    num_rows = int(cursor.scalar(f"SELECT count(*){tail}"))
+                    yield batch_of([], num_rows, schema), num_rows
                     return
                 rows = batch_rows(schema, context.morsel_bytes)
-                for batch in cursor.batches(f"SELECT {self.source.columns}{tail}", rows):
-                    yield batch_of([conform(a, f) for a, f in zip(batch.columns, schema)], batch.num_rows, schema)
+                for batch in cursor.batches(self.source.statement(tail), rows):
+                    yield self.source.taken(batch)
 
     @contextlib.contextmanager
     def _relation(self, cursor: Cursor, context: TaskContext) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The table expression that covers the splits, and what else bounds it."""
         spec, split = self.source.node.spec, self.splits[0]
+        if self.cached:
+            with cursor.session.columns.reading(spec, self.splits, self.source.node.columns) as kept:
+                yield kept or self._of_files(), ()
+            return
         whole, path = self.source.is_whole(split), self.source.file(split).path
         match spec.kind:
             case "parquet":
@@ -182,6 +218,16 @@ class ScanUnit:
                     yield f"{name}.{where}", () if whole else _bounds("rowid", split)
             case _:
                 raise InternalError(f"a {spec.kind} file cannot be read in pieces: {path}")
+
+    def _of_files(self) -> str:
+        """The table expression of any splits, read from their files."""
+        spec, columns = self.source.node.spec, ", ".join(map(quote_identifier, self.source.node.columns)) or "1"
+        parts = []
+        for split in merged(self.splits):
+            bounds = () if self.source.is_whole(split) else _bounds("file_row_number", split)
+            where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
+            parts.append(f"SELECT {columns} FROM {scan_sql(spec, [split.file])}{where}")
+        return f"({' UNION ALL '.join(parts)})"
 
     @contextlib.contextmanager
     def _naming_file(self, context: TaskContext) -> Iterator[None]:

@@ -81,7 +81,7 @@ class QueryRunner:
             SabotError: what it failed with, which its record says too.
         """
         try:
-            prepared = self._prepare(record)
+            prepared = self._prepare(record, counted)
             if counted:
                 prepared.counts = prepared.counts or Counts()
             result = self._run_local(record, prepared) if prepared.route == "local" else None
@@ -149,10 +149,10 @@ class QueryRunner:
 
     # the two routes
 
-    def _prepare(self, record: QueryRecord) -> Prepared:
+    def _prepare(self, record: QueryRecord, finely: bool) -> Prepared:
         record.advance("planning")
         self._watch(record)
-        prepared = self._engine.prepare(record.request)
+        prepared = self._engine.prepare(record.request, finely)
         record.route, record.reason = prepared.route, prepared.reason
         return prepared
 

@@ -27,6 +27,7 @@ from sabot_sql.planner.physical import (
     Scan,
     Sort,
     Stage,
+    StateAggregate,
     Task,
 )
 
@@ -228,7 +229,7 @@ def _spine(root: Node) -> Iterator[Node]:
     while True:
         yield node
         match node:
-            case Filter() | Project():
+            case Filter() | Project() | StateAggregate():
                 node = node.input
             case HashAggregate(mode="partial"):
                 node = node.input
@@ -274,7 +275,7 @@ def _swapped(root: Node, old: Node, new: Node) -> Node:
     match root:
         case HashJoin():
             return replace(root, probe=_swapped(root.probe, old, new))
-        case Filter() | Project() | HashAggregate() | Sort() | Limit():
+        case Filter() | Project() | HashAggregate() | StateAggregate() | Sort() | Limit():
             return replace(root, input=_swapped(root.input, old, new))
         case Relational():
             return replace(root, inputs=(_swapped(root.inputs[0], old, new),))

@@ -56,6 +56,14 @@ def _values(get: lg.Get, position: int) -> Distribution | None:
     return facts_of(get.table).distribution(fold(get.schema[position].name))
 
 
+def _is_counted(get: lg.Get, position: int) -> bool:
+    """Whether the distinct values of a scanned column are known, or the bounds of its integers are."""
+    field, values = get.schema[position], _values(get, position)
+    if field.type.id == "BOOLEAN" or (values is not None and values.distinct is not None):
+        return True
+    return values is not None and field.type.lane is Lane.INT and values.low is not None and values.high is not None
+
+
 def _column_distinct(get: lg.Get, position: int) -> float:
     field = get.schema[position]
     total = table_rows(get)
@@ -67,26 +75,35 @@ def _column_distinct(get: lg.Get, position: int) -> float:
     return total if field.type.lane is Lane.FLOAT else max(1.0, min(total / 10, MOST_UNKNOWN))
 
 
-def origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
+def _remainders(expr: Expr) -> float:
+    """The most values that an integer's remainder by a constant has of one sign; of any other expression infinity."""
+    if isinstance(expr, ex.Call) and expr.name in ("%", "mod") and expr.type.is_integer:
+        divisor = expr.args[1]
+        if isinstance(divisor, ex.Const) and divisor.value:
+            return abs(float(divisor.value))
+    return math.inf
+
+
+def origin_of(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
     """The scan and the column in it that output column `index` of `plan` copies."""
     match plan:
         case lg.Get():
             return plan, index
         case lg.Compute():
             expr = plan.exprs[index]
-            return origin(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
+            return origin_of(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
         case lg.Select() | lg.Order() | lg.Slice() | lg.Sample() | lg.Shared():
-            return origin(plan.input, index)
+            return origin_of(plan.input, index)
         case lg.Extend():
-            return origin(plan.input, index) if index < len(plan.input.schema) else None
+            return origin_of(plan.input, index) if index < len(plan.input.schema) else None
         case lg.Aggregate():
             if index < len(plan.groups) and isinstance(group := plan.groups[index], ex.Ref):
-                return origin(plan.input, group.index)
+                return origin_of(plan.input, group.index)
         case lg.Join():
             width = len(plan.left.schema)
             if index < width:
-                return origin(plan.left, index)
-            return origin(plan.right, index - width) if plan.kind != "mark" else None
+                return origin_of(plan.left, index)
+            return origin_of(plan.right, index - width) if plan.kind != "mark" else None
     return None
 
 
@@ -112,14 +129,22 @@ class Estimator:
             refs = ex.references(expr)
             if expr.type.id == "BOOLEAN":
                 return 2.0
-            return (
-                min(rows, math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs)) if refs else 1.0
-            )
-        found = origin(plan, expr.index)
-        if found is None:
+            found = math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs) if refs else 1.0
+            return min(rows, found, _remainders(expr))
+        origin = origin_of(plan, expr.index)
+        if origin is None:
             return max(1.0, rows / 2)
-        get, position = found
+        get, position = origin
         return max(1.0, min(rows, _column_distinct(get, position)))
+
+    def is_known(self, plan: lg.Plan, expr: Expr) -> bool:
+        """Whether `distinct_values` of `expr` over `plan` are counted or bounded, and not guessed."""
+        if isinstance(expr, ex.Ref):
+            origin = origin_of(plan, expr.index)
+            return origin is not None and _is_counted(*origin)
+        if expr.type.id == "BOOLEAN" or _remainders(expr) < math.inf:
+            return True
+        return all(self.is_known(plan, ex.Ref(i, plan.schema[i].type)) for i in ex.references(expr))
 
     def _rows(self, plan: lg.Plan) -> float:
         match plan:
@@ -136,7 +161,7 @@ class Estimator:
                 rows = self.rows(plan.input)
                 if not plan.groups:
                     return 1.0
-                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in plan.groups))
+                return min(rows, math.prod(self.distinct_values(plan.input, g) for g in dict.fromkeys(plan.groups)))
             case lg.Join():
                 return self._join_rows(plan)
             case lg.Order() | lg.Slice():
@@ -202,7 +227,7 @@ class Estimator:
 
     def _combinations(self, plan: lg.Plan, exprs: Sequence[Expr]) -> float | None:
         """The rows of the one table that `exprs` are columns of, where those are fewer than combinations of their values."""
-        found = [origin(plan, e.index) if isinstance(e, ex.Ref) else None for e in exprs]
+        found = [origin_of(plan, e.index) if isinstance(e, ex.Ref) else None for e in exprs]
         known = [f for f in found if f is not None]
         if len(known) < len(found) or len({id(get) for get, _ in known}) != 1:
             return None
@@ -263,7 +288,7 @@ class Estimator:
 
     def column(self, plan: lg.Plan, column: ex.Ref) -> Distribution | None:
         """How the values lie of the scanned column that `column` copies."""
-        found = origin(plan, column.index)
+        found = origin_of(plan, column.index)
         return None if found is None else _values(*found)
 
     def _equality(self, plan: lg.Plan, arg: Expr, item: Expr) -> float:

@@ -17,8 +17,10 @@ from sabot_sql.errors import SabotError
 from sabot_sql.planner.constants import Params
 from sabot_sql.planner.estimate_tree import TreeEstimate
 from sabot_sql.planner.join_size import MOST_ROWS
+from sabot_sql.planner.most_rows import MostRows, NotCounted
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import Node, walk
+from sabot_sql.planner.plain import is_plain
 from sabot_sql.planner.policy import is_system_table
 from sabot_sql.planner.pruning import facts_of
 
@@ -45,6 +47,7 @@ class Estimate:
         rows_intermediate: rows of the largest join or other intermediate result.
         confidence: `exact` where `work` rests on counted rows alone.
         inputs: what it rests on, one line each.
+        at_most: the figures are no estimates but bounds.
     """
 
     rows_scanned: int
@@ -53,6 +56,7 @@ class Estimate:
     bytes_scanned: int
     confidence: Confidence
     inputs: tuple[str, ...] = ()
+    at_most: bool = False
 
     @property
     def work(self) -> int:
@@ -95,7 +99,39 @@ def estimate(statement: Statement, lookup: Lookup, params: Mapping[str, Any] | S
     return found
 
 
+def most(statement: Statement, tables: Sequence[Table], lookup: Lookup) -> Estimate | None:
+    """What `statement` works on at most, whatever its constants and parameters are; None where that is not known without
+    a closer look.
+
+    Args:
+        tables: what `policy.check` gave for it.
+        lookup: the catalog's table for name parts.
+    """
+    statement = statement.like or statement
+    kept = _BOUNDS.get(statement)
+    if kept is not None and len(kept[0]) == len(tables) and all(a is b for a, b in zip(kept[0], tables)):
+        return kept[1]
+    found = _most(statement, lookup)
+    with _LOCK:
+        _BOUNDS[statement] = tuple(tables), found
+        if len(_BOUNDS) > KEPT_ESTIMATES:
+            _BOUNDS.popitem(last=False)
+    return found
+
+
+def _most(statement: Statement, lookup: Lookup) -> Estimate | None:
+    if statement.nodes is None or not is_plain(statement):
+        return None
+    try:
+        named = {tuple(p.lower() for p in r.parts): lookup(r.parts) for r in statement.references}
+        found = MostRows(statement.nodes, named)
+    except (NotCounted, SabotError):
+        return None
+    return Estimate(found.scanned, found.peak, found.out, found.size_bytes, "exact", (), True)
+
+
 _CACHE: OrderedDict[Statement, tuple[tuple[Table, ...], Estimate]] = OrderedDict()
+_BOUNDS: OrderedDict[Statement, tuple[tuple[Table, ...], Estimate | None]] = OrderedDict()
 _LOCK = threading.Lock()
 
 

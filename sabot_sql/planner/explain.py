@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from sabot_sql.planner.physical import (
     Scan,
     Sort,
     Stage,
+    StateAggregate,
     Union,
     Values,
 )
 from sabot_sql.planner.render import render
 from sabot_sql.types import Schema, quote_identifier
+
+COLUMN = re.compile(r"\bc\d+\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class NodeRun:
     rows_in: int
     rows_out: int
     elapsed_ms: float
+    rows_cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,8 @@ def _box(stage: Stage, readers: Mapping[int, Sequence[int]], run: StageRun | Non
     for number, node, depth in preorder(stage.root):
         line = f"│ {'  ' * depth}{describe(node)} [{node.home}]"
         if run is not None and (did := run.nodes.get(number)):
-            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows, {did.elapsed_ms:.1f} ms)"
+            cached = f", {did.rows_cached:,} from memory" if did.rows_cached else ""
+            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows{cached}, {did.elapsed_ms:.1f} ms)"
         lines.append(line)
     lines += [f"│ changed while running: {note}" for note in stage.notes]
     return [*lines, "└─"]
@@ -139,6 +145,10 @@ def _exchange(output: Exchange, schema: Schema) -> str:
 
 def _show(expr: Expr, schema: Schema) -> str:
     text = render(expr, [quote_identifier(f.name) if not f.name.isidentifier() else f.name for f in schema])
+    return _shortened(text)
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
@@ -166,6 +176,14 @@ def describe(node: Node) -> str:
             return f"Project [{', '.join(_show(e, node.input.schema) for e in node.exprs)}]"
         case HashAggregate():
             return _aggregate(node)
+        case StateAggregate():
+            by = f" by {_names(node.groups, node.input.schema)}" if node.groups else ""
+            read_as = {f"c{i}": f.name for i, f in enumerate(node.input.schema)}
+            calls = (
+                COLUMN.sub(lambda found: read_as.get(found[0], found[0]), text.removesuffix(" EXPORT_STATE"))
+                for text in node.partial
+            )
+            return _shortened(f"Aggregate partial{by} [{', '.join(calls)}]")
         case HashJoin():
             return _join(node)
         case Sort():
@@ -180,7 +198,7 @@ def describe(node: Node) -> str:
         case Union():
             return "Union all"
         case Relational():
-            return f"{node.name} {node.sql}" if len(node.sql) <= 160 else f"{node.name} {node.sql[:157]}..."
+            return f"{node.name} {_shortened(node.sql)}"
 
 
 def _aggregate(node: HashAggregate) -> str:

@@ -30,6 +30,7 @@ def _digest(sql: str) -> str:
     return hashlib.blake2b(shape_text(sql).encode(), digest_size=8).hexdigest()
 
 
+@functools.lru_cache(maxsize=256)
 def shape_text(sql: str) -> str:
     """`sql` in one line without its literals.
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call
 from sabot_sql.planner.physical import (
-    AggregateCall,
-    AggregateName,
     DistributedPlan,
     Exchange,
     ExchangeRead,
@@ -25,32 +25,31 @@ from sabot_sql.planner.physical import (
     Session,
     Sort,
     SortKey,
+    StateAggregate,
     Union,
     Values,
     state_types,
-    sum_type,
 )
 from sabot_sql.planner.ranges import range_bounds
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
-from sabot_sql.types import BOOLEAN, DOUBLE, INTEGER, UBIGINT, Field, Schema, SqlType, inner_schema
+from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Schema, inner_schema
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
 
+# An aggregate of one task keeps states instead of rows where the rows are estimated at more than this.
+HELD_BYTES = 32 << 20
+
+# States of a group that are larger than this are made only where the number of groups is known, and not guessed.
+LARGE_STATE_BYTES = 512
+
+# A build side loses the rows without a match before it is partitioned where it has so many times more rows.
+MOST = 4
+
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", "Window"))
-
-AGGREGATES: dict[str, AggregateName] = {
-    "count_star": "count_star",
-    "count": "count",
-    "sum": "sum",
-    "avg": "avg",
-    "mean": "avg",
-    "min": "min",
-    "max": "max",
-}
 
 
 def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> DistributedPlan:
@@ -165,30 +164,79 @@ class _Lowering:
         return self.builder.hashed(fragment, (place,))
 
     def duckdb_aggregate(self, plan: lg.Aggregate) -> Fragment:
-        """An aggregate without kernels: rows of a group come together, then DuckDB aggregates them."""
+        """An aggregate without kernels: in two steps where states are smaller than rows, else over whole groups."""
         reads = Reads()
         groups = tuple(reads.position(g) for g in plan.groups)
         texts = tuple(aggregate_text(c, reads) for c in plan.calls)
         fragment = self.fragment(plan.input)
         exprs = tuple(reads.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
-        fragment = self._together(project(fragment, exprs, names), tuple(dict.fromkeys(groups)))
+        fragment = project(fragment, exprs, names)
         columns = [f"c{i}" for i in range(len(exprs))]
-        by = [columns[g] for g in groups]
-        sql = f"SELECT {', '.join((*by, *(t.format(*columns) for t in texts)))} FROM in0"
+        states = states_of(plan.calls)
+        if states is not None and self._reduces(fragment, groups, states, plan):
+            partial = tuple(s.partial(reads).format(*columns) for s in states)
+            return self._by_states(fragment, groups, states, partial, plan)
+        fragment = self._together(fragment, tuple(dict.fromkeys(groups)))
+        return self._aggregated(fragment, groups, [t.format(*columns) for t in texts], "Aggregate", plan)
+
+    def _reduces(self, fragment: Fragment, groups: tuple[int, ...], states: tuple[State, ...], plan: lg.Aggregate) -> bool:
+        """Whether the states of all tasks are expected to take at most half of what the rows take, and to be of use."""
+        here = fragment.is_one_task or bool(fragment.keys and set(fragment.keys) <= set(groups))
+        if here and _bytes(fragment) <= HELD_BYTES:
+            return False
+        each = sum(s.num_bytes for s in states)
+        if each > LARGE_STATE_BYTES and not all(self.estimator.is_known(plan.input, g) for g in plan.groups):
+            return False
+        each += sum(column_bytes(g.type) for g in plan.groups)
+        made = self.estimator.rows(plan) * self.builder.cluster.slots * each
+        return 2 * made <= _bytes(fragment)
+
+    def _by_states(
+        self,
+        fragment: Fragment,
+        groups: tuple[int, ...],
+        states: tuple[State, ...],
+        partial: tuple[str, ...],
+        plan: lg.Aggregate,
+    ) -> Fragment:
+        """States where the rows are, then one task that merges those of all groups, or a task for each partition of them.
+
+        Aggregate g, stddev(x)        Aggregate final g, stddev
+          input                 ->      exchange
+                                          Aggregate partial g, stddev(x)
+                                            input
+        """
+        rows, width = self.estimator.rows(plan), len(groups)
+        first = tuple(range(width))
+        schema = (*plan.schema[:width], *(Field(f"s{i}", s.type) for i, s in enumerate(states)))
+        merge = tuple(s.merged(f"c{width + i}") for i, s in enumerate(states))
+        keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys and set(fragment.keys) <= set(groups) else None
+        node = StateAggregate(fragment.root, groups, partial, merge, schema)
+        fragment = replace(fragment, root=node, keys=keys, rows=rows * self.builder.cluster.slots)
+        fragment = self._together(fragment, () if rows <= GATHERED_GROUPS and keys is None else first)
+        texts = [s.final(f"c{width + i}") for i, s in enumerate(states)]
+        return self._aggregated(fragment, first, texts, "Aggregate final", plan)
+
+    def _aggregated(
+        self, fragment: Fragment, groups: tuple[int, ...], texts: Sequence[str], name: str, plan: lg.Aggregate
+    ) -> Fragment:
+        """DuckDB's aggregate over the rows of whole groups."""
+        by = [f"c{g}" for g in groups]
+        sql = f"SELECT {', '.join((*by, *texts))} FROM in0"
         if by:
             sql += f" GROUP BY {', '.join(by)}"
-        node = Relational((fragment.root,), "Aggregate", sql, plan.schema)
+        node = Relational((fragment.root,), name, sql, plan.schema)
         keys = tuple(groups.index(k) for k in fragment.keys) if fragment.keys and set(fragment.keys) <= set(groups) else None
         return replace(fragment, root=node, rows=self.estimator.rows(plan), keys=keys)
 
     def aggregate(self, plan: lg.Aggregate) -> Fragment:
-        if not all(map(_has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
+        if not all(map(has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
             return self.duckdb_aggregate(plan)
         fragment = self.fragment(plan.input)
         columns = _Columns()
         groups = tuple(columns.place(g) for g in plan.groups)
-        calls = tuple(_call(c, columns) for c in plan.calls)
+        calls = tuple(kernel_call(c, columns.place) for c in plan.calls)
         exprs = tuple(columns.exprs) or (ex.Const(True, BOOLEAN),)
         names = tuple(fragment.schema[e.index].name if isinstance(e, ex.Ref) else f"c{i}" for i, e in enumerate(exprs))
         fragment = project(fragment, exprs, names)
@@ -260,10 +308,40 @@ class _Lowering:
             small = Fragment(read, (), build.rows)
             parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
             return replace(sides.fragment(probe, small, swap, rows, probe.keys), parts=parts)
+        if not together and sides.kind != "inner" and not build.is_one_task:
+            probe, build = self._reduced(sides, probe, build)
         build = self.builder.hashed(build, build_keys)  # first: what it really has may spare the probe side its exchange
         probe = self.builder.hashed(probe, probe_keys)
         part = probe.parts[0].merge(build.parts[0])
         return replace(sides.fragment(probe, build, swap, rows, probe_keys), parts=(part,))
+
+    def _reduced(self, sides: _Sides, probe: Fragment, build: Fragment) -> tuple[Fragment, Fragment]:
+        """Both sides of a join that keeps the left one, the right one without the rows that have no match where these are most:
+        a semi join with the keys of the left side, in the tasks that make the rows, costs less than to partition them.
+
+        Source: Bernstein and Chiu, Using semi-joins to solve relational queries, JACM 1981."""
+        plan = sides.plan
+        equal = tuple(lg.Condition(c.right, c.op, c.left) for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM"))
+        kept = min(build.rows, self.estimator.rows(lg.Join(plan.right, plan.left, "semi", equal)))
+        if build.rows < MOST * max(kept, probe.rows) or _bytes(probe) > self.builder.cluster.broadcast_bytes:
+            return probe, build
+        probe = self.builder.hashed(probe, sides.left_keys)
+        if not isinstance(probe.root, ExchangeRead):
+            return probe, build
+        stage = probe.root.stage
+        semi = HashJoin(
+            build.root,
+            probe.root,
+            "semi",
+            sides.right_keys,
+            sides.left_keys,
+            sides.null_equal,
+            None,
+            tuple(range(len(build.schema))),
+            build.schema,
+        )
+        parts = tuple(replace(p, whole=(*p.whole, stage)) for p in build.parts)
+        return probe, replace(build, root=semi, parts=parts, rows=kept)
 
     def _broadcasts(self, probe: Fragment, build: Fragment) -> bool:
         """Whether sending the build side to every agent is cheaper than partitioning both sides. Building costs about
@@ -425,39 +503,3 @@ def _check_keys(left: Fragment, left_keys: tuple[int, ...], right: Fragment, rig
         ours, theirs = left.schema[i].type, right.schema[j].type
         if ours != theirs or ours.lane is None:
             raise NotSupported(f"a join of {ours} with {theirs} cannot run distributed yet")
-
-
-def _has_kernel(call: lg.Call) -> bool:
-    """Whether the aggregate operator runs `call`."""
-    name = AGGREGATES.get(call.function)
-    if name is None or call.order or len(call.args) != (0 if name == "count_star" else 1):
-        return False
-    if name == "count_star" or (name == "count" and not call.distinct):
-        return True
-    return _aggregates(name, call.args[0].type, call.type)
-
-
-def _call(call: lg.Call, columns: _Columns) -> AggregateCall:
-    """A call that has a kernel."""
-    name = AGGREGATES[call.function]
-    where = None if call.filter is None else columns.place(call.filter)
-    if name == "count_star":
-        return AggregateCall(name, None, None, call.type, call.distinct, where)
-    arg = call.args[0]
-    if name == "count" and not call.distinct and arg.type.lane is None:
-        arg = ex.Case(((ex.IsNull(arg, negated=True), ex.Const(0, INTEGER)),), ex.Const(None, INTEGER), INTEGER)
-    distinct = call.distinct and name not in ("min", "max")
-    return AggregateCall(name, columns.place(arg), arg.type, call.type, distinct, where)
-
-
-def _aggregates(name: AggregateName, arg: SqlType, result: SqlType) -> bool:
-    """Whether the aggregate operator runs `name` over `arg` with the type DuckDB gives it."""
-    numeric = arg.is_integer or arg.id in ("DECIMAL", "FLOAT", "DOUBLE", "BOOLEAN")
-    match name:
-        case "sum":
-            return numeric and arg.id != "UHUGEINT" and result == sum_type(arg)
-        case "avg":
-            return numeric and arg.id != "UHUGEINT" and result == DOUBLE
-        case "min" | "max":
-            return arg.lane is not None and result == arg
-    return arg.lane is not None

@@ -22,7 +22,7 @@ from sabot_sql.planner.bind_tree import reader
 from sabot_sql.planner.complexity import refuse_complex, refuse_deep_text, slow_in_sqlglot, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
 from sabot_sql.planner.pivot import with_pivot_lists
-from sabot_sql.planner.shape import Shapes, replaceable, take_apart
+from sabot_sql.planner.shape import Shapes, Text, replaceable, take_apart
 from sabot_sql.planner.show import query_for_show, with_state_tables
 from sabot_sql.planner.sql_position import position_at, tokens
 
@@ -44,6 +44,7 @@ class Statement:
     Attributes:
         kind: SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE, or DuckDB's kind of what is no query (INSERT, COPY, SET, ...).
         sql: DuckDB's text of it, without a trailing `;`. Offsets of errors count in it.
+        names: what DuckDB's tree names, of a SELECT.
         like: an earlier statement that differs in plain constants only (`planner.shape`): what holds for that one whatever
             its constants are holds for this one, offsets excepted. None where this one was parsed itself.
         references: the tables it names, WITH names left out.
@@ -55,7 +56,7 @@ class Statement:
     kind: str
     sql: str
     parsed: Node | None = field(default=None, repr=False)
-    parsed_tree: exp.Expression | None = field(default=None, repr=False)
+    names: Names | None = field(default=None, repr=False)
     references: tuple[TableRef, ...] = ()
     parameters: tuple[str, ...] = ()
     pivots: bool = False
@@ -71,9 +72,10 @@ class Statement:
 
     @functools.cached_property
     def tree(self) -> exp.Expression | None:
-        """sqlglot's tree; None where sqlglot cannot parse it, or names other tables in it than DuckDB does."""
+        """sqlglot's tree, made when it is first asked for; None where sqlglot cannot parse it, or names other tables in it than
+        DuckDB does."""
         if self.like is None:
-            return self.parsed_tree
+            return None if self.names is None else _sqlglot_tree(self.sql, self.names)
         return None if self.like.tree is None else _one_tree(self.sql)
 
     @functools.cached_property
@@ -131,8 +133,12 @@ def _parse(sql: str, dialect: str) -> Statement:
         raise too_complex() from None
 
 
+def _replaceable(text: Text, statement: Statement) -> tuple[bool, ...] | None:
+    return None if statement.parsed is None else replaceable(text, statement.parsed)
+
+
 _cached = functools.lru_cache(maxsize=CACHED_STATEMENTS)(_parse)
-_shapes: Shapes[Statement] = Shapes(CACHED_STATEMENTS)
+_shapes: Shapes[Statement] = Shapes(CACHED_STATEMENTS, _replaceable)
 
 
 def _parse_shaped(sql: str) -> Statement:
@@ -145,9 +151,7 @@ def _parse_shaped(sql: str) -> Statement:
     found = _parse_duckdb(sql)
     # parameters are found by their places, and the columns of a PIVOT by its data
     if found.kind == "SELECT" and found.sql == sql and not found.parameters and not found.pivots and found.parsed is not None:
-        mask = replaceable(text, found.parsed)
-        if mask is not None and any(mask):
-            _shapes.add(text, mask, found)
+        _shapes.add(text, found)
     return found
 
 
@@ -204,7 +208,7 @@ def _query(sql: str, root: Node, pivots: bool = False) -> Statement:
         kind,
         sql,
         parsed=root,
-        parsed_tree=_sqlglot_tree(sql, names) if kind == "SELECT" else None,
+        names=names if kind == "SELECT" else None,
         # the tree of a PIVOT was made from a longer text
         references=tuple(TableRef(t.parts) for t in names.tables) if pivots else tuple(names.tables),
         parameters=tuple(names.parameters),

@@ -193,6 +193,31 @@ class HashAggregate:
         return "numba"
 
 
+@dataclass(frozen=True, slots=True)
+class StateAggregate:
+    """Group by the columns `groups` (none: one group over all rows) and give DuckDB's state of each aggregate: the first of two
+    steps. A group may come out several times, in the order of its rows; without rows there may be no group.
+
+    Attributes:
+        partial: SQL of each state over rows, with the columns c0, c1, ... of the input.
+        merge: SQL of each state over states, with the columns c0, c1, ... of `schema`: groups, then states.
+    """
+
+    input: Node
+    groups: tuple[int, ...]
+    partial: tuple[str, ...]
+    merge: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.input,)
+
+    @property
+    def home(self) -> Home:
+        return "duckdb"
+
+
 JoinKind = Literal["inner", "left", "semi", "anti"]
 
 
@@ -301,7 +326,20 @@ class Relational:
         return "duckdb"
 
 
-Node = Scan | ExchangeRead | Values | Filter | Project | HashAggregate | HashJoin | Sort | Limit | Union | Relational
+Node = (
+    Scan
+    | ExchangeRead
+    | Values
+    | Filter
+    | Project
+    | HashAggregate
+    | StateAggregate
+    | HashJoin
+    | Sort
+    | Limit
+    | Union
+    | Relational
+)
 
 
 @dataclass(frozen=True, slots=True)

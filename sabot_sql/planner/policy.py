@@ -1,4 +1,5 @@
-"""What a reader may run: an allow-list over DuckDB's own parse tree, and over sqlglot's where there is one.
+"""What a reader may run: an allow-list over DuckDB's own parse tree, and over sqlglot's where there is one and the statement
+is not plain (`planner.plain`, a much shorter list).
 
 Allowed are queries over tables of the catalog (one to three name parts, never a path), the table functions listed here,
 and scalar functions that neither read files or settings nor write. What the lists do not name is refused: a node that a
@@ -18,6 +19,7 @@ from sabot_sql.catalog.table import Table
 from sabot_sql.errors import NotSupported, PlanError, QueryError
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, TableRef, walk
+from sabot_sql.planner.plain import is_plain
 from sabot_sql.planner.show import hint_for_set
 from sabot_sql.planner.sql_position import find_name, position_at_byte, tokens
 
@@ -141,6 +143,8 @@ def refusal(statement: Statement) -> Refusal | None:
         return refusal(statement.inner)
     if statement.nodes is None:
         return _kind_refusal(statement.kind, statement.sql)
+    if is_plain(statement):
+        return None
     for node in walk(statement.nodes):
         if (found := _node_refusal(node)) is not None:
             # the tree of a PIVOT was made from another text

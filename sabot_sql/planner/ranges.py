@@ -14,7 +14,7 @@ from typing import Any
 
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
-from sabot_sql.planner.cardinality import EPOCH, UNITS, Estimator, origin
+from sabot_sql.planner.cardinality import EPOCH, UNITS, Estimator, origin_of
 from sabot_sql.types import Lane, SqlType
 
 FEWEST_ROWS = 300_000
@@ -34,7 +34,7 @@ def range_bounds(plan: lg.Order, estimator: Estimator, partitions: int) -> tuple
         return ()
     if not isinstance(key.expr, ex.Ref) or key.expr.type.lane not in LANES:
         return ()
-    column, found = estimator.column(plan.input, key.expr), origin(plan.input, key.expr.index)
+    column, found = estimator.column(plan.input, key.expr), origin_of(plan.input, key.expr.index)
     if column is None or found is None or column.stats.histogram is None:
         return ()
     values = [physical(v, key.expr.type) for v in column.stats.histogram]

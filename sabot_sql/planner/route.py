@@ -181,15 +181,20 @@ def decide(
         if past.local_ms is not None:
             rows, shown = own_threshold(estimate.work, past.local_ms, machine), "(auto, by its earlier runs)"
     if automatic and rows >= NEVER and machine.slots:
-        reason = f"estimated {count(estimate.work)} rows ({estimate.confidence}), and the agents are slower at any number"
+        reason = f"{_shown(estimate)}, and the agents are slower at any number"
         return Decision("local", f"{reason} {shown}", rows, machine, past)
     local = estimate.work < rows
-    reason = f"estimated {count(estimate.work)} rows ({estimate.confidence}) {'<' if local else '>='} threshold {count(rows)}"
+    reason = f"{_shown(estimate)} {'<' if local else '>='} threshold {count(rows)}"
     if automatic:
         reason = f"{reason} {shown}"
     if not local and not machine.slots:
         return Decision("local", f"{reason}, but there are no agents", rows, machine, past)
     return Decision("local" if local else "distributed", reason, rows, machine, past)
+
+
+def _shown(estimate: Estimate) -> str:
+    rows = count(estimate.work)
+    return f"at most {rows} rows" if estimate.at_most else f"estimated {rows} rows ({estimate.confidence})"
 
 
 def own_threshold(work: int, local_ms: float, machine: Machine) -> int:
@@ -215,7 +220,7 @@ def _by_times(estimate: Estimate, rows: int, machine: Machine, past: Past) -> De
         if measured
         else f"earlier runs took {past.distributed_ms:.1f} ms distributed, locally it should take {local_ms:.1f} ms"
     )
-    reason = f"estimated {count(estimate.work)} rows ({estimate.confidence}), and {times}"
+    reason = f"{_shown(estimate)}, and {times}"
     return Decision("local" if local else "distributed", reason, rows, machine, past)
 
 

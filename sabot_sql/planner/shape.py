@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sabot_sql.planner.memory_functions import sized_by_constants
 from sabot_sql.planner.parse_nodes import NOWHERE, Node, walk
 
-CONSTANT = re.compile(r"""(?<![\w$.'"\\])(?:\d{1,9}(?![\w.'])|'[^'\\\0]*'(?!'))""")
+CONSTANT = re.compile(r"""[0-9'](?<![\w$.'"\\].)(?:(?<=')[^'\\\0]*'(?!')|(?<!')[0-9]{0,8}(?![\w.']))""", re.DOTALL)
+"""It begins with its first characters, so that the search for it jumps over all others."""
 
 MOST_CONSTANTS = 256
 
@@ -50,8 +52,11 @@ def take_apart(sql: str) -> Text | None:
     found = list(CONSTANT.finditer(sql))
     if not 0 < len(found) <= MOST_CONSTANTS:
         return None
-    frame = CONSTANT.sub(lambda m: "''" if m[0][0] == "'" else "0", sql)
-    return Text(frame, tuple(m[0] for m in found), tuple(m.start() for m in found))
+    frame, end = [], 0
+    for match in found:
+        frame += [sql[end : match.start()], "''" if match[0][0] == "'" else "0"]
+        end = match.end()
+    return Text("".join(frame) + sql[end:], tuple(m[0] for m in found), tuple(m.start() for m in found))
 
 
 def replaceable(text: Text, root: Node) -> tuple[bool, ...] | None:
@@ -71,16 +76,26 @@ def replaceable(text: Text, root: Node) -> tuple[bool, ...] | None:
 
 
 class Shapes(Generic[S]):
-    """The statements that were parsed, by their shape. Thread-safe; the ones not used longest go first."""
+    """The statements that were parsed, by their shape. Thread-safe; the ones not used longest go first.
 
-    def __init__(self, capacity: int) -> None:
+    Args:
+        replaceable: which constants of a statement may differ; asked for when a second text of its frame comes.
+    """
+
+    def __init__(self, capacity: int, replaceable: Callable[[Text, S], tuple[bool, ...] | None]) -> None:
         self._capacity = capacity
+        self._replaceable = replaceable
         self._lock = threading.Lock()
+        self._first: OrderedDict[str, tuple[Text, S]] = OrderedDict()
         self._masks: OrderedDict[str, tuple[bool, ...]] = OrderedDict()
         self._found: OrderedDict[tuple[str, tuple[str, ...]], S] = OrderedDict()
 
     def find(self, text: Text) -> S | None:
         """The statement that differs from `text` in replaceable constants only."""
+        with self._lock:
+            first = self._first.pop(text.frame, None)
+        if first is not None:
+            self._keep(*first)
         with self._lock:
             mask = self._masks.get(text.frame)
             if mask is None:
@@ -92,8 +107,20 @@ class Shapes(Generic[S]):
                 self._masks.move_to_end(text.frame)
             return found
 
-    def add(self, text: Text, mask: tuple[bool, ...], statement: S) -> None:
-        """Keep `statement` for texts that differ from `text` where `mask` is true."""
+    def add(self, text: Text, statement: S) -> None:
+        """Keep `statement` for texts that differ from `text` in constants that may."""
+        with self._lock:
+            if text.frame not in self._masks and text.frame not in self._first:
+                self._first[text.frame] = text, statement
+                if len(self._first) > self._capacity:
+                    self._first.popitem(last=False)
+                return
+        self._keep(text, statement)
+
+    def _keep(self, text: Text, statement: S) -> None:
+        mask = self._replaceable(text, statement)
+        if mask is None or not any(mask):
+            return
         with self._lock:
             if self._masks.setdefault(text.frame, mask) != mask:
                 return  # its constants are of other kinds, as in DATE '...' and '...'

@@ -79,6 +79,7 @@ register(
     physical.Filter,
     physical.Project,
     physical.HashAggregate,
+    physical.StateAggregate,
     physical.HashJoin,
     physical.Sort,
     physical.Limit,

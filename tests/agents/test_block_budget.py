@@ -18,9 +18,10 @@ import pytest
 
 from sabot_sql.agents.agent import Agent, AgentConfig
 from sabot_sql.agents.block_budget import BlockBudget, Place, bytes_by_job
-from sabot_sql.agents.block_root import SHARED_MEMORY, BlockRoot, machine_memory, shared_memory_bytes
+from sabot_sql.agents.block_root import SHARED_MEMORY, BlockRoot, shared_memory_bytes
 from sabot_sql.agents.blocks import FileBlockWriter, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
+from sabot_sql.agents.machine_memory import machine_memory
 from sabot_sql.agents.pool import AgentPool
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import OutOfMemory, SabotError

@@ -80,7 +80,23 @@ select flag, region, qty, count(*) from sales group by 1, 2, 3 order by 4 desc, 
 select id from sales where id < 5 union all select count(*) from single order by 1;
 select list('a' order by 1.5 is null, id), string_agg(distinct upper('a'), ',' order by upper('a')) from sales where id < 4;
 select quantile_disc(id, [0, 0.9]), quantile_cont(id, 1 / 4) from sales s where exists (select 1 from products p where p.product = s.product and s.id < any (select r.people from regions r where r.people > s.id and s.id < 50));
--- construct: aggregates without kernels, run by DuckDB
+-- construct: aggregates without kernels, in two steps
+select region, stddev(qty), var_pop(score), skewness(qty), kurtosis(qty), sem(score), count(*), max(note) from sales where qty between -10 and 10 group by region order by region;
+select corr(qty, product), covar_pop(qty, product), regr_slope(qty, product), regr_intercept(qty, product), regr_r2(qty, product), regr_count(qty, product) from sales where qty between -10 and 10;
+select region, arg_max(note, id), arg_min(note, id), max_by(day, id), min_by(sold_at, id), arg_max_null(price, id), arg_min_null(qty, id) from sales group by region order by region;
+select flag, arg_max(region, (price, id)), arg_min(id, (region, id)), arg_max({'p': product, 'q': [qty, id]}, id) from sales group by flag order by flag;
+select region, bit_and(id), bit_or(product), bit_xor(id), bool_and(flag), count_if(flag), sum(price), avg(price), min(day), max(score) from sales group by region order by region;
+select region, stddev(qty) filter (where flag), arg_max(id, id) filter (where price > 5), count(*) filter (where qty < 0), avg(qty) filter (where qty is null) from sales group by all order by all;
+select product % 10 g, stddev_samp(id), fsum(id), favg(id), kahan_sum(product), regr_avgx(id, product), regr_sxx(id, product) from sales group by g order by g;
+select id % 700 g, var_samp(product), bit_xor(id), sum(id) from sales group by g having count(*) > 1 order by g limit 50;
+select stddev(qty), arg_max(region, id), bit_or(id), approx_count_distinct(id), regr_count(id, qty), first(id), any_value(region), count(*) from sales where id < 0;
+select r.region, stddev(s.product), arg_min(s.id, s.id), bit_or(s.product) from sales s join (select distinct region from sales where region is not null) r on s.region = r.region group by r.region order by r.region;
+select region, approx_count_distinct(product), approx_count_distinct(note) > 0, approx_count_distinct(day) > 0 from sales group by region order by region;
+select place, stddev(id), max(wide), bit_or(id), count(*) from kinds group by place order by place;
+select region, flag, stddev(product) s, grouping(flag) from sales group by rollup (region, flag) order by region, flag, 4;
+select max(s), avg(v), min(m) from (select region, stddev(product) s, var_pop(id) v, arg_max(id, id) m from sales group by region);
+select region, bool_or(distinct flag), bit_and(distinct product), stddev(distinct product) from sales group by region order by region;
+-- construct: aggregates without kernels, over whole groups or mixed
 select region, first(id order by id), last(id order by id), any_value(region) from sales group by region order by region;
 select region, arg_min(id, price), arg_max(id, price), max_by(note, id), min_by(note, id) from sales where price is not null group by region order by region;
 select region, bit_and(id), bit_or(id), bit_xor(id), bool_and(qty > -40000), bool_or(flag) from sales group by region order by region;

@@ -198,15 +198,24 @@ def test_a_file_that_is_no_history_is_refused_with_its_name(tmp_path: Path) -> N
 
 
 def test_a_query_learns_from_its_runs(tmp_path: Path) -> None:
-    make_table(tmp_path, 50_000)
+    make_table(tmp_path, 250_000)
     sql = "select a from t where b + a % 3 = 5"
     with sabot_sql.connect("embedded:", data=str(tmp_path), num_local_agents=0) as db:
         before = db.explain(sql).estimate
         rows = len(db.execute_sql(sql))
         after = db.explain(sql).estimate
     assert before["rows_out"] != rows
-    assert (after["rows_out"], after["rows_scanned"]) == (rows, 50_000)
-    assert after["inputs"][-1] == f"the same statement gave {rows:,} rows of 50,000"
+    assert (after["rows_out"], after["rows_scanned"]) == (rows, 250_000)
+    assert after["inputs"][-1] == f"the same statement gave {rows:,} rows of 250,000"
+
+
+def test_rows_are_not_counted_where_a_bound_decides(tmp_path: Path) -> None:
+    make_table(tmp_path, 50_000)
+    with sabot_sql.connect("embedded:", data=str(tmp_path), num_local_agents=0) as db:
+        found = db.execute_sql("select a from t where b + a % 3 = 5")
+        after = db.explain("select a from t where b + a % 3 = 5").estimate
+    assert found.reason.startswith("at most 50,000 rows < threshold")
+    assert (after["rows_out"], after["inputs"][-1]) == (len(found), f"the same statement gave {len(found):,} rows")
 
 
 def test_failed_and_cancelled_queries_teach_nothing(tmp_path: Path) -> None:

@@ -187,4 +187,4 @@ def cancelled_sort() -> float:
 
 
 def test_cancel_stops_a_sort_soon() -> None:
-    assert min(cancelled_sort() for _ in range(3)) < 0.05
+    assert min(cancelled_sort() for _ in range(8)) < 0.05

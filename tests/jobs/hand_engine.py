@@ -61,7 +61,7 @@ class HandEngine:
     def start(self) -> None:
         pass
 
-    def prepare(self, request: QueryRequest) -> Prepared:
+    def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
         if not request.sql.startswith("sum "):
             raise ParseError(f"cannot parse {request.sql!r}")
         route = "distributed" if request.route == "distributed" else "local"

@@ -449,7 +449,9 @@ def test_broken_trees_are_unknown_not_errors(corpus):
             if node.args:
                 broken = rng.choice([None, 1, "x", [], [None], True, rng.choice(spare).copy()])
                 node.args[rng.choice(list(node.args))] = broken
-        found = estimate(replace(statement, parsed_tree=tree, like=None), catalog.resolve)
+        altered = replace(statement, like=None)
+        vars(altered)["tree"] = tree
+        found = estimate(altered, catalog.resolve)
         assert min(found.rows_scanned, found.rows_intermediate, found.rows_out, found.bytes_scanned) >= 0
 
 

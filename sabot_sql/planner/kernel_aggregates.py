@@ -1,0 +1,61 @@
+"""Which aggregate calls the kernels run, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sabot_sql.planner import expressions as ex
+from sabot_sql.planner import logical as lg
+from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.physical import AggregateCall, AggregateName, sum_type
+from sabot_sql.types import DOUBLE, INTEGER, SqlType
+
+AGGREGATES: dict[str, AggregateName] = {
+    "count_star": "count_star",
+    "count": "count",
+    "sum": "sum",
+    "avg": "avg",
+    "mean": "avg",
+    "min": "min",
+    "max": "max",
+    "bool_and": "min",
+    "bool_or": "max",
+    "count_if": "sum",
+    "countif": "sum",
+}
+
+
+def has_kernel(call: lg.Call) -> bool:
+    """Whether the aggregate operator runs `call`."""
+    name = AGGREGATES.get(call.function)
+    if name is None or call.order or len(call.args) != (0 if name == "count_star" else 1):
+        return False
+    if name == "count_star" or (name == "count" and not call.distinct):
+        return True
+    return _aggregates(name, call.args[0].type, call.type)
+
+
+def kernel_call(call: lg.Call, place: Callable[[Expr], int]) -> AggregateCall:
+    """A call that has a kernel; `place` tells at which position an expression of the input is to stand."""
+    name = AGGREGATES[call.function]
+    where = None if call.filter is None else place(call.filter)
+    if name == "count_star":
+        return AggregateCall(name, None, None, call.type, call.distinct, where)
+    arg = call.args[0]
+    if name == "count" and not call.distinct and arg.type.lane is None:
+        arg = ex.Case(((ex.IsNull(arg, negated=True), ex.Const(0, INTEGER)),), ex.Const(None, INTEGER), INTEGER)
+    distinct = call.distinct and name not in ("min", "max")
+    return AggregateCall(name, place(arg), arg.type, call.type, distinct, where)
+
+
+def _aggregates(name: AggregateName, arg: SqlType, result: SqlType) -> bool:
+    """Whether the aggregate operator runs `name` over `arg` with the type DuckDB gives it."""
+    numeric = arg.is_integer or arg.id in ("DECIMAL", "FLOAT", "DOUBLE", "BOOLEAN")
+    match name:
+        case "sum":
+            return numeric and arg.id != "UHUGEINT" and result == sum_type(arg)
+        case "avg":
+            return numeric and arg.id != "UHUGEINT" and result == DOUBLE
+        case "min" | "max":
+            return arg.lane is not None and result == arg
+    return arg.lane is not None
