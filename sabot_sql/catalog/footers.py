@@ -141,7 +141,9 @@ def column_statistics(
         merged = merge(pieces) if name in same_types else ColumnFacts(None, True, merge_nulls(pieces))
         low, high, exact = merged.bounds or (None, None, False)
         groups = group_bounds(footers, name) if low is not None else ()
-        found[field.name] = ColumnStatistics(low, high, merged.null_count, None, exact, group_bounds=groups)
+        found[field.name] = ColumnStatistics(
+            low, high, merged.null_count, None, exact, group_bounds=groups, counts_nulls=merged.null_count is not None
+        )
     return found
 
 

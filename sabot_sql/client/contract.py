@@ -165,6 +165,7 @@ def explanation_to_json(found: Explanation) -> dict[str, Any]:
         "stages": found.stages,
         "warnings": found.warnings,
         "routing": found.routing,
+        "plan": found.plan,
     }
 
 
@@ -182,6 +183,7 @@ def explanation_from_json(data: dict[str, Any]) -> Explanation:
         stages=list(data.get("stages") or []),
         warnings=list(data.get("warnings") or []),
         routing=data.get("routing") or {},
+        plan=data.get("plan"),
     )
 
 

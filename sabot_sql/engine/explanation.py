@@ -6,7 +6,9 @@ from typing import Any
 
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import Explanation
+from sabot_sql.errors import PlanError
 from sabot_sql.planner.estimate import Estimate
+from sabot_sql.planner.plan_json import plan_document
 from sabot_sql.planner.route import NEVER, OVERHEAD_SHARE, Decision, Machine, Speed, count, own_threshold, size_text
 
 
@@ -52,6 +54,7 @@ def explanation(
             f"costs     {_cost(routing['local_ms'], routing['local_from'])} local, "
             f"{_cost(routing['distributed_ms'], routing['distributed_from'])} distributed",
         ]
+    plan, warnings = _plan_document(prepared)
     return Explanation(
         prepared.route,
         prepared.reason,
@@ -62,8 +65,20 @@ def explanation(
         prepared.logical,
         physical,
         stages,
+        warnings=warnings,
         routing=routing,
+        plan=plan,
     )
+
+
+def _plan_document(prepared: Prepared) -> tuple[dict[str, Any] | None, list[str]]:
+    """The whole plan as JSON, and why it is not there although there is one."""
+    if prepared.plan is None:
+        return None, []
+    try:
+        return plan_document(prepared.plan), []
+    except PlanError as error:
+        return None, [f"the plan is left out: {error.detail}"]
 
 
 def show_estimate(guess: Estimate) -> str:

@@ -116,7 +116,8 @@ class QueryStatus:
 class Explanation:
     """The answer to EXPLAIN: the decision, what it rests on, and the plan as text.
 
-    `stages` is the plan's structure as in `GET …/plan`; empty for the local route. `routing` is the threshold, how it came
+    `stages` is the plan's structure as in `GET …/plan`, `plan` all of it (docs/plan.schema.json); empty and None for the local
+    route. `routing` is the threshold, how it came
     about, what would change the route, and the costs of both; empty where there was nothing to decide.
     """
 
@@ -131,3 +132,4 @@ class Explanation:
     stages: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     routing: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] | None = None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sabot_sql.executor.exchange import BlockWriter
 from sabot_sql.executor.gather import concatenate
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
-from sabot_sql.executor.partition import Partitioner
+from sabot_sql.executor.partition import Partitioner, RangePartitioner
 from sabot_sql.planner.physical import Exchange
 from sabot_sql.types import Schema
 
@@ -49,9 +49,11 @@ class ExchangeWriteSink:
         self.schema = schema
         self.writer = writer
         self.stats = stats
-        self.partitioner: Partitioner | None = None
+        self.partitioner: Partitioner | RangePartitioner | None = None
         if output.kind == "hash" and output.keys and output.partitions > 1:
             self.partitioner = Partitioner(output.keys, [f.type for f in types], output.partitions)
+        elif output.order is not None:
+            self.partitioner = RangePartitioner(output.order, types[output.order.index].type, output.bounds, output.partitions)
         self._output = output
         self._lock = threading.Lock()
 

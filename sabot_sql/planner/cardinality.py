@@ -84,26 +84,26 @@ def _remainders(expr: Expr) -> float:
     return math.inf
 
 
-def _origin(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
+def origin_of(plan: lg.Plan, index: int) -> tuple[lg.Get, int] | None:
     """The scan and the column in it that output column `index` of `plan` copies."""
     match plan:
         case lg.Get():
             return plan, index
         case lg.Compute():
             expr = plan.exprs[index]
-            return _origin(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
+            return origin_of(plan.input, expr.index) if isinstance(expr, ex.Ref) else None
         case lg.Select() | lg.Order() | lg.Slice() | lg.Sample() | lg.Shared():
-            return _origin(plan.input, index)
+            return origin_of(plan.input, index)
         case lg.Extend():
-            return _origin(plan.input, index) if index < len(plan.input.schema) else None
+            return origin_of(plan.input, index) if index < len(plan.input.schema) else None
         case lg.Aggregate():
             if index < len(plan.groups) and isinstance(group := plan.groups[index], ex.Ref):
-                return _origin(plan.input, group.index)
+                return origin_of(plan.input, group.index)
         case lg.Join():
             width = len(plan.left.schema)
             if index < width:
-                return _origin(plan.left, index)
-            return _origin(plan.right, index - width) if plan.kind != "mark" else None
+                return origin_of(plan.left, index)
+            return origin_of(plan.right, index - width) if plan.kind != "mark" else None
     return None
 
 
@@ -131,7 +131,7 @@ class Estimator:
                 return 2.0
             found = math.prod(self.distinct_values(plan, ex.Ref(i, plan.schema[i].type)) for i in refs) if refs else 1.0
             return min(rows, found, _remainders(expr))
-        origin = _origin(plan, expr.index)
+        origin = origin_of(plan, expr.index)
         if origin is None:
             return max(1.0, rows / 2)
         get, position = origin
@@ -140,7 +140,7 @@ class Estimator:
     def is_known(self, plan: lg.Plan, expr: Expr) -> bool:
         """Whether `distinct_values` of `expr` over `plan` are counted or bounded, and not guessed."""
         if isinstance(expr, ex.Ref):
-            origin = _origin(plan, expr.index)
+            origin = origin_of(plan, expr.index)
             return origin is not None and _is_counted(*origin)
         if expr.type.id == "BOOLEAN" or _remainders(expr) < math.inf:
             return True
@@ -227,7 +227,7 @@ class Estimator:
 
     def _combinations(self, plan: lg.Plan, exprs: Sequence[Expr]) -> float | None:
         """The rows of the one table that `exprs` are columns of, where those are fewer than combinations of their values."""
-        found = [_origin(plan, e.index) if isinstance(e, ex.Ref) else None for e in exprs]
+        found = [origin_of(plan, e.index) if isinstance(e, ex.Ref) else None for e in exprs]
         known = [f for f in found if f is not None]
         if len(known) < len(found) or len({id(get) for get, _ in known}) != 1:
             return None
@@ -247,7 +247,7 @@ class Estimator:
                 return 1.0 if value is True else 0.0
             case ex.IsNull(arg=arg, negated=negated):
                 nulls = IS_NULL
-                if isinstance(arg, ex.Ref) and (values := self._column(plan, arg)) and values.stats.null_count is not None:
+                if isinstance(arg, ex.Ref) and (values := self.column(plan, arg)) and values.stats.null_count is not None:
                     nulls = values.null_share
                 return 1.0 - nulls if negated else nulls
             case ex.InList(arg=arg, items=items):
@@ -259,7 +259,7 @@ class Estimator:
             case ex.Compare(op="="):
                 return 1.0 / max(1.0, *(self.distinct_values(plan, e) for e in (predicate.left, predicate.right)))
             case ex.Compare(op="<" | "<=" | ">" | ">=" as op, left=ex.Ref() as left, right=ex.Ref() as right):
-                ours, theirs = self._column(plan, left), self._column(plan, right)
+                ours, theirs = self.column(plan, left), self.column(plan, right)
                 if ours is None or theirs is None:
                     return UNKNOWN_SELECTIVITY
                 return ours.before(theirs) if op[0] == "<" else theirs.before(ours)
@@ -286,13 +286,14 @@ class Estimator:
                 kept *= shares[0] * shares[1]
         return kept
 
-    def _column(self, plan: lg.Plan, column: ex.Ref) -> Distribution | None:
-        found = _origin(plan, column.index)
+    def column(self, plan: lg.Plan, column: ex.Ref) -> Distribution | None:
+        """How the values lie of the scanned column that `column` copies."""
+        found = origin_of(plan, column.index)
         return None if found is None else _values(*found)
 
     def _equality(self, plan: lg.Plan, arg: Expr, item: Expr) -> float:
         """The share of rows in which `arg` equals `item`."""
-        values = self._column(plan, arg) if isinstance(arg, ex.Ref) else None
+        values = self.column(plan, arg) if isinstance(arg, ex.Ref) else None
         if values is not None and isinstance(item, ex.Const) and (value := plain_value(item)) is not None:
             # a scan of fewer rows than values is told so by `distinct_values`
             return max(values.point(value), 0.0) if values.distinct else 1.0 / self.distinct_values(plan, arg)
@@ -303,7 +304,7 @@ class Estimator:
             return self._equality(plan, column, constant)
         if op in ("<>", "IS DISTINCT FROM"):
             return 1.0 - self._equality(plan, column, constant)
-        values = self._column(plan, column)
+        values = self.column(plan, column)
         at = values.place(plain_value(constant)) if values is not None else None
         if values is None or at is None:
             return UNKNOWN_SELECTIVITY
@@ -314,7 +315,7 @@ class Estimator:
         """The share of rows whose text is like a pattern, or begins with, ends with or contains a text."""
         if len(args) < 2 or not isinstance(args[0], ex.Ref) or not isinstance(args[1], ex.Const):
             return LIKE
-        values, pattern = self._column(plan, args[0]), args[1].value
+        values, pattern = self.column(plan, args[0]), args[1].value
         if values is None or not isinstance(pattern, str) or (name != "~~" and set(pattern) & set("%_")):
             return LIKE
         pattern = {"prefix": f"{pattern}%", "suffix": f"%{pattern}", "contains": f"%{pattern}%"}.get(name, pattern)

@@ -135,6 +135,9 @@ def _stage_name(stage: Stage) -> str:
 
 
 def _exchange(output: Exchange, schema: Schema) -> str:
+    if output.order is not None:
+        name = schema[output.order.index].name + (" desc" if output.order.descending else "")
+        return f"range of {name} into {output.partitions}"
     if output.kind != "hash":
         return output.kind
     return f"hash by {', '.join(schema[k].name for k in output.keys) or 'nothing'} into {output.partitions}"
@@ -165,7 +168,8 @@ def describe(node: Node) -> str:
         case ExchangeRead():
             return f"ExchangeRead stage {node.stage}"
         case Values():
-            return f"Values {node.num_rows} row{'s' if node.num_rows != 1 else ''}"
+            source = f", {node.source}" if node.source else ""
+            return f"Values {node.num_rows} row{'s' if node.num_rows != 1 else ''}{source}"
         case Filter():
             return f"Filter {_show(node.predicate, node.schema)}"
         case Project():

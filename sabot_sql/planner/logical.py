@@ -43,17 +43,22 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class OneRow:
-    """One row whose values nothing reads, or no row at all (an input that is known to be empty)."""
+    """One row whose values nothing reads, or no row at all (an input that is known to be empty).
+
+    Attributes:
+        source: what it stands for, if not for a FROM that is not there.
+    """
 
     num_rows: int
     schema: Schema
+    source: str = ""
 
     @property
     def inputs(self) -> tuple[Plan, ...]:
         return ()
 
     def describe(self) -> str:
-        return "OneRow" if self.num_rows else "Empty"
+        return ("OneRow" if self.num_rows else "Empty") + (f", {self.source}" if self.source else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from sabot_sql.planner.physical import (
     Values,
     state_types,
 )
+from sabot_sql.planner.ranges import range_bounds
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
@@ -92,7 +93,7 @@ class _Lowering:
                     raise NotSupported(f"rowid is no column of {plan.table.name}; it cannot be read distributed")
                 return self.builder.scan(plan.table, plan.columns, plan.filters, self.estimator.rows(plan))
             case lg.OneRow():
-                return Fragment(Values(plan.num_rows, plan.schema), (Part(),), float(plan.num_rows))
+                return Fragment(Values(plan.num_rows, plan.schema, plan.source), (Part(),), float(plan.num_rows))
             case lg.Compute():
                 return project(self.fragment(plan.input), plan.exprs, plan.names)
             case lg.Select():
@@ -359,7 +360,9 @@ class _Lowering:
             last = None if plan.limit is None else plan.limit + plan.offset
             if last is not None:
                 fragment = replace(fragment, root=Sort(fragment.root, keys, last), keys=None)
-            fragment = self.builder.gathered(fragment)
+            # tasks that each sort a range give the order together: whoever reads tasks reads them one after the other
+            bounds = range_bounds(plan, self.estimator, self.builder.cluster.slots)
+            fragment = self.builder.ranged(fragment, keys[0], bounds) if bounds else self.builder.gathered(fragment)
         root = Sort(fragment.root, keys, plan.limit, plan.offset)
         refs = tuple(ex.Ref(i, f.type) for i, f in enumerate(plan.schema))
         ordered = replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.rules.answer_counts import answer_counts
 from sabot_sql.planner.rules.order_joins import order_joins
 from sabot_sql.planner.rules.prune_columns import prune_columns
 from sabot_sql.planner.rules.push_computations import push_computations
@@ -21,6 +22,7 @@ RULES: tuple[Callable[[lg.Plan], lg.Plan], ...] = (
     order_joins,  # smallest results first
     push_filters,  # conditions of the new joins
     push_computations,  # what only DuckDB evaluates is computed by the scans
+    answer_counts,  # what the files have counted is not read
     prune_columns,  # last: earlier rules add and orphan columns
 )
 

@@ -117,10 +117,11 @@ class ExchangeRead:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """`num_rows` (0 or 1) rows of `schema`; the one row is all NULL."""
+    """`num_rows` (0 or 1) rows of `schema`; the one row is all NULL. `source` says what it stands for."""
 
     num_rows: int
     schema: Schema
+    source: str = ""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -348,12 +349,19 @@ class Exchange:
     hash: rows go to `partitions` partitions by the stable hash of the columns `keys` (no keys: all to partition 0).
     broadcast: every consumer task reads all rows. gather: one consumer task reads all rows, ordered by (task, sequence).
     forward: rows stay together as the stage's `tasks` tasks gave them, in partitions that each hold a run of tasks.
+    range: rows go to partitions that follow one another under `order`, one partition for each value of its column.
+
+    Attributes:
+        order: how a range exchange orders rows.
+        bounds: where it cuts, ascending and in physical form (as in `Const`); what equals a bound is above it.
     """
 
-    kind: Literal["hash", "broadcast", "gather", "forward"]
+    kind: Literal["hash", "broadcast", "gather", "forward", "range"]
     keys: tuple[int, ...] = ()
     partitions: int = 1
     tasks: int = 1
+    order: SortKey | None = None
+    bounds: tuple[int | float | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

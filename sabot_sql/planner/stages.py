@@ -10,7 +10,8 @@ from sabot_sql.catalog.table import Split, Table
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.physical import Exchange, ExchangeRead, Filter, HashJoin, Node, Project, Scan, Stage, Task
+from sabot_sql.planner.physical import Exchange, ExchangeRead, Filter, HashJoin, Node, Project, Scan, SortKey, Stage, Task
+from sabot_sql.planner.ranges import Bound
 from sabot_sql.planner.rules.push_filters import is_volatile, substitute
 from sabot_sql.types import Field, Schema, inner_arrow_type
 
@@ -125,6 +126,12 @@ class StageBuilder:
             return fragment
         stage = self.close(fragment, Exchange("hash", keys, self.cluster.slots))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows, keys)
+
+    def ranged(self, fragment: Fragment, order: SortKey, bounds: tuple[Bound, ...]) -> Fragment:
+        """The rows of `fragment` in partitions that follow one another under `order`, each with the rows between two of
+        `bounds`."""
+        stage = self.close(fragment, Exchange("range", partitions=self.cluster.slots, order=order, bounds=bounds))
+        return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows)
 
     def broadcast(self, fragment: Fragment) -> tuple[ExchangeRead, int]:
         """A reader of all rows of `fragment` for any task, and the stage that it reads."""

@@ -100,7 +100,9 @@ def test_columns_of_different_files_unite_by_name(tmp_path, oracle, open_catalog
     united = f"read_parquet('{tmp_path}/t/*.parquet', union_by_name=true)"
     assert columns_of(table) == oracle.columns(united) == [("a", "INTEGER"), ("b", "BIGINT"), ("c", "VARCHAR")]
     assert oracle.rows_of(table) == oracle.rows(united)
-    assert table.statistics.columns["a"] == ColumnStatistics(1, 1, 3, None, True, group_bounds=((1, 1), None, None))
+    assert table.statistics.columns["a"] == ColumnStatistics(
+        1, 1, 3, None, True, group_bounds=((1, 1), None, None), counts_nulls=True
+    )
     assert table.statistics.columns["b"].min is None  # of two types in two files
 
 
@@ -139,7 +141,7 @@ def test_bounds_are_plain_python_values(tmp_path, oracle, open_catalog):
         nullif(i, 3) AS n, [i] AS l, TIME '10:00:00' AS t FROM range(10) r(i)""",
     )
     found = open_catalog(tmp_path).table("t").statistics.columns
-    assert found["i"] == ColumnStatistics(0, 9, 0, None, True, group_bounds=((0, 9),))
+    assert found["i"] == ColumnStatistics(0, 9, 0, None, True, group_bounds=((0, 9),), counts_nulls=True)
     assert (found["f"].min, found["f"].max, found["f"].exact) == (0.0, 9.0, False)
     assert (found["d"].min, found["d"].max, found["d"].exact) == (Decimal("0.00"), Decimal("2.25"), True)
     assert found["day"].max == dt.date(2024, 1, 10)
@@ -147,7 +149,7 @@ def test_bounds_are_plain_python_values(tmp_path, oracle, open_catalog):
     assert found["ts"].max == dt.datetime(2024, 1, 1, 9)
     assert found["tz"].max == dt.datetime(2024, 1, 1, 9, tzinfo=dt.UTC)
     assert found["n"].null_count == 1
-    assert (found["l"], found["t"]) == (ColumnStatistics(), ColumnStatistics(null_count=0))
+    assert (found["l"], found["t"]) == (ColumnStatistics(), ColumnStatistics(null_count=0, counts_nulls=True))
 
 
 def test_bounds_merge_over_row_groups_and_files(tmp_path, open_catalog):
@@ -156,8 +158,12 @@ def test_bounds_merge_over_row_groups_and_files(tmp_path, open_catalog):
     pq.write_table(pa.table({"a": [-3, 4], "b": pa.array([None, None], pa.float64())}), tmp_path / "t/1.parquet")
     table = open_catalog(tmp_path).table("t")
     assert [file.row_groups for file in table.scan.files] == [(2, 2), (2,)]
-    assert table.statistics.columns["a"] == ColumnStatistics(-3, 9, 1, None, True, group_bounds=((5, 5), (7, 9), (-3, 4)))
-    assert table.statistics.columns["b"] == ColumnStatistics(1.5, 2.5, 4, None, False, group_bounds=(None, (1.5, 2.5), None))
+    assert table.statistics.columns["a"] == ColumnStatistics(
+        -3, 9, 1, None, True, group_bounds=((5, 5), (7, 9), (-3, 4)), counts_nulls=True
+    )
+    assert table.statistics.columns["b"] == ColumnStatistics(
+        1.5, 2.5, 4, None, False, group_bounds=(None, (1.5, 2.5), None), counts_nulls=True
+    )
 
 
 def test_a_row_group_without_statistics_leaves_bounds_unknown(tmp_path, open_catalog):

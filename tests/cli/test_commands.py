@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sabot_sql
+from sabot_sql.planner.plan_json import plan_from_json
 from tests.cli.in_process import sabot
 from tests.server.live_server import LONG_QUERY, LiveServer, clean_environment
 
@@ -131,7 +132,8 @@ def test_explain_prints_the_decision(server: LiveServer) -> None:
     assert sabot(*arguments).stdout.decode().startswith("route     distributed: ")
     found = json.loads(sabot(*arguments, "--format", "json").stdout)
     assert (found["route"], found["tables"]) == ("distributed", ["numbers"])
-    assert b"tasks on" in sabot(*arguments, "--analyze").stdout
+    assert [s.stage_id for s in plan_from_json(json.dumps(found["plan"])).stages] == [s["id"] for s in found["stages"]]
+    assert b"1 task on 1 agent" in sabot(*arguments, "--analyze").stdout
 
 
 def test_catalog_lists_and_describes(server: LiveServer, data: Path) -> None:

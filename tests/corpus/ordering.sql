@@ -67,3 +67,18 @@ select id from sales where id in (select id from sales order by price desc nulls
 select r.region, (select id from sales s where s.region = r.region order by price desc nulls last, id limit 1) best from regions r order by 1;
 select a.id, b.id from (select id, region from sales order by price desc nulls last, id limit 20) a join (select id, region from sales order by cost desc nulls last, id limit 20) b using (region) order by all;
 select product, n from (select product, count(*) n from sales group by product order by n desc, product limit 7) join products using (product) order by n desc, product;
+-- construct: ORDER BY of all rows
+select id, price, qty from sales order by price, qty desc, id;
+select id, price from sales order by price desc nulls first, id;
+select day, id from sales order by day nulls first, id desc;
+select id, ratio, region from sales order by ratio desc nulls last, region, id;
+select note, id from sales order by note, id;
+select id, big from sales order by big desc nulls first, id;
+select sold_at, id from sales where sold_at is not null order by sold_at desc, id;
+select id, score, flag from sales where id % 3 = 1 order by score nulls first, flag desc, id;
+select s.id, p.weight from sales s join products p on s.product = p.product order by p.weight, s.id;
+select id, region from (select id, region from sales order by price, id) where region <> 'north' order by id;
+select list(id)[1:40] ids from (select id from sales order by price desc, id);
+select id from (select id, price from sales order by price, id) limit 30 offset 1490;
+select region, count(*) c, sum(qty) q from sales group by region, day order by day desc, region nulls first;
+select id, row_number() over () n from (select id from sales order by day desc, id);

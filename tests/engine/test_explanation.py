@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 import sabot_sql
 from sabot_sql import Connection
+from sabot_sql.planner import plan_forms
+from sabot_sql.planner.explain import draw_stages
+from sabot_sql.planner.plan_json import plan_from_json
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,19 @@ def test_it_says_what_would_change_the_route(db: Connection) -> None:
     assert lines(db.explain("select * from t", threshold=10_000).text)["otherwise"] == "local below 10,000 rows; this is 20,000"
     forced = lines(db.explain("select * from t", route="local").text)
     assert forced["otherwise"] == 'any route but "local" was ruled out by whoever asked'
+
+
+def test_the_whole_plan_is_there_where_there_is_one(db: Connection) -> None:
+    found = db.explain("select b, sum(a) from t group by b", route="distributed").plan
+    assert "sum(a)" in draw_stages(plan_from_json(json.dumps(found)))
+    assert db.explain("select * from t", route="local").plan is None
+
+
+def test_plan_over_a_limit_is_left_out_with_a_warning(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_forms, "MAX_NODES", 10)
+    found = db.explain("select * from t", route="distributed")
+    assert found.plan is None
+    assert "the plan is left out: a plan has more than MAX_NODES (10) values" in found.warnings[0]
 
 
 def test_without_agents_it_says_that_they_are_missing(folder: Path) -> None:

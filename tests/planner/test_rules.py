@@ -10,6 +10,7 @@ import pytest
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.bind import Binder
 from sabot_sql.planner.physical import Session
+from sabot_sql.planner.rules.answer_counts import answer_counts
 from sabot_sql.planner.rules.order_joins import order_joins
 from sabot_sql.planner.rules.prune_columns import prune_columns
 from sabot_sql.planner.rules.push_computations import push_computations
@@ -124,6 +125,23 @@ def test_distinct_beside_a_plain_aggregate_stays(bind: Callable[[str], lg.Plan])
     assert rewrite_distinct(plan) is plan
 
 
+def test_count_of_a_whole_table_is_a_constant(bind: Callable[[str], lg.Plan]) -> None:
+    assert drawn(answer_counts(bind("select count(*) n from lineitem"))) == expect("""
+        Compute [n]
+          Compute [c0]
+            OneRow, counted by the files of lineitem""")
+
+
+@pytest.mark.parametrize("sql", [
+    "select count(*) from lineitem where l_tax > 0", "select count(*) from lineitem group by l_tax",
+    "select count(*), sum(l_tax) from lineitem", "select count(l_tax) from lineitem", "select max(l_tax) from lineitem",
+    "select count(*) filter (l_tax > 0) from lineitem", "select count(*) from (select * from lineitem limit 5)",
+])  # fmt: skip
+def test_count_of_what_no_file_has_counted_stays(bind: Callable[[str], lg.Plan], sql: str) -> None:
+    plan = push_filters(bind(sql))
+    assert answer_counts(plan) is plan
+
+
 def test_joins_begin_with_the_smallest_result(bind: Callable[[str], lg.Plan]) -> None:
     sql = """select count(*) from lineitem, orders, customer, nation
              where l_orderkey = o_orderkey and o_custkey = c_custkey and c_nationkey = n_nationkey and n_name = 'PERU'"""
@@ -163,7 +181,8 @@ def test_count_star_reads_no_column(bind: Callable[[str], lg.Plan]) -> None:
     assert "Get nation []" in drawn(prune_columns(bind("select count(*) from nation")))
 
 
-@pytest.mark.parametrize("rule", [push_filters, rewrite_joins, rewrite_distinct, order_joins, push_computations, prune_columns])
+@pytest.mark.parametrize("rule", [push_filters, rewrite_joins, rewrite_distinct, order_joins, push_computations, answer_counts,
+                                  prune_columns])  # fmt: skip
 def test_a_plan_with_nothing_to_do_keeps_its_shape(rule: Rule, bind: Callable[[str], lg.Plan]) -> None:
     plan = bind("select n_name from nation")
     assert rule(plan) == plan
