@@ -193,7 +193,7 @@ def _arrow(t: SqlType, timezone: str, inner: bool) -> pa.DataType:
             return pa.struct([(n, _arrow(c, timezone, inner)) for n, c in zip(t.names, t.children)])
         case "TUPLE":
             return pa.struct([(f"element{i}", _arrow(c, timezone, inner)) for i, c in enumerate(t.children, 1)])
-        case "MAP":
+        case "MAP" if inner or t.children[0].id != "NULL":  # pyarrow makes no type of a map without keys
             key, value = (_arrow(c, timezone, inner) for c in t.children)
             return pa.map_(key, value)
         case "NULL":

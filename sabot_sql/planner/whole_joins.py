@@ -6,7 +6,7 @@ from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.render import render
-from sabot_sql.types import BOOLEAN, Field, Schema
+from sabot_sql.types import BOOLEAN, Field, Schema, SqlType
 
 
 def duckdb_join(join: lg.Join) -> lg.Relational:
@@ -39,6 +39,10 @@ def _asof_outer(words: str, width: int, columns: list[str], condition: str) -> s
 def duckdb_mark(join: lg.Join) -> lg.Relational:
     """A mark join of any condition: TRUE where a row matches, else NULL where one may, else FALSE."""
     left, right, on, keys = _sides(join)
+    for i, c in enumerate(join.conditions):
+        if c.op == "<>" and c.left.type.id == "TUPLE":  # rows that differ nowhere, but may where a NULL is
+            ours, theirs = on[i][1:-1].split(" <> ")
+            on[i] = _rows_differ(ours, theirs, c.left.type)
     condition = " AND ".join(on) or "TRUE"
     columns = ", ".join(f"in0.c{i}" for i in range(len(join.left.schema)))
     mark = (
@@ -49,6 +53,15 @@ def duckdb_mark(join: lg.Join) -> lg.Relational:
     # rows whose key is NULL know of all others: only what NULL equals NULL in may bring rows together
     sure = all(c.op == "IS NOT DISTINCT FROM" for c in join.conditions) and join.residual is None
     return lg.Relational((left, right), f"SELECT {columns}, {mark} FROM in0", schema, keys if sure else None, "MarkJoin")
+
+
+def _rows_differ(ours: str, theirs: str, row: SqlType) -> str:
+    """SQL of `<>` between rows as DuckDB's mark join means it: TRUE where a field differs, else NULL where one is NULL."""
+    fields = []
+    for i, t in enumerate(row.children, 1):
+        one, other = f"struct_extract({ours}, {i})", f"struct_extract({theirs}, {i})"
+        fields.append(_rows_differ(one, other, t) if t.id == "TUPLE" else f"({one} <> {other})")
+    return f"({' OR '.join(fields) or 'FALSE'})"
 
 
 def _sides(join: lg.Join) -> tuple[lg.Plan, lg.Plan, list[str], tuple[tuple[int, ...], ...] | None]:

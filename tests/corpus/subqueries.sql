@@ -1,5 +1,7 @@
 -- Subqueries and CTEs.
 -- construct: subqueries in expressions, ANY and ALL
+select id, (id, 2) <> any (select x, nullif(y, 1) from (values (1, 1), (2, 2)) t(x, y)) a from sales where id < 5 order by id;
+select (1, null) <> any (select * from (values (1, 2))) a, (1, null) <> any (select * from (values (2, 2))) b, (1, 2) <> all (select 1, null) c;
 select id, (select name from products p where p.product = s.product) n from sales s where id < 60 order by id;
 select count(*) from sales where (region, product) in (select region, product from sales where id < 40);
 select id, (region, qty) in (select region, qty from sales where id between 5 and 15) m from sales where id < 40 order by id;
