@@ -22,7 +22,7 @@ select list_transform([1, 2], lambda x: x + random() * 0) from single;
 -- names: EXPORT_STATE
 select finalize(s) from (select sum(x) export_state as s from single);
 -- construct: columns and constants of UNION, VARIANT, GEOMETRY, BIT, BIGNUM, TIMETZ, ENUM
--- names: MAP(NULL, NULL)
+-- names: of type MAP
 select map {} a, x from single;
 -- names: type UNION
 select union_value(num := x) u from single;
