@@ -254,14 +254,16 @@ class LocalGuarded:
             kept = process.reusable and not self._closed and self._idle is None
             if kept:
                 self._idle = (process, time.monotonic())
+                self._busy.discard(process)  # before somebody takes it, who would lose it again
+                self._changed.notify_all()
                 if self._reaper is None:
                     self._reaper = threading.Thread(target=self._reap, name="sabot-guarded-idle", daemon=True)
                     self._reaper.start()
         if not kept:
             process.end()
-        with self._changed:
-            self._busy.discard(process)
-            self._changed.notify_all()
+            with self._changed:
+                self._busy.discard(process)
+                self._changed.notify_all()
 
     def _reap(self) -> None:
         """End the process that was idle for long; returns when there is none any more."""
