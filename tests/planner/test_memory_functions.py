@@ -175,8 +175,10 @@ def test_rows_made_of_nothing_and_joins_without_a_condition_are_counted(sql, man
     ],
 )
 def test_looking_takes_no_longer_than_the_statement_is_long(sql):
-    statement = parse(sql)
-    begin = time.perf_counter()
-    guarded_values(statement, {})
-    guarded_rows(statement, ())
-    assert time.perf_counter() - begin < 0.5
+    statement, took_s = parse(sql), []
+    for _ in range(3):  # the machine may be busy with something else
+        begin = time.perf_counter()
+        guarded_values(statement, {})
+        guarded_rows(statement, ())
+        took_s.append(time.perf_counter() - begin)
+    assert min(took_s) < 0.5
