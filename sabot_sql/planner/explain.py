@@ -77,7 +77,7 @@ def stage_records(plan: DistributedPlan, runs: Mapping[int, StageRun] | None = N
                 **(
                     {
                         "rows_out": run.rows_out,
-                        "rows_expected": None if stage.rows is None else round(stage.rows),
+                        "rows_expected": None if stage.rows is None else round(min(stage.rows, 1e18)),
                         "bytes_out": run.bytes_out,
                         "elapsed_ms": round(run.elapsed_ms, 3),
                         "agents": list(run.agents),
