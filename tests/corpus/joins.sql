@@ -112,6 +112,8 @@ select count(*), count(s.id), sum(s.id - p.product) from sales s asof right join
 select count(*), count(s.id), count(p.product), sum(s.id - p.weight) from sales s asof full join products p on s.product = p.product and s.day >= p.launched;
 select count(*), count(p.product) from sales s asof full join products p on s.day >= p.launched where s.id < 100;
 -- construct: NATURAL, USING and several keys
+select count(*) from sales a join sales b on a.region = b.region and a.region is not distinct from b.region join products p on a.product = p.product where a.id < 200 and b.id < 200;
+select count(*) from sales a right join sales b on a.region is not distinct from b.region and a.region = b.region join products p on a.product = p.product where a.id < 200;
 select count(*) from store_sales natural join store_returns;
 select * from store natural join (select 1 as store_sk, 'x' as extra) order by 1;
 select count(*) from store_sales s join store_returns r using (ticket, item_sk);

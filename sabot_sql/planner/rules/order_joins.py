@@ -254,14 +254,13 @@ _Equality = tuple[tuple[int, Expr], tuple[int, Expr], ex.CompareOp]
 
 
 def _classes(equal: list[_Equality]) -> list[_Class]:
-    ops = {frozenset((one, other)): op for one, other, op in equal}
     found: list[_Class] = []
     for whole in merge_classes([(one, other) for one, other, _ in equal]):
         members: dict[int, tuple[Expr, ...]] = {}
         for leaf, expr in whole:
             members[leaf] = (*members.get(leaf, ()), expr)
-        # where one of them may not be NULL, none of them is
-        only = all(op == "IS NOT DISTINCT FROM" for pair, op in ops.items() if pair <= set(whole))
+        # where one of them may not be NULL, none of them is; two of them may be compared in both ways
+        only = all(op == "IS NOT DISTINCT FROM" for one, _, op in equal if one in whole)
         found.append(_Class(dict(sorted(members.items())), "IS NOT DISTINCT FROM" if only else "="))
     return found
 
