@@ -8,7 +8,10 @@ from itertools import combinations
 
 import pytest
 
+from sabot_sql.planner.expressions import CompareOp, Ref
 from sabot_sql.planner.join_graph import JoinGraph, Order, connected_pairs, mask_of, members
+from sabot_sql.planner.rules.order_joins import _classes
+from sabot_sql.types import BIGINT
 
 
 def neighbours(edges: list[tuple[int, int]], count: int) -> list[int]:
@@ -94,3 +97,10 @@ def test_many_inputs_are_ordered_in_bounded_time(shape: object) -> None:
     begin = time.monotonic()
     assert mask_of(graph.best_order()) == (1 << count) - 1
     assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("ops", [("=", "IS NOT DISTINCT FROM"), ("IS NOT DISTINCT FROM", "=")])
+def test_columns_compared_in_both_ways_are_never_null(ops: tuple[CompareOp, CompareOp]) -> None:
+    one, other = (0, Ref(0, BIGINT)), (1, Ref(1, BIGINT))
+    assert [c.op for c in _classes([(one, other, op) for op in ops])] == ["="]
+    assert [c.op for c in _classes([(one, other, "IS NOT DISTINCT FROM")] * 2)] == ["IS NOT DISTINCT FROM"]
