@@ -66,6 +66,7 @@ class Entry:
         users: scans that read from it now.
         used_s: when the last one began.
         is_refused: it cannot be loaded.
+        rows: of the split, once something is loaded.
     """
 
     spec: ScanSpec
@@ -77,6 +78,7 @@ class Entry:
     users: int = 0
     used_s: float = 0.0
     is_refused: bool = False
+    rows: int = 0
 
 
 class ColumnCache:
@@ -114,6 +116,13 @@ class ColumnCache:
             with self._changed:
                 for entry in found or ():
                     entry.users -= 1
+
+    def rows_of(self, spec: ScanSpec, split: Split) -> int:
+        """Rows of a split that is cached; 0 where it is not."""
+        key = _key(spec, split)
+        with self._changed:
+            entry = None if key is None else self._entries.get(key)
+            return entry.rows if entry is not None and entry.database is not None else 0
 
     def holds(self, spec: ScanSpec, split: Split, names: Sequence[str]) -> bool:
         """Whether the columns `names` of `split` are cached."""
@@ -236,6 +245,7 @@ class ColumnCache:
         self._run(f"ATTACH ':memory:' AS {name} (COMPRESS)")
         self._run(f"CREATE TABLE {name}.t AS SELECT {selected} FROM {scan_sql(entry.spec, [number])}{where}")
         self._run(f"CHECKPOINT {name}")
+        entry.rows = int(self._run(f"SELECT count(*) FROM {name}.t")[0][0])
         return max(1, self._table_bytes() - before)
 
     def _swap(self, entry: Entry, name: str, columns: frozenset[Column], size: int) -> None:

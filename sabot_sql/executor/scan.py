@@ -164,13 +164,20 @@ class ScanUnit:
             self._check_unchanged()
             elapsed_ns += time.perf_counter_ns() - began
         finally:
-            known = [s.num_rows if s.num_rows is not None else self.source.file(s).rows for s in self.splits]
+            known = sum(self._rows(context, split) for split in self.splits)
             with _stats_lock:
                 stats = self.source.stats
-                stats.rows_in += max(rows_out, sum(rows or 0 for rows in known))
+                stats.rows_in += max(rows_out, known)
                 stats.rows_out += rows_out
-                stats.rows_cached += sum(rows or 0 for rows in known) if self.cached else 0
+                stats.rows_cached += known if self.cached else 0
                 stats.elapsed_ns += elapsed_ns
+
+    def _rows(self, context: TaskContext, split: Split) -> int:
+        """Rows of a split; 0 where only a scan tells."""
+        rows = split.num_rows if split.num_rows is not None else self.source.file(split).rows
+        if rows is None and self.cached:
+            return duck_session(context).columns.rows_of(self.source.node.spec, split)
+        return rows or 0
 
     def _check_unchanged(self) -> None:
         for split in self.splits:
