@@ -117,8 +117,8 @@ class Explanation:
     """The answer to EXPLAIN: the decision, what it rests on, and the plan as text.
 
     `stages` is the plan's structure as in `GET …/plan`, `plan` all of it (docs/plan.schema.json); empty and None for the local
-    route. `routing` is the threshold, how it came
-    about, what would change the route, and the costs of both; empty where there was nothing to decide.
+    route. `routing` is the threshold, how it came about, what would change the route, and the costs of both; empty where there
+    was nothing to decide.
     """
 
     route: Literal["local", "distributed"]

@@ -57,6 +57,7 @@ class JobRun:
         self.warnings: list[str] = []
         self.stages_ms: dict[int, float] = {}
         self.collect_ms = 0.0
+        self._produced = {stage: produced(self.ledger.results(stage)) for stage in self.ledger.done}
         self._adapted = False  # since the last output
         self._on_progress = on_progress
         self._on_deployed = on_deployed
@@ -117,6 +118,7 @@ class JobRun:
             self._deployed()
         self.stages_ms[number] = (time.perf_counter() - begin) * 1e3
         self.ledger.note(number, results)
+        self._produced[number] = produced(results)
         self.progress.stages_done += 1
         self.progress.bytes_shuffled += sum(r.block.size_bytes for r in results)
         self._tell()
@@ -148,8 +150,7 @@ class JobRun:
         return table
 
     def _adapt(self) -> None:
-        known = {number: produced(self.ledger.results(number)) for number in self.ledger.done}
-        plan = adapt(self.plan, known)
+        plan = adapt(self.plan, self._produced)
         if plan is not self.plan:
             self.plan, self._adapted = plan, True
             self.ledger.stages = tuple(s.stage_id for s in plan.stages)
@@ -185,6 +186,7 @@ class JobRun:
 
     def _forget(self, lost: dict[str, Any]) -> None:
         for number in lost["lost"]:
+            del self._produced[number]
             self.progress.stages_done -= 1
             self.progress.tasks_done -= len(self._stages[number].tasks)
         self.ledger.fold(lost)
