@@ -11,7 +11,7 @@ def exists(pid: int) -> bool:
     """Whether the process runs; a zombie that nobody has reaped yet does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second where it ends between the opening and the reading
         return False
     return state != "Z"
 
