@@ -8,6 +8,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.rules.answer_counts import answer_counts
 from sabot_sql.planner.rules.order_joins import order_joins
 from sabot_sql.planner.rules.prune_columns import prune_columns
+from sabot_sql.planner.rules.push_aggregates import push_aggregates
 from sabot_sql.planner.rules.push_computations import push_computations
 from sabot_sql.planner.rules.push_filters import push_filters
 from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
@@ -21,6 +22,7 @@ RULES: tuple[Callable[[lg.Plan], lg.Plan], ...] = (
     rewrite_distinct,  # distinct values are made distinct where they lie
     order_joins,  # smallest results first
     push_filters,  # conditions of the new joins
+    push_aggregates,  # fewer rows for the joins
     push_computations,  # what only DuckDB evaluates is computed by the scans
     answer_counts,  # what the files have counted is not read
     prune_columns,  # last: earlier rules add and orphan columns

@@ -13,6 +13,7 @@ from sabot_sql.planner.physical import Session
 from sabot_sql.planner.rules.answer_counts import answer_counts
 from sabot_sql.planner.rules.order_joins import order_joins
 from sabot_sql.planner.rules.prune_columns import prune_columns
+from sabot_sql.planner.rules.push_aggregates import push_aggregates
 from sabot_sql.planner.rules.push_computations import push_computations
 from sabot_sql.planner.rules.push_filters import push_filters
 from sabot_sql.planner.rules.rewrite_distinct import rewrite_distinct
@@ -168,6 +169,51 @@ def test_a_cast_that_may_fail_is_not_moved_below_the_join(bind: Callable[[str], 
     assert "computed0" not in drawn(push_computations(push_filters(bind(sql))))
 
 
+def test_an_aggregate_of_few_join_keys_goes_below_the_join(bind: Callable[[str], lg.Plan]) -> None:
+    plan = push_filters(
+        bind("""select s_nationkey, sum(l_quantity) q, count(*) n, max(l_shipdate) from lineitem, supplier
+                                where l_suppkey = s_suppkey group by 1""")
+    )
+    pushed = push_aggregates(plan)
+    assert pushed.schema == plan.schema
+    assert drawn(pushed) == expect("""
+        Compute [0, q, n, max(l_shipdate)]
+          Compute [s_nationkey, c1, c2, c3]
+            Aggregate groups=1 [sum, sum, max]
+              Join inner on =
+                Aggregate groups=1 [sum, count_star, max]
+                  Get lineitem [l_suppkey, l_quantity, l_shipdate]
+                Get supplier [s_suppkey, s_nationkey]""")
+
+
+@pytest.mark.parametrize("sql", [
+    # too many groups below
+    "select o_orderstatus, sum(l_quantity) from lineitem, orders where l_orderkey = o_orderkey group by 1",
+    "select s_nationkey, l_partkey, sum(l_quantity) from lineitem, supplier where l_suppkey = s_suppkey group by 1, 2",
+    # a group whose number of values nobody knows
+    "select s_nationkey, l_comment, sum(l_quantity) from lineitem, supplier where l_suppkey = s_suppkey group by 1, 2",
+    # the join drops most rows
+    "select s_nationkey, sum(l_quantity) from lineitem, supplier where l_suppkey = s_suppkey and s_suppkey = 7 group by 1",
+    # rows of both sides in one call, or in one group
+    "select s_nationkey, sum(l_quantity * s_acctbal) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    "select s_nationkey, sum(l_quantity), sum(s_acctbal) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    "select l_suppkey + s_nationkey, sum(l_quantity) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    # what might fail on rows that the join drops
+    "select s_nationkey, sum(l_comment::int) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    # calls that are not made of parts
+    "select s_nationkey, avg(l_quantity) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    "select s_nationkey, count(distinct l_tax) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    "select s_nationkey, sum(l_tax) filter (l_tax > 1) from lineitem, supplier where l_suppkey = s_suppkey group by 1",
+    # other joins, and no groups
+    "select s_nationkey, sum(l_tax) from lineitem left join supplier on l_suppkey = s_suppkey group by 1",
+    "select s_nationkey, sum(l_tax) from lineitem join supplier on l_suppkey < s_suppkey group by 1",
+    "select sum(l_tax) from lineitem, supplier where l_suppkey = s_suppkey",
+])  # fmt: skip
+def test_an_aggregate_stays_above_the_join(bind: Callable[[str], lg.Plan], sql: str) -> None:
+    plan = push_filters(bind(sql))
+    assert push_aggregates(plan) == plan
+
+
 def test_unread_columns_leave_scans_and_joins(bind: Callable[[str], lg.Plan]) -> None:
     plan = push_filters(bind("select n_name from nation, region where n_regionkey = r_regionkey"))
     assert drawn(prune_columns(plan)) == expect("""
@@ -181,8 +227,8 @@ def test_count_star_reads_no_column(bind: Callable[[str], lg.Plan]) -> None:
     assert "Get nation []" in drawn(prune_columns(bind("select count(*) from nation")))
 
 
-@pytest.mark.parametrize("rule", [push_filters, rewrite_joins, rewrite_distinct, order_joins, push_computations, answer_counts,
-                                  prune_columns])  # fmt: skip
+@pytest.mark.parametrize("rule", [push_filters, rewrite_joins, rewrite_distinct, order_joins, push_aggregates,
+                                  push_computations, answer_counts, prune_columns])  # fmt: skip
 def test_a_plan_with_nothing_to_do_keeps_its_shape(rule: Rule, bind: Callable[[str], lg.Plan]) -> None:
     plan = bind("select n_name from nation")
     assert rule(plan) == plan
