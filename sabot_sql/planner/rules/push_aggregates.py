@@ -130,7 +130,7 @@ def _rebuilt(
         for c in join.conditions
         for i in (first.groups.index(c.left if left else c.right),)
     )
-    inner = replace(join, **{"left" if left else "right": first}, conditions=conditions)
+    inner = replace(join, left=first if left else join.left, right=join.right if left else first, conditions=conditions)
     again = []
     for call in calls:
         state = column(len(first.groups) + first.calls.index(call.over(local)))
