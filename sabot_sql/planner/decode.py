@@ -205,8 +205,8 @@ class _Decoder:
             filters.append(ex.remap(self.expression(entry["expr"]), positions))
         return filters
 
-    def _filter(self, f: Json, column: ex.Ref) -> Expr | None:
-        """The condition of one table filter on `column`; None for those that are hints only."""
+    def _filter(self, f: Json, column: Expr) -> Expr | None:
+        """The condition of one table filter on `column` or a field of it; None for those that are hints only."""
         match f["filter_type"]:
             case "LEGACY_CONSTANT_COMPARISON":
                 return ex.Compare(COMPARISONS[f["comparison_type"]], column, decode_value(f["constant"]))
@@ -225,7 +225,11 @@ class _Decoder:
             case "LEGACY_IN_FILTER":
                 return ex.InList(column, tuple(decode_value(v) for v in f["values"]))
             case "EXPRESSION_FILTER":
-                return ex.remap(self.expression(f["expr"]), {0: column.index})
+                return ex.transform(self.expression(f["expr"]), lambda e: column if isinstance(e, ex.Ref) else e)
+            case "LEGACY_STRUCT_EXTRACT":
+                place, t = int(f["child_idx"]), column.type
+                key = ex.Const(t.names[place], VARCHAR) if t.names else ex.Const(place + 1, BIGINT)
+                return self._filter(f["child_filter"], ex.Call("struct_extract", (column, key), t.children[place]))
             case "LEGACY_OPTIONAL_FILTER" | "LEGACY_DYNAMIC_FILTER":
                 return None
         raise NotSupported(f"scan filter {f['filter_type']} cannot run distributed yet")

@@ -54,6 +54,9 @@ select array_value(1.0, 2.0), array_distance([1, 2]::float[2], [3, 4]::float[2])
 select (1, 'a') t, x from single;
 select id from sales where (qty, region) is distinct from (2, 'north') and id < 20 order by id;
 select id, place.city, place.pos.x, place['city'], struct_extract(place, 'pos'), (place).pos.y from kinds order by id;
+select id from kinds where place.city is not null and place.pos.x > 1 order by id;
+select count(*), min(id) from kinds where place.pos.x between 1 and 3 or place.pos.y in (2, 5, 7);
+select count(*) from kinds where exists (select 1 from kinds k where 2 = k.place.pos.x and k.place is not null);
 select id, tags['a'], tags['ü'], map_keys(tags), map_values(tags), cardinality(tags), map_contains(tags, 'b'), element_at(tags, 'a') from kinds order by id;
 select id, trips[1].to, trips[1].km, len(trips), list_transform(trips, lambda t: t.km), map_entries(tags) from kinds order by id;
 select place.city c, count(*), sum(place.pos.x), max(place.pos.y), count(place.pos) from kinds group by c order by c;
