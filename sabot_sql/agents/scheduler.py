@@ -88,12 +88,15 @@ class StageScheduler:
         task_indexes: the tasks.
         agents: incarnation of each agent that takes tasks, by agent id.
         first_attempt: number of each task's first attempt.
+        first_agent: where in the agents' order the first task goes, if there are more agents than tasks: stages of one task
+            that run side by side are to meet different agents.
     """
 
     task_indexes: Sequence[int]
     agents: Mapping[str, str]
     first_attempt: int = 1
     max_attempts: int = MAX_ATTEMPTS
+    first_agent: int = 0
     _alive: dict[str, str] = field(init=False)
     _tasks: dict[int, _TaskState] = field(init=False)
     _ended: bool = field(init=False, default=False)
@@ -160,7 +163,8 @@ class StageScheduler:
         if not names or not waiting:
             return []
         deploys: dict[str, list[tuple[int, int]]] = {}
-        for place, (index, state) in enumerate(waiting):
+        first = self.first_agent if len(self._tasks) < len(names) else 0
+        for place, (index, state) in enumerate(waiting, first):
             name = names[place % len(names)]
             state.attempt += 1
             state.agent = (name, self._alive[name])

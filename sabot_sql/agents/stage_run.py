@@ -111,7 +111,7 @@ class StageRun:
         done = False
         try:
             alive = self._members.wait(self._check)
-            scheduler = StageScheduler(tuple(self._tasks), alive, self._first_attempt)
+            scheduler = StageScheduler(tuple(self._tasks), alive, self._first_attempt, first_agent=self._plan.stage.stage_id)
             results = self._drive(scheduler)
             done = True
             return results

@@ -235,7 +235,7 @@ class Engine:
             bound = self._binder_of_all().bind(sql, prepared.tables, self.catalog.table, prepared.session, asked)
             bind_end = time.perf_counter()
             plan = optimize(bound.plan)
-            cluster = Cluster(self.settings.agents.count * self.settings.agents.slots, self.settings.broadcast_bytes)
+            cluster = Cluster(self.slots, self.settings.broadcast_bytes)
             prepared.plan = lower(plan, bound.schema, cluster, prepared.session)
             answer_schema(prepared.plan)
         except (NotSupported, RecursionError) as caught:
@@ -308,6 +308,11 @@ class Engine:
             return False
         prepared.promoted = prepared.stats["promoted"] = True
         return True
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at once over all agents."""
+        return self.settings.agents.count * self.settings.agents.slots
 
     def run_stage(
         self,

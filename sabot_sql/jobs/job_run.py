@@ -1,10 +1,13 @@
-"""One job's stages, run one after the other on the engine."""
+"""One job's stages, run on the engine: one after the other, or side by side where one alone leaves agents idle."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine
 
 Emit = Callable[[dict[str, Any]], None]
+Outcome = list[TaskResult] | BaseException
+"""How a stage ended."""
 
 HELD_S = 0.05
+CANCEL_AGAIN_S = 0.02
+"""A stage that was about to begin when the job was cancelled is told again."""
 
 
 class JobRun:
@@ -35,7 +42,7 @@ class JobRun:
     Args:
         ledger: what is done already; empty for a new job.
         emit: told of each step's output, before the next step starts.
-        on_progress: called in the thread that runs, for each task that is done.
+        on_progress: called by one thread at a time, for each task that is done.
         on_deployed: called once, when the agents have the tasks of the first stage or that has failed.
         max_bytes: how large the answer may be.
     """
@@ -64,6 +71,7 @@ class JobRun:
         self._runs = dict(self.ledger.runs)  # begun, of each stage
         self._max_bytes = max_bytes
         self.progress = record.progress = Progress()
+        self._lock, self._telling = threading.Lock(), threading.Lock()
         self._number()
         done = [s for s in self.plan.stages if s.stage_id in self.ledger.done]
         self.progress.stages_done, self.progress.tasks_done = len(done), sum(len(s.tasks) for s in done)
@@ -78,8 +86,9 @@ class JobRun:
         outputs = HeldOutputs(emit)
         try:
             while True:
-                while self.ledger.next() is not None:
-                    outputs.put(self.step())
+                with contextlib.closing(self._to_last_stage()) as found:
+                    for output in found:
+                        outputs.put(output)
                 lost_or_table = self.collect()
                 if isinstance(lost_or_table, pa.Table):
                     return lost_or_table
@@ -90,39 +99,76 @@ class JobRun:
     def step(self) -> dict[str, Any]:
         """Run the next stage, changed by what finished ones produced; returns the step's output: the stage's results, or the
         stages that turned out to be lost."""
-        self._adapt()
-        number = self.ledger.next()
-        assert number is not None
-        stage = self._stages[number]
-        if lost := self._lost(stage):
-            return lost
-        begin = time.perf_counter()
+        stage = self._next({})
+        assert stage is not None
+        output = self._lost(stage) or self._ended(stage, self._run(stage, self._inputs(stage), self._first_attempt(stage)))
+        assert output is not None
+        return output
+
+    def _to_last_stage(self) -> Generator[dict[str, Any], None, None]:
+        """Run all that is missing, stages side by side where one leaves agents idle; gives the outputs as they come."""
+        running: dict[int, Stage] = {}
+        ended: queue.SimpleQueue[tuple[Stage, Outcome]] = queue.SimpleQueue()
+
+        def run(*args: Any) -> None:
+            ended.put((args[0], self._run(*args)))
+
         try:
-            record, inputs = self.record, self._inputs(stage)
-            results = self.engine.run_stage(
-                record.query_id,
-                self.plan,
-                stage,
-                inputs,
-                record.deadline_s,
-                record.cancel,
-                self._on_task,
-                self._first_attempt(number),
+            while (stage := self._next(running)) is not None or running:
+                if stage is not None:
+                    if lost := self._lost(stage):
+                        yield lost
+                        continue
+                    args = stage, self._inputs(stage), self._first_attempt(stage)
+                    running[stage.stage_id] = stage
+                    if len(running) > 1 or self._next(running) is not None:
+                        threading.Thread(target=run, args=args, name="sabot-stage", daemon=True).start()
+                        continue
+                    run(*args)  # alone: no thread
+                stage, outcome = ended.get()
+                del running[stage.stage_id]
+                if (output := self._ended(stage, outcome)) is not None:
+                    yield output
+        finally:
+            while running:  # after an error: no stage outlives the job
+                self.engine.cancel_job(self.record.query_id)
+                with contextlib.suppress(queue.Empty):
+                    del running[ended.get(timeout=CANCEL_AGAIN_S)[0].stage_id]
+
+    def _run(self, stage: Stage, inputs: dict[int, list[BlockFile]], first_attempt: int) -> Outcome:
+        """Run a stage, in any thread."""
+        begin, record = time.perf_counter(), self.record
+        try:
+            return self.engine.run_stage(
+                record.query_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task, first_attempt,
                 self._deployed,
-            )
-        except (ReadError, AgentLost):
-            if lost := self._lost(stage):
-                return lost
-            raise
+            )  # fmt: skip
+        except BaseException as exc:
+            return exc
         finally:
             self._deployed()
-        self.stages_ms[number] = (time.perf_counter() - begin) * 1e3
-        self.ledger.note(number, results)
-        self._produced[number] = produced(results)
+            self.stages_ms[stage.stage_id] = (time.perf_counter() - begin) * 1e3
+
+    def _ended(self, stage: Stage, outcome: Outcome) -> dict[str, Any] | None:
+        """Take note of how a stage ended; the step's output, None where the stage is to run again for what is known already.
+
+        Raises:
+            BaseException: what the stage failed with.
+        """
+        if isinstance(outcome, BaseException):
+            if isinstance(outcome, ReadError | AgentLost):
+                if not self.ledger.done.keys() >= set(stage.inputs):
+                    return None  # a stage beside this one has told of what is lost
+                if lost := self._lost(stage):
+                    return lost
+            raise outcome
+        number = stage.stage_id
+        self.ledger.note(number, outcome)
+        self._produced[number] = produced(outcome)
         self.progress.stages_done += 1
-        self.progress.bytes_shuffled += sum(r.block.size_bytes for r in results)
+        self.progress.bytes_shuffled += sum(r.block.size_bytes for r in outcome)
         self._tell()
-        output = encode_results(number, results)
+        output = encode_results(number, outcome)
         if self._adapted:
             output |= encode_plan(self.plan)
             self._adapted = False
@@ -149,12 +195,34 @@ class JobRun:
         self.collect_ms = (time.perf_counter() - begin) * 1e3
         return table
 
-    def _adapt(self) -> None:
-        plan = adapt(self.plan, self._produced)
-        if plan is not self.plan:
+    def _next(self, running: Mapping[int, Stage]) -> Stage | None:
+        """The stage that may begin now, as finished ones changed the plan; None where those that run come first."""
+        while (stage := self._ready(running)) is not None:
+            plan = adapt(self.plan, stage, self._produced)
+            if plan is self.plan:
+                break
             self.plan, self._adapted = plan, True
             self.ledger.stages = tuple(s.stage_id for s in plan.stages)
             self._number()
+        return stage
+
+    def _ready(self, running: Mapping[int, Stage]) -> Stage | None:
+        done = self.ledger.done.keys()
+        if sum(len(s.tasks) for s in running.values()) >= (self.engine.slots if running else 1):
+            return None
+        for stage in self.plan.stages:
+            if stage.stage_id in done or stage.stage_id in running or not done >= set(stage.inputs):
+                continue
+            if not running or not self._may_change(stage):
+                return stage
+        return None
+
+    def _may_change(self, stage: Stage) -> bool:
+        """Whether a stage that has not ended may show that the rows of this one need not be partitioned."""
+        if stage.output.kind != "hash":
+            return False
+        others = {i for s in self.plan.stages if stage.stage_id in s.inputs for i in s.inputs} - {stage.stage_id}
+        return not others <= self.ledger.done.keys()
 
     def _number(self) -> None:
         stages = self.plan.stages
@@ -162,17 +230,18 @@ class JobRun:
         self._tasks = {(s.stage_id, t.index): t for s in stages for t in s.tasks}
         self.progress.stages, self.progress.tasks = len(stages), sum(len(s.tasks) for s in stages)
 
-    def _first_attempt(self, stage: int) -> int:
+    def _first_attempt(self, stage: Stage) -> int:
         """The first attempt of the run of a stage that begins now: a task of an earlier run that still writes must not meet
         one of this."""
-        runs = self._runs.get(stage, 0)
-        self._runs[stage] = runs + 1
+        runs = self._runs.get(stage.stage_id, 0)
+        self._runs[stage.stage_id] = runs + 1
         return 1 + runs * MAX_ATTEMPTS
 
     def _deployed(self) -> None:
-        if self._on_deployed is not None:
-            self._on_deployed()
-            self._on_deployed = None
+        with self._lock:
+            told, self._on_deployed = self._on_deployed, None
+        if told is not None:
+            told()
 
     def _inputs(self, stage: Stage) -> dict[int, list[BlockFile]]:
         return {number: [r.block for r in self.ledger.results(number)] for number in stage.inputs}
@@ -187,17 +256,24 @@ class JobRun:
     def _forget(self, lost: dict[str, Any]) -> None:
         for number in lost["lost"]:
             del self._produced[number]
-            self.progress.stages_done -= 1
-            self.progress.tasks_done -= len(self._stages[number].tasks)
+            with self._lock:
+                self.progress.stages_done -= 1
+                self.progress.tasks_done -= len(self._stages[number].tasks)
         self.ledger.fold(lost)
 
     def _on_task(self, result: TaskResult) -> None:
-        self.progress.tasks_done += 1
         block = result.block
-        self.progress.rows_read += scanned(self._stages[block.stage_id], self._tasks[block.stage_id, block.task_index])[0]
+        rows, _ = scanned(self._stages[block.stage_id], self._tasks[block.stage_id, block.task_index])
+        with self._lock:
+            self.progress.tasks_done += 1
+            self.progress.rows_read += rows
         self._tell()
 
     def _tell(self) -> None:
+        with self._telling:
+            self._tell_now()
+
+    def _tell_now(self) -> None:
         if self._on_progress is None:
             return
         try:

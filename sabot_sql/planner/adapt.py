@@ -1,10 +1,10 @@
 """What finished stages really produced chooses how the next ones run.
 
-`adapt` looks at the stage that runs next. Each rule takes the plan, that stage and what is known, and gives another plan or
-None. A rule may change the stage and those after it, never one that has run. It must keep the rows of every stage that others
-read. Of their partitioning it may give up what nobody relies on, which is why most rules look at the spine: the operators from
-a stage's root down to the place that changes. Where all of them treat rows one by one, or make partial results, rows may come
-in any task.
+`adapt` looks at a stage that is about to run. Each rule takes the plan, that stage and what is known, and gives another plan or
+None. A rule may change the stage and those that read it, never one that has begun. It must keep the rows of every stage that
+others read. Of their partitioning it may give up what nobody relies on, so most rules look at the spine: the operators
+from a stage's root down to the place that changes. Where all of them treat rows one by one, or make partial results, rows may
+come in any task.
 """
 
 from __future__ import annotations
@@ -59,19 +59,17 @@ class Produced:
 Known = Mapping[int, Produced]
 
 
-def adapt(plan: DistributedPlan, known: Known) -> DistributedPlan:
-    """The plan by which the job goes on; the same object where nothing changes.
+def adapt(plan: DistributedPlan, stage: Stage, known: Known) -> DistributedPlan:
+    """The plan by which the job goes on; the same object where `stage` may run as it stands. After a change another stage may
+    be the one to run next.
 
     Args:
+        stage: not run yet, with inputs that have.
         known: what each finished stage produced.
     """
-    while (stage := next((s for s in plan.stages if s.stage_id not in known), None)) is not None:
-        for rule in RULES:
-            if (better := rule(plan, stage, known)) is not None:
-                plan = better
-                break
-        else:
-            return plan
+    for rule in RULES:
+        if (better := rule(plan, stage, known)) is not None:
+            return better
     return plan
 
 

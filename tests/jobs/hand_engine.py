@@ -61,6 +61,10 @@ class HandEngine:
     def start(self) -> None:
         pass
 
+    @property
+    def slots(self) -> int:
+        return TASKS
+
     def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
         if not request.sql.startswith("sum "):
             raise ParseError(f"cannot parse {request.sql!r}")
