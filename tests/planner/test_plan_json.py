@@ -34,6 +34,15 @@ GOLDEN = Path(__file__).parent / "goldens" / "q06.json"
 HAND_MADE = ph.DistributedPlan((stage(), stage()), ("a", "ü"), SCHEMA, ph.Session("Europe/Berlin", 2**53 + 1))
 
 
+def _any_of(validator: Any, forms: list[Any], instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """As jsonschema's own, but a form is left with its first error: all errors of all forms of nested nodes take 20 s."""
+    if not any(validator.evolve(schema=form).is_valid(instance) for form in forms):
+        yield jsonschema.ValidationError(f"{instance!r:.200} has none of the forms")
+
+
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"anyOf": _any_of})
+
+
 @pytest.fixture(scope="module")
 def binder() -> Iterator[Binder]:
     binder = Binder()
@@ -79,7 +88,7 @@ def test_tpch_plan_comes_back_equal_and_obeys_the_schema(path: Path, binder: Bin
     _, plan = plan_of(binder, path.read_text())
     text = plan_to_json(plan)
     assert plan_from_json(text) == plan
-    jsonschema.validate(json.loads(text), plan_schema())
+    Validator(plan_schema()).validate(json.loads(text))
 
 
 def test_document_is_the_golden_one(binder: Binder, request: pytest.FixtureRequest) -> None:
@@ -108,7 +117,7 @@ def test_schema_has_no_class_that_may_not_be_sent() -> None:
 def test_hand_made_plan_comes_back_equal_and_obeys_the_schema() -> None:
     text = plan_to_json(HAND_MADE)
     assert plan_from_json(text) == HAND_MADE
-    jsonschema.validate(json.loads(text), plan_schema())
+    Validator(plan_schema()).validate(json.loads(text))
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 2**63, 2**64 - 1, 2**127 - 1, -(2**127), 10**38 - 1, 0, -1, True, False])
@@ -144,7 +153,7 @@ def test_options_of_readers_keep_their_types() -> None:
     }
     plan = with_options(options)
     text = plan_to_json(plan)
-    jsonschema.validate(json.loads(text), plan_schema())
+    Validator(plan_schema()).validate(json.loads(text))
     assert repr(plan_from_json(text)) == repr(plan)
 
 
