@@ -32,7 +32,7 @@ test: setup check ## Lint, types, import contracts and all tests but the slow on
 fuzz: setup ## Random queries, DuckDB against the distributed route (SEED=1 QUERIES=5000)
 	$(BIN)/python -m tests.corpus.fuzz --seed $(SEED) --queries $(QUERIES)
 
-test-slow: setup ## The tests that take minutes
+test-slow: setup ## What `make test` leaves out: tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP) ## Lint, format, types and import contracts
