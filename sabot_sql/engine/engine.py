@@ -367,7 +367,8 @@ class Engine:
         tasks = f"{stats['tasks']} task{'s' if stats['tasks'] != 1 else ''}"
         agents = f"{stats['agents']} agent{'s' if stats['agents'] != 1 else ''}"
         text = f"{draw_stages(prepared.plan, runs)}\n{tasks} on {agents}, rows by engine: {by_engine}"
-        return self._explanation(prepared, text, stage_records(prepared.plan, runs), stats["rows_scanned"])
+        counted = all(t.statistics.rows is not None for t in prepared.tables)
+        return self._explanation(prepared, text, stage_records(prepared.plan, runs), stats["rows_scanned"] if counted else None)
 
     def _explanation(
         self, prepared: Prepared, physical: str, stages: list[dict[str, Any]], actual_scanned: int | None = None

@@ -44,8 +44,8 @@ def explanation(
     routing = _routing(prepared, asked_threshold, automatic, local_max_bytes)
     head = [f"route     {prepared.route}: {prepared.reason}", f"estimate  {show_estimate(guess)}"]
     if prepared.ran:
-        scanned = "not counted" if actual_scanned is None else f"{actual_scanned:,}"
-        head.append(f"actual    {scanned} rows scanned, {prepared.rows_out:,} out")
+        scanned = "rows scanned not counted" if actual_scanned is None else f"{actual_scanned:,} rows scanned"
+        head.append(f"actual    {scanned}, {prepared.rows_out:,} out")
     if routing:
         threshold = "" if routing["threshold"] is None else f"{count(routing['threshold'])} rows, "
         head += [
@@ -83,6 +83,10 @@ def _plan_document(prepared: Prepared) -> tuple[dict[str, Any] | None, list[str]
 
 def show_estimate(guess: Estimate) -> str:
     """One line: the figures, the confidence and what they rest on."""
+    if guess.confidence == "unknown":
+        return f"rows unknown, {guess.bytes_scanned:,} bytes to read" + (
+            f" ({'; '.join(guess.inputs)})" if guess.inputs else ""
+        )
     figures = f"{guess.rows_scanned:,} rows scanned, {guess.rows_out:,} out, {guess.bytes_scanned:,} bytes"
     because = f" ({'; '.join(guess.inputs)})" if guess.inputs else ""
     return f"{figures}, {guess.confidence}{because}"
@@ -162,7 +166,7 @@ def _otherwise(prepared: Prepared, decision: Decision, machine: Machine, automat
     guess, past = prepared.estimate, decision.past
     size = sum(t.statistics.size_bytes for t in prepared.tables)
     if prepared.request.route != "auto":
-        return f'any route but "{prepared.request.route}" was ruled out by whoever asked'
+        return f'nothing changes it: route="{prepared.request.route}" was asked for'
     if prepared.promoted:
         return "local within its budget"
     if prepared.route == "local" and not machine.slots:

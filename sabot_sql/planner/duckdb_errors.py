@@ -28,7 +28,7 @@ from sabot_sql.errors import (
 from sabot_sql.planner.sql_position import find_name, fold, nearest, position_of_line
 
 CARET = re.compile(r"\n\nLINE (\d+): (.*)\n( *)(\^+)", re.DOTALL)
-QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+CANDIDATE = re.compile(r'"(.*?)"(?=, "|, \.\.\.|\W*$)')  # quotes in names stand as they are
 HINT = re.compile(r"\n(?:Did you mean|Candidate (?:bindings|tables):) (.*)")
 FILE = re.compile(r"(?:[Ff]ile|matches?(?: the pattern)?|read)\s+['\"]([^'\"]+)['\"]|['\"](/[^'\"]+)['\"]")
 COLUMN = re.compile(
@@ -106,7 +106,7 @@ class Told:
     def candidates(self) -> list[str]:
         """The names DuckDB proposes."""
         found = HINT.search(self.message)
-        return QUOTED.findall(found[1]) if found else []
+        return CANDIDATE.findall(found[1]) if found else []
 
     def meant(self, name: str) -> str | None:
         """The hint for a `name` that was not found."""

@@ -42,7 +42,8 @@ def bound_parameters(statement: Statement, params: Mapping[str, Any] | Sequence[
     found = {folded.get(name.lower(), name): plain_value(name, value) for name, value in given.items()}
     for name in wanted:
         if name not in found:
-            raise _invalid(f"parameter ${name} has no value", "pass params={" + f'"{name}": …' + "}, or a list for positions")
+            ways = f'params={{"{name}": …}} in Python and over HTTP, -p {name}=… on the command line'
+            raise _invalid(f"parameter ${name} has no value", f"give it one: {ways}")
     for name in found:
         if name not in wanted:
             have = ", ".join(f"${n}" for n in wanted) or "none"

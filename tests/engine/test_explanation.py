@@ -54,7 +54,7 @@ def test_it_says_what_would_change_the_route(db: Connection) -> None:
     )
     assert lines(db.explain("select * from t", threshold=10_000).text)["otherwise"] == "local below 10,000 rows; this is 20,000"
     forced = lines(db.explain("select * from t", route="local").text)
-    assert forced["otherwise"] == 'any route but "local" was ruled out by whoever asked'
+    assert forced["otherwise"] == 'nothing changes it: route="local" was asked for'
 
 
 def test_the_whole_plan_is_there_where_there_is_one(db: Connection) -> None:
