@@ -1,93 +1,32 @@
-"""TPC-H's 22 queries over the agents beside DuckDB: asked for the first time, and with their columns in the agents' memory.
+"""TPC-H's 22 queries over the agents beside DuckDB, cold and warm; see `bench/beside.py`.
 
     python bench/tpch.py --data FOLDER [--repeats 5] [--agents 2] [--json OUT]
 
-FOLDER holds the tables as folders of Parquet files. DuckDB has as many threads as there are agents and reads the files each
-time. Cold: the first run of a query in a pool that keeps no columns, kernels loaded, the files in the machine's page cache.
-Warm: the best of the repeats in a pool that keeps columns. Every answer is compared with DuckDB's.
+FOLDER holds the tables as folders of Parquet files.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import duckdb
-import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.machine import machine_line
-from sabot_sql.client.difference import difference
-from sabot_sql.config import AgentSettings, Settings
-from sabot_sql.engine.request import QueryRequest
-from sabot_sql.jobs.manager import JobManager
+from bench.beside import compare
 
 QUERIES = sorted((Path(__file__).parent / "accept" / "tpch" / "queries").glob("*.sql"))
-PAUSE_S = 0.2
-"""Between repeats, in which columns are loaded: a thread of the lowest priority finds no time in a busy loop."""
-
-Run = Callable[[str], pa.Table]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--agents", type=int, default=2)
     parser.add_argument("--json", default="")
     args = parser.parse_args()
-    print(machine_line())
-    duck = duckdb.connect(config={"threads": args.agents})
-    for folder in Path(args.data).iterdir():
-        duck.execute(f"CREATE VIEW {folder.name} AS FROM read_parquet('{folder}/*.parquet')").fetchall()
-
-    def on_duckdb(sql: str) -> pa.Table:
-        return duck.sql(sql).to_arrow_table()
-
-    found = {}
-    for way, repeats, settings in (
-        ("cold", 1, AgentSettings(count=args.agents, threads=1, column_cache_bytes=0)),
-        ("warm", args.repeats, AgentSettings(count=args.agents, threads=1)),
-    ):
-        manager = JobManager(Settings(agents=settings), args.data)
-        manager.start()
-
-        def on_agents(sql: str, manager: JobManager = manager) -> pa.Table:
-            return manager.execute(QueryRequest(sql, route="distributed")).table
-
-        on_agents(QUERIES[0].read_text())  # the pool starts
-        found[way] = {path.stem: measure(path.read_text(), on_duckdb, on_agents, repeats) for path in QUERIES}
-        manager.close()
-    for name in found["cold"]:
-        cells = (f"{way} {ours:7.1f} ms, DuckDB {theirs:7.1f}, ratio {ours / theirs:5.2f}" for way, (theirs, ours) in
-                 ((way, times[name]) for way, times in found.items()))  # fmt: skip
-        print(f"{name}  " + "   ".join(cells))
-    for way, times in found.items():
-        theirs, ours = (sum(pair[i] for pair in times.values()) for i in (0, 1))
-        print(f"{way}: {ours:.0f} ms against DuckDB's {theirs:.0f}, ratio {ours / theirs:.2f}")
-    if args.json:
-        Path(args.json).write_text(json.dumps({"machine": machine_line(), **found}, indent=1))
+    compare(args.data, {path.stem: path.read_text() for path in QUERIES}, args.agents, args.repeats, args.json)
     return 0
-
-
-def measure(sql: str, on_duckdb: Run, on_agents: Run, repeats: int) -> tuple[float, float]:
-    """The best milliseconds of DuckDB and of the agents, which take turns."""
-    best = [float("inf"), float("inf")]
-    for _ in range(repeats):
-        answers = []
-        for i, run in enumerate((on_duckdb, on_agents)):
-            begin = time.perf_counter()
-            answers.append(run(sql))
-            best[i] = min(best[i], (time.perf_counter() - begin) * 1e3)
-        assert (said := difference(*answers)) == "", said
-        if repeats > 1:
-            time.sleep(PAUSE_S)
-    return best[0], best[1]
 
 
 if __name__ == "__main__":

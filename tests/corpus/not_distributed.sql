@@ -1,11 +1,9 @@
 -- What the distributed route does not run yet: it must say so, naming the construct after the colon, and never answer wrongly.
--- construct: collations
--- names: collation
-select name from products order by name collate nocase limit 5;
--- names: collation
-select id, rank() over (order by note collate nocase, id) from sales where id < 10 order by id;
--- names: collation
-select id from sales where region collate nocase = 'NORTH' order by id limit 5;
+-- construct: INTERSECT and EXCEPT with a collation
+-- names: with a collation
+select region collate nocase r from sales intersect select 'NORTH';
+-- names: with a collation
+select r from (select region collate nocase r from sales where id < 9 except all select 'NORTH') order by lower(r);
 -- construct: WITH RECURSIVE ... USING KEY
 -- names: hand over the plan
 with recursive r(a, b) using key (a) as (select 1, 1 union select a, b + 1 from r where b < 4) select a, b from r order by 1;
