@@ -56,6 +56,10 @@ class StreamOperator(Protocol):
 
     def process(self, batch: pa.RecordBatch, state: Any) -> Iterator[pa.RecordBatch]: ...
 
+    def drain(self, states: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """What is still to come after the last batch, of the states of all workers."""
+        ...
+
     def close(self, state: Any) -> None: ...
 
 
@@ -101,6 +105,7 @@ class MemoryTracker:
         limit_bytes: 0 for no limit.
 
     Attributes:
+        flow_bytes: what of it is for batches on their way; None for an eighth, or as much of `FLOW_BYTES` as half of it.
         settled_bytes: what the pipelines before this one hold.
         pipelines: that have not ended.
         unsettled: operators of ended pipelines that have spilled.
@@ -109,6 +114,7 @@ class MemoryTracker:
     limit_bytes: int = 0
     used_bytes: int = 0
     peak_bytes: int = 0
+    flow_bytes: int | None = None
     settled_bytes: int = 0
     pipelines: int = 1
     unsettled: int = 0
@@ -140,9 +146,10 @@ class MemoryTracker:
         """What an operator that can spill may hold now, with all that it needs for a moment."""
         if not self.limit_bytes:
             return UNLIMITED
-        limit = self.limit_bytes
-        on_the_way = max(limit // 8, min(limit // 2, FLOW_BYTES))
-        return max(0, limit - on_the_way - self.settled_bytes) // (self.pipelines + self.unsettled)
+        limit, flow = self.limit_bytes, self.flow_bytes
+        if flow is None:
+            flow = max(limit // 8, min(limit // 2, FLOW_BYTES))
+        return max(0, limit - flow - self.settled_bytes) // (self.pipelines + self.unsettled)
 
     def unsettle(self, change: int) -> None:
         """An operator has spilled and will read back (1), or has done so (-1)."""
