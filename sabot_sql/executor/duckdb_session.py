@@ -75,7 +75,7 @@ class Limits:
         """The settings of DuckDB for it."""
         found: dict[str, Any] = {"memory_limit": f"{max(self.memory_bytes, 64 << 20) + self.cache_bytes}B"}
         if self.spill_folder:
-            found |= {"temp_directory": self.spill_folder, "max_temp_directory_size": f"{self.spill_bytes}B"}
+            found["temp_directory"] = self.spill_folder
         return found
 
 
@@ -163,6 +163,8 @@ class DuckSession:
     def __init__(self, limits: Limits) -> None:
         self.broken = False
         self._root = duckdb.connect(":memory:", config={**CONFIG, **limits.config()})
+        if limits.spill_folder:  # as a setting of the connection it would be shown, and not kept to
+            self._root.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
         self.columns = ColumnCache(self._root, limits.cache_bytes)
         self._lock = threading.Condition()
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
