@@ -28,6 +28,7 @@ from sabot_sql.planner.wire import from_wire
 log = logging.getLogger(__name__)
 
 GONE_CHECK_S = 1.0
+MORSELS = 32  # batches that the memory of a task has room for, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +264,7 @@ class Agent:
             attempt=attempt,
             session=plan.session,
             memory=MemoryTracker(self.config.task_bytes),
-            morsel_bytes=plan.morsel_bytes,
+            morsel_bytes=min(plan.morsel_bytes, self.config.task_bytes // MORSELS),
             deadline_s=run.deadline_s,
             cancelled=run.cancelled,
             spill=spill,

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sabot_sql.executor.accumulators import Accumulator, RowCount
 from sabot_sql.executor.aggregate_feed import Feed, FeedState
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap
-from sabot_sql.executor.gather import batch_of, take
+from sabot_sql.executor.gather import batch_of, concatenate, take
 from sabot_sql.executor.operator import OperatorStats, TaskContext
 from sabot_sql.executor.spill import SpillFile, SpillScope
 from sabot_sql.executor.spill_partitions import SpillPartitions, buffer_bytes
@@ -154,16 +154,28 @@ class SpilledPart:
 
     def add_to(self, state: AggregateState) -> Iterator[None]:
         """Add it to `state`, and let the caller look at its size after each batch; it may clear it."""
-        for batch in self._groups.batches(state.context):
+        for batch in self._batches(self._groups, state.context):
             state.add(self._spilled.keys_of(batch), *self._spilled.groups_of(batch))
             yield
         for i, file in self._values.items():
-            for batch in file.batches(state.context):
+            for batch in self._batches(file, state.context):
                 groups = state.group(self._spilled.keys_of(batch))
                 distinct = state.feeds[i].distinct
                 assert distinct is not None
                 distinct.add(groups, self._spilled.value_of(i, batch), NO_FLAGS)
                 yield
+
+    def _batches(self, file: SpillFile, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The batches of a file, small ones together."""
+        room = buffer_bytes(context.share_bytes)
+        pieces: list[pa.RecordBatch] = []
+        for batch in file.batches(context):
+            pieces.append(batch)
+            if sum(p.nbytes for p in pieces) >= room:
+                yield concatenate(pieces, file.schema)
+                pieces = []
+        if pieces:
+            yield concatenate(pieces, file.schema)
 
     def remove(self) -> None:
         for file in (self._groups, *self._values.values()):
