@@ -51,7 +51,10 @@ class AgentSettings:
     Attributes:
         count: local agents to start.
         threads: tasks an agent runs at once; 0 for the processors divided by the agents.
-        memory_bytes: what one task may hold.
+        memory_bytes: what an agent may hold: a quarter is DuckDB's, each task that runs at once has an equal part of the rest.
+            Operators that need more spill.
+        spill_dir: where they do; None for beside the blocks on disk.
+        spill_bytes: what their files may take, those of all agents together; a query that needs more fails.
         morsel_bytes: target size of a batch between operators.
         lane: how agents on one host read each other's blocks: `file` maps them, `flight` streams them.
         block_memory_bytes: what the blocks of all queries may take in shared memory; more of them lie on disk.
@@ -64,6 +67,8 @@ class AgentSettings:
     count: int = 2
     threads: int = 0
     memory_bytes: int = 4 << 30
+    spill_dir: str | None = None
+    spill_bytes: int | Literal["auto"] = "auto"
     morsel_bytes: int = 2 << 20
     lane: Literal["file", "flight"] = "file"
     block_memory_bytes: int | Literal["auto"] = "auto"

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sabot_sql.agents.block_budget import BlockBudget, Place
-from sabot_sql.agents.block_root import drop_job
+from sabot_sql.agents.block_root import drop_job, remove_folder
 from sabot_sql.agents.blocks import FileBlockWriter, Lane
 from sabot_sql.agents.messages import AgentReport, Deploy, StagePlan, TaskDone, TaskFailed, TaskOutcome
 from sabot_sql.errors import Cancelled, InternalError, OutOfMemory, SabotError
 from sabot_sql.executor.exchange import BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
+from sabot_sql.executor.spill import SpillArea
 from sabot_sql.executor.task import run_task
 from sabot_sql.planner.physical import Task
 from sabot_sql.planner.wire import from_wire
@@ -27,6 +28,7 @@ from sabot_sql.planner.wire import from_wire
 log = logging.getLogger(__name__)
 
 GONE_CHECK_S = 1.0
+MORSELS = 32  # batches that the memory of a task has room for, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class AgentConfig:
         slots: tasks that run at once.
         lane: how blocks of this machine are read.
         column_cache_bytes: what an agent may keep of hot columns.
+        memory_bytes: what an agent may hold beside these.
+        spill_root: the folder with the agents' folders for what operators spill; empty where they must not.
+        spill_bytes: what an agent may put there.
     """
 
     token: str
@@ -46,6 +51,19 @@ class AgentConfig:
     slots: int = 1
     lane: Lane = "file"
     column_cache_bytes: int = 0
+    memory_bytes: int = 4 << 30
+    spill_root: str = ""
+    spill_bytes: int = 1 << 62
+
+    @property
+    def duckdb_bytes(self) -> int:
+        """What DuckDB may hold in an agent, beside cached columns: a quarter, and what it needs to work."""
+        return max(self.memory_bytes // 4, 64 << 20)
+
+    @property
+    def task_bytes(self) -> int:
+        """What the operators of a task may hold."""
+        return (self.memory_bytes - self.memory_bytes // 4) // self.slots
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -118,6 +136,7 @@ class Agent:
         self.flight_uri = ""
         self._reader = reader
         self._budget = BlockBudget(config.places)
+        self._spill = spill_area(config, agent_id)
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
         self._cancelled_runs: dict[str, None] = {}  # a cancel may overtake its deployment
@@ -237,16 +256,18 @@ class Agent:
 
     def _run_task(self, run: Run, task: Task, attempt: int) -> TaskDone:
         plan, stage_id = run.plan, run.plan.stage.stage_id
+        spill = None if self._spill is None else self._spill.scope(plan.job_id)
         context = TaskContext(
             job_id=plan.job_id,
             stage_id=stage_id,
             task_index=task.index,
             attempt=attempt,
             session=plan.session,
-            memory=MemoryTracker(plan.memory_bytes),
-            morsel_bytes=plan.morsel_bytes,
+            memory=MemoryTracker(self.config.task_bytes),
+            morsel_bytes=min(plan.morsel_bytes, self.config.task_bytes // MORSELS),
             deadline_s=run.deadline_s,
             cancelled=run.cancelled,
+            spill=spill,
         )
         context.check()
         names = (plan.job_id, stage_id, task.index, attempt, self.agent_id, self.flight_uri)
@@ -259,6 +280,21 @@ class Agent:
             writer.abort()
             raise
         return TaskDone(task.index, attempt, result)
+
+
+def spill_folder(config: AgentConfig, agent_id: str) -> Path | None:
+    """The agent's own folder for what is spilled."""
+    return Path(config.spill_root) / agent_id if config.spill_root else None
+
+
+def spill_area(config: AgentConfig, agent_id: str) -> SpillArea | None:
+    """The agent's area for what operators spill, made anew: what a predecessor left is removed. DuckDB has half of the room."""
+    folder = spill_folder(config, agent_id)
+    if folder is None:
+        return None
+    remove_folder(folder)
+    folder.mkdir(mode=0o700)
+    return SpillArea(folder, config.spill_bytes // 2)
 
 
 def rss_bytes() -> int:

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from sabot_sql.agents.agent import Agent, AgentConfig
+from sabot_sql.agents.agent import Agent, AgentConfig, spill_folder
 from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.agents.socket_lane import DeploySocket, socket_path
-from sabot_sql.executor.duckdb_session import keep_columns
+from sabot_sql.executor.duckdb_session import Limits, limit_session
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,9 +47,13 @@ def run_agent(agent_id: str, config: AgentConfig, pipes: Pipes, parent_pid: int)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # no usable stderr
         faulthandler.enable()
-    keep_columns(config.column_cache_bytes)
     reader = LaneReader(config.lane, LocalBlockReader(), FlightBlockReader(config.token))
     agent = Agent(agent_id, config, reader)
+    folder = spill_folder(config, agent_id)
+    limits = Limits(
+        config.duckdb_bytes, config.column_cache_bytes, str(folder / "duckdb") if folder else "", config.spill_bytes // 2
+    )
+    limit_session(limits)
     server = AgentServer(agent)
     path = socket_path(config, agent.incarnation)
     deployments = DeploySocket(agent, path) if path is not None else None

@@ -3,6 +3,9 @@
 Blocks belong to the job, not to the agent that wrote them. They lie in a folder of their own in shared memory and, past what
 may lie there, in one on disk, under the state or temporary folder. Both are locked by the coordinator for as long as it
 lives. What a dead coordinator left is removed by the next one that starts.
+
+Beside them is a folder of the same kind for what operators spill (`executor/spill.py`), with a sub-folder an agent. An agent
+removes at its start what its predecessor left there.
 """
 
 from __future__ import annotations
@@ -41,13 +44,16 @@ class BlockRoot:
 
     Attributes:
         places: from the fastest to the last.
+        spill: the folder for what operators spill.
+        spill_bytes: what may lie there.
     """
 
     def __init__(self, state_dir: Path | None = None, settings: AgentSettings | None = None) -> None:
         settings = settings or AgentSettings()
         disk = disk_parent(state_dir)
         siblings = list(state_dir.parent.glob("*/blocks")) if state_dir is not None else []
-        for parent in {SHARED_MEMORY, disk, *siblings}:
+        spill = _spill_parent(settings.spill_dir, disk)
+        for parent in {SHARED_MEMORY, disk, spill, *siblings}:
             sweep(parent)
         memory_bytes = shared_memory_bytes(settings.block_memory_bytes)
         self._made = disk if state_dir is not None else None
@@ -61,6 +67,9 @@ class BlockRoot:
             if disk_bytes == "auto":
                 disk_bytes = shutil.disk_usage(disk).free // 2
             places.append(Place(str(self._claim(disk)), disk_bytes, settings.block_disk_free_bytes))
+            self.spill = self._claim(spill)
+            spill_bytes = settings.spill_bytes
+            self.spill_bytes = shutil.disk_usage(spill).free // 2 if spill_bytes == "auto" else spill_bytes
         except BaseException:
             self.remove()
             raise
@@ -82,9 +91,13 @@ class BlockRoot:
             job_folder(root, job_id).mkdir(mode=0o700, exist_ok=True)
 
     def drop_job(self, job_id: str) -> None:
-        """Remove all blocks of the job."""
-        for root in self.paths:
+        """Remove all blocks of the job, and what its tasks have spilled."""
+        for root in (*self.paths, *self._agents()):
             drop_job(root, job_id)
+
+    def _agents(self) -> list[Path]:
+        """The agents' folders for what is spilled."""
+        return [path for path in self.spill.iterdir() if path.is_dir()]
 
     def remove(self) -> None:
         """Remove the folders and give up the locks."""
@@ -134,6 +147,17 @@ def disk_parent(state_dir: Path | None) -> Path:
     blocks = state_dir / "blocks"
     blocks.mkdir(parents=True, exist_ok=True)
     return blocks
+
+
+def _spill_parent(spill_dir: str | None, disk: Path) -> Path:
+    if spill_dir is None:
+        return disk
+    folder = Path(spill_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ServiceError(f"the folder {folder} of agents.spill_dir cannot be made: {exc.strerror}") from exc
+    return folder
 
 
 def shared_memory_bytes(asked: int | Literal["auto"]) -> int:

@@ -21,7 +21,6 @@ class StagePlan:
 
     Attributes:
         run: names this run of the stage; cancelling it does not touch a later run of the same stage.
-        memory_bytes: what one task may hold.
         morsel_bytes: target size of a batch between operators.
     """
 
@@ -30,7 +29,6 @@ class StagePlan:
     stage: Stage
     inputs: Inputs
     session: Session
-    memory_bytes: int
     morsel_bytes: int
 
 

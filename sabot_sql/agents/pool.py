@@ -121,7 +121,6 @@ class AgentPool:
             stage,
             inputs,
             session,
-            self._settings.memory_bytes,
             self._settings.morsel_bytes,
             deadline_s,
             cancel or threading.Event(),
@@ -218,7 +217,16 @@ class _Running:
         token = secrets.token_urlsafe(32)
         self.root = BlockRoot(state_dir, settings)
         cache_bytes = column_cache_bytes(settings.column_cache_bytes) // settings.count
-        config = AgentConfig(token, self.root.places, settings.slots, settings.lane, cache_bytes)
+        config = AgentConfig(
+            token,
+            self.root.places,
+            settings.slots,
+            settings.lane,
+            cache_bytes,
+            settings.memory_bytes,
+            str(self.root.spill),
+            self.root.spill_bytes // settings.count,
+        )
         self._log_path = state_dir / "agents.log" if state_dir is not None else None
         self.calls = CallThreads("sabot-deploy")
         self._remote = FlightBlockReader(token)

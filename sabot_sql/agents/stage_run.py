@@ -59,7 +59,6 @@ class StageRun:
         stage: Stage,
         inputs: dict[int, list[BlockFile]],
         session: Session,
-        memory_bytes: int,
         morsel_bytes: int,
         deadline_s: float | None,
         cancel: threading.Event,
@@ -77,7 +76,6 @@ class StageRun:
             stage=replace(stage, tasks=()),
             inputs={s: tuple(blocks) for s, blocks in inputs.items()},
             session=session,
-            memory_bytes=memory_bytes,
             morsel_bytes=morsel_bytes,
         )
         self._encoded: tuple[dict[str, str], bytes] | None = None

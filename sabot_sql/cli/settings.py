@@ -57,6 +57,8 @@ class AgentsSection(Section):
     count: int = Field(default=AgentSettings().count, ge=0)
     threads: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)
+    spill_dir: str | None = None
+    spill_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     lane: Literal["file", "flight"] = "file"
     block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"

@@ -21,12 +21,14 @@ def _stage_run(tasks: Sequence[TaskResult], elapsed_ms: float) -> StageRun:
     rows_out: dict[int, int] = defaultdict(int)
     elapsed: dict[int, float] = defaultdict(float)
     cached: dict[int, int] = defaultdict(int)
+    spilled: dict[int, int] = defaultdict(int)
     for task in tasks:
         for s in task.stats:
             rows_in[s["node"]] += s["rows_in"]
             rows_out[s["node"]] += s["rows_out"]
             elapsed[s["node"]] += s["elapsed_ns"] / 1e6
             cached[s["node"]] += s.get("rows_cached", 0)
-    nodes = {n: NodeRun(rows_in[n], rows_out[n], elapsed[n], cached[n]) for n in rows_in}
+            spilled[s["node"]] += s.get("bytes_spilled", 0)
+    nodes = {n: NodeRun(rows_in[n], rows_out[n], elapsed[n], cached[n], spilled[n]) for n in rows_in}
     agents = tuple(sorted({t.block.agent_id for t in tasks}))
     return StageRun(nodes, agents, sum(t.block.rows for t in tasks), sum(t.block.size_bytes for t in tasks), elapsed_ms)

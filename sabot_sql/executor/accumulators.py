@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -28,6 +30,30 @@ class Accumulator(Protocol):
     def absorb(self, groups: Array, other: Any) -> None:
         """Take over another accumulator of the same kind, whose group g is groups[g] (int64[...]) here."""
         ...
+
+    def lanes(self) -> tuple[Lane, ...]:
+        """Of the columns that `save` gives."""
+        ...
+
+    def save(self, num_groups: int) -> list[Column]:
+        """All that is held, a row a group, to the bit."""
+        ...
+
+    def load(self, columns: Sequence[Column]) -> None:
+        """Hold what another one has saved."""
+        ...
+
+
+def saved(array: Array, num_groups: int) -> Column:
+    """The first values of an array as a column."""
+    lane = {"i": Lane.INT, "u": Lane.UINT, "f": Lane.FLOAT}[array.dtype.kind]
+    return Column(lane, array[:num_groups], None, None, None, None, num_groups)
+
+
+def loaded(column: Column) -> Array:
+    """The array that was saved as `column`, free to be written."""
+    assert column.values is not None
+    return column.values.copy()
 
 
 def grown(array: Array, num_groups: int, fill: Any) -> Array:
@@ -60,6 +86,15 @@ class RowCount:
 
     def absorb(self, groups: Array, other: RowCount) -> None:
         aggregates.add_counts(groups, other.totals, 1, self.totals)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane.INT,)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [saved(self.totals, num_groups)]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        self.totals = loaded(columns[0])
 
 
 class Count:
@@ -95,6 +130,15 @@ class Count:
 
     def absorb(self, groups: Array, other: Count) -> None:
         aggregates.add_counts(groups, other.missing, 1, self.missing)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane.INT,)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [saved(self.missing, num_groups)]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        self.missing = loaded(columns[0])
 
     def values(self, num_groups: int) -> Array:
         """int64[num_groups]."""
@@ -132,6 +176,15 @@ class ExactSum:
     def absorb(self, groups: Array, other: ExactSum) -> None:
         low, high = other.values(len(groups))
         self.update(groups, Column(Lane.WIDE, low, high, None, None, None, len(groups)), NO_FLAGS)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane.INT, Lane.INT)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [saved(self.low, num_groups), saved(self.high, num_groups)]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        self.low, self.high = map(loaded, columns)
 
     def values(self, num_groups: int) -> tuple[Array, Array]:
         """Low limbs (uint64[num_groups]) and high limbs (int64[num_groups]).
@@ -171,6 +224,15 @@ class FloatSum:
 
     def absorb(self, groups: Array, other: FloatSum) -> None:
         aggregates.sum_float(groups, other.totals[: len(groups)], NO_FLAGS, self.totals)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane.FLOAT,)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [saved(self.totals, num_groups)]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        self.totals = loaded(columns[0])
 
     def values(self, num_groups: int) -> Array:
         """float64[num_groups]."""
@@ -230,6 +292,22 @@ class Extreme:
         # an empty group carries the fill, which changes nothing
         self.update(groups, other.column(len(groups)), NO_FLAGS)
 
+    def lanes(self) -> tuple[Lane, ...]:
+        match self.lane:
+            case Lane.WIDE:
+                return (Lane.UINT, Lane.INT)
+            case Lane.FLOAT | Lane.UINT:
+                return (self.lane,)
+        return (Lane.INT,)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [saved(array, num_groups) for array in (self.best, self.high)[: len(self.lanes())]]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        self.best = loaded(columns[0])
+        if len(columns) > 1:
+            self.high = loaded(columns[1])
+
     def column(self, num_groups: int) -> Column:
         """What was found, without saying which groups are empty."""
         values, high = self.best[:num_groups], None
@@ -273,6 +351,23 @@ class ExtremeBytes:
     def absorb(self, groups: Array, other: ExtremeBytes) -> None:
         column = other.column(len(groups))
         self.update(groups, column, (other.lengths[: len(groups)] >= 0).view(np.uint8))
+
+    def lanes(self) -> tuple[Lane, ...]:
+        return (Lane.BYTES,)
+
+    def save(self, num_groups: int) -> list[Column]:
+        return [replace(self.column(num_groups), valid=(self.lengths[:num_groups] >= 0).view(np.uint8))]
+
+    def load(self, columns: Sequence[Column]) -> None:
+        (column,) = columns
+        assert column.offsets is not None
+        assert column.data is not None
+        self.starts = column.offsets[:-1].copy()
+        self.lengths = np.diff(column.offsets)
+        if column.valid is not None:
+            self.lengths[column.valid == 0] = -1
+        self.arena = column.data
+        self.used[0] = len(column.data)
 
     def column(self, num_groups: int) -> Column:
         """What was found; empty strings for empty groups."""

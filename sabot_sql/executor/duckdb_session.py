@@ -14,13 +14,14 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from sabot_sql.catalog.sources import READ_AS_TYPED
-from sabot_sql.errors import ReadError, SabotError
+from sabot_sql.errors import OutOfMemory, ReadError, SabotError
 from sabot_sql.executor.column_cache import ColumnCache
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.duckdb_errors import translate
@@ -52,6 +53,30 @@ CLASSES: dict[str, type[duckdb.Error]] = {
     for name, cls in vars(duckdb).items()
     if isinstance(cls, type) and issubclass(cls, duckdb.Error) and name.endswith("Exception")
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the instance of a process may take.
+
+    Attributes:
+        memory_bytes: of memory, beside cached columns; 0 for as much as the task that makes the instance.
+        cache_bytes: for cached columns.
+        spill_folder: where it puts what does not fit; it makes the folder when it needs it. Empty for nowhere.
+        spill_bytes: what may lie there.
+    """
+
+    memory_bytes: int = 0
+    cache_bytes: int = 0
+    spill_folder: str = ""
+    spill_bytes: int = 0
+
+    def config(self) -> dict[str, Any]:
+        """The settings of DuckDB for it."""
+        found: dict[str, Any] = {"memory_limit": f"{max(self.memory_bytes, 64 << 20) + self.cache_bytes}B"}
+        if self.spill_folder:
+            found["temp_directory"] = self.spill_folder
+        return found
 
 
 class Cursor:
@@ -111,6 +136,9 @@ def _translated(error: BaseException, sql: str) -> SabotError:
     found = translate(error if isinstance(error, duckdb.Error) else _as_duckdb(error), sql)
     found.position = None
     found.sql = None
+    if isinstance(found, OutOfMemory):
+        setting = "spill_bytes" if "max_temp_directory_size" in str(error) else "memory_bytes"
+        found.hint = f"raise agents.{setting} (SABOT_AGENTS__{setting.upper()}), or read fewer columns or rows"
     return found
 
 
@@ -125,19 +153,19 @@ class DuckSession:
     """One DuckDB instance with its idle cursors, by time zone. Thread-safe.
 
     Args:
-        memory_bytes: what DuckDB itself may use.
-        cache_bytes: what the column cache may take beside that.
+        limits: what it may take of memory and disk.
 
     Attributes:
         broken: no further work can be done on it; the next use of `duck_session` makes another.
         columns: columns of files that are kept in memory.
     """
 
-    def __init__(self, memory_bytes: int, cache_bytes: int = 0) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.broken = False
-        limit = f"{max(memory_bytes, 64 << 20) + cache_bytes}B"
-        self._root = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": limit})
-        self.columns = ColumnCache(self._root, cache_bytes)
+        self._root = duckdb.connect(":memory:", config={**CONFIG, **limits.config()})
+        if limits.spill_folder:  # as a setting of the connection it would be shown, and not kept to
+            self._root.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
+        self.columns = ColumnCache(self._root, limits.cache_bytes)
         self._lock = threading.Condition()
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
         self._attached: dict[str, tuple[str, int]] = {}  # name in SQL and users, by path
@@ -254,23 +282,24 @@ def _must_stop(context: TaskContext) -> bool:
 
 
 _session: DuckSession | None = None
-_cache_bytes = 0
+_limits = Limits()
 _lock = threading.Lock()
 
 
-def keep_columns(cache_bytes: int) -> None:
-    """Let the instance of this process keep hot columns of files in memory, up to `cache_bytes`."""
-    global _cache_bytes
+def limit_session(limits: Limits) -> None:
+    """Say what the instance of this process may take when it is made."""
+    global _limits
     with _lock:
-        _cache_bytes = cache_bytes
+        _limits = limits
 
 
 def duck_session(context: TaskContext) -> DuckSession:
-    """The instance of this process; made on the first call, for the memory of the task that makes it."""
+    """The instance of this process; made on the first call."""
     global _session
     with _lock:
         if _session is None or _session.broken:
-            _session = DuckSession(context.memory.limit_bytes or 4 << 30, _cache_bytes)
+            memory_bytes = _limits.memory_bytes or context.memory.limit_bytes or 4 << 30
+            _session = DuckSession(replace(_limits, memory_bytes=memory_bytes))
         return _session
 
 

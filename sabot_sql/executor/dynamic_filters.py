@@ -41,6 +41,8 @@ class DynamicFilter:
         """SQL over `column` that holds for all rows with a match; None where there is nothing to say. To be called after the
         build side is complete."""
         sink, position = self.build, self.build.node.build_keys[self.key]
+        if sink.spilled is not None:
+            return None
         if sink.table is None:
             return FALSE
         found = sink.column(position)

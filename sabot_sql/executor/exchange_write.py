@@ -31,6 +31,7 @@ class WriteState:
 
     context: TaskContext
     pending: defaultdict[int, _Pending] = field(default_factory=lambda: defaultdict(_Pending))
+    pending_bytes: int = 0
     rows: int = 0
     elapsed_ns: int = 0
 
@@ -75,8 +76,14 @@ class ExchangeWriteSink:
             context.memory.reserve(part.nbytes, "an exchange")
             pending.batches.append((morsel.sequence, part))
             pending.size_bytes += part.nbytes
+            state.pending_bytes += part.nbytes
             if pending.size_bytes >= context.morsel_bytes and context.threads == 1:
+                state.pending_bytes -= pending.size_bytes
                 self._flush(partition, pending, context)
+        if state.pending_bytes > context.share_bytes // 2 and context.threads == 1:
+            for partition, pending in state.pending.items():
+                self._flush(partition, pending, context)
+            state.pending_bytes = 0
         state.rows += batch.num_rows
         state.elapsed_ns += time.perf_counter_ns() - began
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -56,6 +56,9 @@ class FilterOperator:
         if kept.num_rows:
             yield kept
 
+    def drain(self, states: Sequence[StreamState]) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
     def close(self, state: StreamState) -> None:
         state.add_to(self.stats)
 
@@ -79,6 +82,9 @@ class ProjectOperator:
         state.rows_in += batch.num_rows
         state.rows_out += out.num_rows
         yield out
+
+    def drain(self, states: Sequence[StreamState]) -> Iterator[pa.RecordBatch]:
+        return iter(())
 
     def close(self, state: StreamState) -> None:
         state.add_to(self.stats)

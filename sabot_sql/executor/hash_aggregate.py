@@ -1,7 +1,13 @@
-"""GROUP BY: a sink that keeps one state for each group and then gives the groups out in order of first appearance."""
+"""GROUP BY: a sink that keeps one state for each group and then gives the groups out in order of first appearance.
+
+When the groups take half of the operator's share of the memory they go to disk (the other half is for what growing and giving
+out copy). A first step (mode `partial`) writes them as it would give them out: the second step brings equal ones together in
+any case. Otherwise they are split by their keys (`spilled_groups.py`) and each part is merged by itself at the end.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +24,8 @@ from sabot_sql.executor.group_table import GroupTable
 from sabot_sql.executor.kernels import grouping, wide
 from sabot_sql.executor.keys import KeyEncoder
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
+from sabot_sql.executor.spill import SpillFile, free_unused
+from sabot_sql.executor.spilled_groups import WHAT, SpilledGroups
 from sabot_sql.planner.physical import AggregateCall, HashAggregate
 from sabot_sql.types import Lane, Schema
 
@@ -47,7 +55,7 @@ class AggregateState:
         """Tell the task what this state holds now."""
         change = self.size_bytes - self.reserved_bytes
         if change > 0:
-            self.context.memory.reserve(change, "aggregation")
+            self.context.memory.reserve(change, WHAT)
         elif change < 0:
             self.context.memory.release(-change)
         self.reserved_bytes += change
@@ -96,13 +104,22 @@ class AggregateState:
 
     def absorb(self, other: AggregateState) -> None:
         """Take over the groups of another worker."""
-        if self.encoder.types:
-            mapping = self.group(other.keys())
-        else:
-            mapping = np.zeros(1, np.int64)
-        self.rows.absorb(mapping, other.rows)
-        for mine, theirs in zip(self.feeds, other.feeds):
+        self.add(other.keys(), other.rows, other.feeds)
+
+    def add(self, keys: Sequence[Column], rows: RowCount, feeds: Sequence[FeedState]) -> None:
+        """Take over groups by their keys."""
+        mapping = self.group(keys) if self.encoder.types else np.zeros(1, np.int64)
+        self.rows.absorb(mapping, rows)
+        for mine, theirs in zip(self.feeds, feeds):
             mine.absorb(mapping, theirs)
+
+    def clear(self) -> None:
+        """Begin again without groups; what was counted stays reserved until `account`."""
+        encoder = KeyEncoder(self.encoder.types, growable=True)
+        self.encoder, self.table = encoder, GroupTable(max(1, encoder.num_words))
+        self.rows = RowCount()
+        self.feeds = [FeedState(f.feed, self.rows, bool(encoder.types)) for f in self.feeds]
+        self.floats = dict.fromkeys(self.floats, np.empty(0, np.float64))
 
 
 class HashAggregateSink:
@@ -120,8 +137,16 @@ class HashAggregateSink:
         self.key_types = tuple(input_types[i].type for i in node.groups)
         self.feeds, self.feed_of_call = feeds_of(node)
         self._merged: AggregateState | None = None
+        self._workers = 0
+        self._spilling = threading.Lock()
+        self._spilled: SpilledGroups | None = None
+        self._given: SpillFile | None = None  # in mode partial
 
     def new_state(self, context: TaskContext) -> AggregateState:
+        self._workers += 1
+        return self._empty(context)
+
+    def _empty(self, context: TaskContext) -> AggregateState:
         encoder = KeyEncoder(self.key_types, growable=True)
         rows = RowCount()
         grouped = bool(self.key_types)
@@ -145,23 +170,33 @@ class HashAggregateSink:
                 state.rows.update(groups, batch.num_rows)
             for feed in state.feeds:
                 feed.update(groups, view)
+            if self._is_large(state.size_bytes * self._workers, state.context):
+                self._spill(state)
             state.account()
         state.rows_in += batch.num_rows
         state.elapsed_ns += time.perf_counter_ns() - began
 
     def combine(self, states: list[Any], context: TaskContext) -> None:
-        merged, *others = states or [self.new_state(context)]
+        states = states or [self.new_state(context)]
         for state in states:
             self.stats.rows_in += state.rows_in
             self.stats.elapsed_ns += state.elapsed_ns
         began = time.perf_counter_ns()
+        if self._spilled is not None or self._is_large(sum(s.size_bytes for s in states), context):
+            for state in states:
+                self._spill(state)
+                state.account()
+        merged, *others = states
         for other in others:
             context.check()
             merged.absorb(other)
             other.release()
             merged.account()
-        for feed in merged.feeds:
-            feed.finish()
+        if self._spilled is not None:
+            context.memory.unsettle(1)
+        else:
+            for feed in merged.feeds:
+                feed.finish()
         merged.account()
         self._merged = merged
         self.stats.elapsed_ns += time.perf_counter_ns() - began
@@ -171,17 +206,87 @@ class HashAggregateSink:
         state, self._merged = self._merged, None
         if state is None:
             raise InternalError("an aggregation was read before its states were combined, or twice")
+        if self._given is not None:
+            self._given.finish()
+            for batch in self._given.batches(context):
+                self.stats.rows_out += batch.num_rows
+                yield batch
+            self._given.remove()
+        if self._spilled is None:
+            yield from self._groups_of(state, context)
+            return
+        state.release()
+        yield from self._merge(self._spilled, context)
+        context.memory.unsettle(-1)
+
+    def _groups_of(self, state: AggregateState, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The groups of a state, which is given up."""
         began = time.perf_counter_ns()
         try:
-            table = self._output(state)
-            self.stats.elapsed_ns += time.perf_counter_ns() - began
-            self.stats.rows_out += table.num_rows
-            step = max(1, table.num_rows * context.morsel_bytes // max(1, table.nbytes))
-            for start in range(0, table.num_rows, step):
-                context.check()
-                yield table.slice(start, step)
+            for batch in self._cut(self._output(state), context):
+                self.stats.elapsed_ns += time.perf_counter_ns() - began
+                self.stats.rows_out += batch.num_rows
+                yield batch
+                began = time.perf_counter_ns()
         finally:
             state.release()
+
+    def _cut(self, table: pa.RecordBatch, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        step = max(1, table.num_rows * context.morsel_bytes // max(1, table.nbytes))
+        for start in range(0, table.num_rows, step):
+            context.check()
+            yield table.slice(start, step)
+
+    def _is_large(self, size_bytes: int, context: TaskContext) -> bool:
+        """Whether groups of that size must go to disk."""
+        return bool(self.key_types) and size_bytes > context.share_bytes // 2
+
+    def _spill(self, state: AggregateState) -> None:
+        """Put the groups of a state on disk; it has none afterwards."""
+        context = state.context
+        assert context.spill is not None
+        with self._spilling:
+            if self.node.mode == "partial" and not any(f.distinct for f in self.feeds):
+                if self._given is None:
+                    self._given = context.spill.create(self.schema, WHAT, self.stats)
+                for batch in self._cut(self._output(state), context):
+                    self._given.write(batch)
+            else:
+                if self._spilled is None:
+                    self._spilled = self._new_spilled(0, context)
+                self._spilled.add(state)
+        state.clear()
+        free_unused()
+
+    def _new_spilled(self, level: int, context: TaskContext) -> SpilledGroups:
+        assert context.spill is not None
+        keys = self.key_types, list(self.schema)[: len(self.key_types)]
+        return SpilledGroups(keys, self.feeds, level, context.spill, self.stats, context)
+
+    def _merge(self, spilled: SpilledGroups, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The groups of each part; what is too large is split again."""
+        for part in spilled.parts():
+            began = time.perf_counter_ns()
+            state = self._empty(context)
+            deeper: SpilledGroups | None = None
+            for _ in part.add_to(state):
+                if self._is_large(state.size_bytes, context):
+                    deeper = deeper or self._new_spilled(spilled.level + 1, context)
+                    deeper.add(state)
+                    state.clear()
+                state.account()
+            if deeper is not None:
+                deeper.add(state)
+            else:
+                for feed in state.feeds:
+                    feed.finish()
+                state.account()
+            self.stats.elapsed_ns += time.perf_counter_ns() - began
+            if deeper is None:
+                yield from self._groups_of(state, context)
+            else:
+                state.release()
+                yield from self._merge(deeper, context)
 
     def _output(self, state: AggregateState) -> pa.RecordBatch:
         num_groups = state.table.count if self.key_types else 1

@@ -1,27 +1,44 @@
-"""Hash join: a sink that builds a table over one input, and an operator that probes it with the other."""
+"""Hash join: a sink that builds a table over one input, and an operator that probes it with the other.
+
+A build side that would take more than the operator's share of the memory, with its table and what building it takes, goes to
+disk in parts, by the hash of its keys. Rows of the probe side then go to disk in the same parts, and each pair of parts is
+joined by itself when the probe side has ended; a part too large is split again. The parts of a build side that tasks share are
+written once, and read by each of the tasks.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from sabot_sql.errors import InternalError
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap
-from sabot_sql.executor.gather import batch_of, concatenate, take, take_array
+from sabot_sql.executor.gather import batch_of, concatenate, select, take, take_array
 from sabot_sql.executor.join_table import NO_ROWS, JoinTable
 from sabot_sql.executor.kernels import gathering, joining
 from sabot_sql.executor.keys import KeyEncoder
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
+from sabot_sql.executor.spill import SpillFile, free_unused
+from sabot_sql.executor.spill_partitions import LEVELS, SpillPartitions
 from sabot_sql.planner.expressions import references
 from sabot_sql.planner.physical import HashJoin
-from sabot_sql.types import Schema
+from sabot_sql.types import Lane, Schema
 
 Residual = Callable[[pa.RecordBatch], Array]
+Part = tuple[SpillFile, Sequence[SpillFile]]
+"""A file of the build side and those of the probe side with the same keys."""
+
+SPLIT_WELL = 0.9
+"""A part with more of the rows that were split is not split again: one key has most of them."""
+
+WHAT = "the build side of a join (HashJoin)"
+WHAT_PROBE = "the probe side of a join (HashJoin)"
 
 _stats_lock = threading.Lock()
 
@@ -45,6 +62,7 @@ class _BuildState:
     context: TaskContext
     batches: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
     rows: int = 0
+    rows_held: int = 0
     reserved: int = 0
 
 
@@ -57,7 +75,8 @@ class JoinBuildSink:
 
     Attributes:
         batch: after `combine`, the build rows that can match, by group, with the columns that are needed (see `column`).
-        table: after `combine`, the table; None when no row can match.
+        table: after `combine`, the table; None when no row can match, and when the rows are on disk.
+        spilled: after `combine`, the parts of the rows where they are on disk; those that match nothing may be missing.
     """
 
     def __init__(self, node: HashJoin, build_types: Schema, schema: pa.Schema, stats: OperatorStats) -> None:
@@ -74,8 +93,11 @@ class JoinBuildSink:
         self.encoder = KeyEncoder([build_types[k].type for k in node.build_keys], growable=True)
         self.batch: pa.RecordBatch | None = None
         self.table: JoinTable | None = None
+        self.spilled: tuple[SpillFile, ...] | None = None
         self.states: list[_BuildState] = []
         self.reserved = 0
+        self._partitions: SpillPartitions | None = None
+        self._spilling = threading.Lock()
 
     def new_state(self, context: TaskContext) -> _BuildState:
         self.states.append(_BuildState(context))
@@ -87,16 +109,36 @@ class JoinBuildSink:
         if batch.num_rows == 0:
             return
         kept = batch_of([batch.column(p) for p in self.kept], batch.num_rows, self.schema)
-        state.context.memory.reserve(kept.nbytes, "the build side of a join")
+        state.context.memory.reserve(kept.nbytes, WHAT)
         state.reserved += kept.nbytes
         state.rows += batch.num_rows
+        state.rows_held += batch.num_rows
         state.batches.append((morsel.sequence, kept))
+        if self.needed_bytes(state.reserved, state.rows_held) > state.context.share_bytes // len(self.states):
+            self._spill(state)
+
+    def needed_bytes(self, size_bytes: int, num_rows: int) -> int:
+        """What building a table over rows takes at most, with these; strings of keys may all be kept once more."""
+        texts = 2 * size_bytes + 48 * num_rows if any(t.lane is Lane.BYTES for t in self.encoder.types) else 0
+        return 2 * size_bytes + texts + JoinTable.needed_bytes(self.encoder.key_words + 2, num_rows)
 
     def combine(self, states: list[_BuildState], context: TaskContext) -> None:
         began = time.perf_counter_ns()
+        self.stats.rows_in += sum(s.rows for s in states)
+        together = self.needed_bytes(sum(s.reserved for s in states), sum(s.rows_held for s in states))
+        if self._partitions is not None or together > context.share_bytes:
+            for state in states:
+                self._spill(state)
+            if self._partitions is not None:
+                self.spilled = self._partitions.finish()
+                free_unused()
+        else:
+            self._combine_in_memory(states, context)
+        self.stats.elapsed_ns += time.perf_counter_ns() - began
+
+    def _combine_in_memory(self, states: Sequence[_BuildState], context: TaskContext) -> None:
         self.reserved = sum(s.reserved for s in states)
         batches = [b for _, b in sorted((p for s in states for p in s.batches), key=lambda pair: pair[0])]
-        self.stats.rows_in += sum(s.rows for s in states)
         for state in states:
             state.batches.clear()
             state.reserved = 0
@@ -110,27 +152,64 @@ class JoinBuildSink:
         held = self.batch.nbytes + self.encoder.size_bytes + (self.table.size_bytes if self.table else 0)
         self._reserve(held - self.reserved, context)
         self.stats.rows_out += self.batch.num_rows
-        self.stats.elapsed_ns += time.perf_counter_ns() - began
 
     def close(self, context: TaskContext) -> None:
         """Let go of the rows, the table and their memory, whether `combine` ran or not; may be called twice."""
-        self.batch = self.table = None
+        self.batch = self.table = self.spilled = None
+        if self._partitions is not None:
+            self._partitions.remove()
+            self._partitions = None
         for state in self.states:
             state.batches.clear()
             self.reserved += state.reserved
             state.reserved = 0
         self._reserve(-self.reserved, context)
 
+    def load(self, batches: Iterable[pa.RecordBatch], context: TaskContext) -> None:
+        """Make the table over rows that fit; their columns are the kept ones."""
+        state = self.new_state(context)
+        for batch in batches:
+            context.memory.reserve(batch.nbytes, WHAT)
+            state.reserved += batch.nbytes
+            state.batches.append((len(state.batches), batch))
+        self._combine_in_memory([state], context)
+
     def column(self, position: int) -> pa.Array:
         """The build rows' column at `position` of the build side."""
         assert self.batch is not None
         return self.batch.column(self.kept.index(position))
 
+    def new_partitions(self, level: int, stats: OperatorStats, context: TaskContext) -> SpillPartitions:
+        """Empty parts for build rows."""
+        assert context.spill is not None
+        types = [self.types[k].type for k in self.node.build_keys]
+        return SpillPartitions(context.spill, self.schema, self._key_columns, types, level, WHAT, stats, context)
+
+    @property
+    def _key_columns(self) -> list[int]:
+        """The positions of the keys among the kept columns."""
+        return [self.kept.index(k) for k in self.node.build_keys]
+
+    def _keys(self, batch: pa.RecordBatch) -> tuple[list[Column], Array]:
+        types = tuple(self.types[p] for p in self.kept)
+        return _keys(batch, self._key_columns, types, self.node.null_equal)
+
+    def _spill(self, state: _BuildState) -> None:
+        """Put the rows of a worker on disk."""
+        with self._spilling:
+            if self._partitions is None:
+                self._partitions = self.new_partitions(0, self.stats, state.context)
+            for _, batch in state.batches:
+                state.context.check()
+                _, usable = self._keys(batch)  # NULLs that equal nothing would all be in one part
+                self._partitions.add(select(batch, usable) if len(usable) else batch)
+        state.batches.clear()
+        state.context.memory.release(state.reserved)
+        state.reserved = state.rows_held = 0
+
     def _build(self, context: TaskContext) -> None:
         assert self.batch is not None
-        types = tuple(self.types[p] for p in self.kept)
-        keys = [self.kept.index(k) for k in self.node.build_keys]
-        columns, usable = _keys(self.batch, keys, types, self.node.null_equal)
+        columns, usable = self._keys(self.batch)
         words = self.encoder.encode(columns) if columns else np.zeros((1, self.batch.num_rows), np.int64)
         pairs = self.node.kind in ("inner", "left") or self.node.residual is not None
         table = JoinTable(words, usable, pairs, context)
@@ -149,11 +228,17 @@ class JoinBuildSink:
         self.reserved += num_bytes
 
 
+def _scratch() -> OperatorStats:
+    """Counters for the join of a part, whose rows are counted as those of the whole."""
+    return OperatorStats(0, "HashJoin", "numba")
+
+
 @dataclass(slots=True)
 class _ProbeState:
     context: TaskContext
     blanks: dict[int, pa.Array] = field(default_factory=dict)
     selective: bool = False
+    parts: SpillPartitions | None = None
     rows_in: int = 0
     rows_out: int = 0
     elapsed_ns: int = 0
@@ -195,7 +280,30 @@ class HashJoinProbe:
 
     def process(self, batch: pa.RecordBatch, state: _ProbeState) -> Iterator[pa.RecordBatch]:
         state.rows_in += batch.num_rows
-        outputs = self._join(batch, state) if batch.num_rows else iter(())
+        if self.build.spilled is not None:
+            self._set_aside(batch, state)
+            return
+        yield from self._counted(self._join(batch, state) if batch.num_rows else iter(()), state)
+
+    def drain(self, states: Sequence[_ProbeState]) -> Iterator[pa.RecordBatch]:
+        """What the rows that were set aside give, once all have come."""
+        if self.build.spilled is None:
+            return
+        files = [s.parts.finish() for s in states if s.parts is not None]
+        if not files:
+            return
+        free_unused()
+        state = states[0]
+        pairs = zip(self.build.spilled, zip(*files))
+        num_rows = sum(file.rows for file in self.build.spilled)
+        yield from self._counted(self._join_parts(pairs, 0, num_rows, state), state)
+        for each in states:
+            if each.parts is not None:
+                each.parts.remove()
+                each.parts = None
+                each.context.memory.unsettle(-1)
+
+    def _counted(self, outputs: Iterator[pa.RecordBatch], state: _ProbeState) -> Iterator[pa.RecordBatch]:
         while True:
             state.context.check()
             began = time.perf_counter_ns()
@@ -213,6 +321,124 @@ class HashJoinProbe:
             self.stats.elapsed_ns += state.elapsed_ns
         state.rows_in = state.rows_out = state.elapsed_ns = 0
         state.blanks.clear()
+
+    def _set_aside(self, batch: pa.RecordBatch, state: _ProbeState) -> None:
+        """Put rows on disk until the probe side has ended."""
+        began = time.perf_counter_ns()
+        state.context.check()
+        if state.parts is None:
+            state.context.memory.unsettle(1)
+            state.parts = self._new_parts(batch.schema, 0, state)
+        state.parts.add(batch)
+        state.elapsed_ns += time.perf_counter_ns() - began
+
+    def _new_parts(self, schema: pa.Schema, level: int, state: _ProbeState) -> SpillPartitions:
+        assert state.context.spill is not None
+        keys = self.node.probe_keys
+        types = [self.probe_types[k].type for k in keys]
+        return SpillPartitions(state.context.spill, schema, keys, types, level, WHAT_PROBE, self.stats, state.context)
+
+    def _join_parts(self, pairs: Iterable[Part], level: int, num_rows: int, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Join parts of the build side with the files of the same parts of the probe side.
+
+        Args:
+            level: how often they have been split.
+            num_rows: build rows of all parts.
+        """
+        context = state.context
+        for built, probed in pairs:
+            if not any(file.rows for file in probed):
+                continue
+            if self.build.needed_bytes(built.size_bytes, built.rows) <= context.share_bytes:
+                with self._table(built.batches(context), context) as build:
+                    yield from self._probed(self._over(build, self.node, self.schema), probed, context)
+            elif level + 1 < LEVELS and built.rows < SPLIT_WELL * num_rows:
+                yield from self._split(built, probed, level + 1, state)
+            else:
+                yield from self._join_in_steps(built, probed, state)
+            for file in probed:
+                file.remove()
+
+    def _split(self, built: SpillFile, probed: Sequence[SpillFile], level: int, state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Join a part in smaller ones."""
+        context = state.context
+        builds = self.build.new_partitions(level, self.stats, context)
+        for batch in built.batches(context):
+            builds.add(batch)
+        probes = self._new_parts(probed[0].schema, level, state)
+        for file in probed:
+            for batch in file.batches(context):
+                probes.add(batch)
+            file.remove()
+        yield from self._join_parts(zip(builds.finish(), zip(probes.finish())), level, built.rows, state)
+        builds.remove()
+        probes.remove()
+
+    def _join_in_steps(self, built: SpillFile, probed: Sequence[SpillFile], state: _ProbeState) -> Iterator[pa.RecordBatch]:
+        """Join a part that cannot be split: as many build rows at a time as fit, each with all probe rows. Those that have had
+        no match are handed from step to step."""
+        context, node, kind = state.context, self.node, self.node.kind
+        assert context.spill is not None
+        schema = probed[0].schema
+        unmatched = replace(node, kind="anti", output=tuple(range(len(schema))), schema=self.probe_types)
+        pairs = node if kind == "semi" else replace(node, kind="inner")
+        left: Sequence[SpillFile] = probed  # without a match so far
+        for batches in self._steps(built, context):
+            with self._table(batches, context) as build:
+                if kind != "anti":
+                    yield from self._probed(self._over(build, pairs, self.schema), left if kind == "semi" else probed, context)
+                if kind == "inner":
+                    continue
+                rest = context.spill.create(schema, WHAT_PROBE, self.stats)
+                for batch in self._probed(self._over(build, unmatched, schema), left, context):
+                    rest.write(batch)
+                rest.finish()
+            if left is not probed:
+                left[0].remove()
+            left = [rest]
+        if kind in ("left", "anti"):
+            with self._table((), context) as build:
+                yield from self._probed(self._over(build, node, self.schema), left, context)
+        if left is not probed:
+            left[0].remove()
+
+    def _steps(self, built: SpillFile, context: TaskContext) -> Iterator[list[pa.RecordBatch]]:
+        """The rows of a file, as many at a time as fit."""
+        room = max(16, context.share_bytes * built.rows // self.build.needed_bytes(built.size_bytes, built.rows))
+        batches: list[pa.RecordBatch] = []
+        held = 0
+        for batch in built.batches(context):
+            while batch.num_rows:
+                batches.append(batch.slice(0, room - held))
+                held += batches[-1].num_rows
+                batch = batch.slice(batches[-1].num_rows)
+                if held == room:
+                    yield batches
+                    batches, held = [], 0
+        if batches:
+            yield batches
+
+    @contextlib.contextmanager
+    def _table(self, batches: Iterable[pa.RecordBatch], context: TaskContext) -> Iterator[JoinBuildSink]:
+        """The table over build rows that fit, while inside."""
+        build = JoinBuildSink(self.node, self.build_types, self.build.all_columns, _scratch())
+        try:
+            build.load(batches, context)
+            yield build
+        finally:
+            build.close(context)
+
+    def _over(self, build: JoinBuildSink, node: HashJoin, schema: pa.Schema) -> HashJoinProbe:
+        """A join of the same rows with some of the build side."""
+        return HashJoinProbe(node, build, self.probe_types, self.build_types, self.residual, schema, _scratch())
+
+    def _probed(self, probe: HashJoinProbe, files: Sequence[SpillFile], context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """What a join gives for the rows of files."""
+        state = probe.new_state(context)
+        for file in files:
+            for batch in file.batches(context):
+                yield from probe.process(batch, state)
+        probe.close(state)
 
     def _join(self, batch: pa.RecordBatch, state: _ProbeState) -> Iterator[pa.RecordBatch]:
         groups, found = self._find(batch, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -43,6 +43,9 @@ class LimitOperator:
         if first < last:
             state.given += last - first
             yield batch if last - first == batch.num_rows else batch.slice(first, last - first)
+
+    def drain(self, states: Sequence[_State]) -> Iterator[pa.RecordBatch]:
+        return iter(())
 
     def exhausted(self, state: _State) -> bool:
         """Whether no further row will pass: the pipeline need not read on."""

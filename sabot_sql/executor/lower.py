@@ -69,11 +69,14 @@ class SharedPipelines:
     pipelines: tuple[Pipeline | SharedPipelines, ...]
 
     def run(self, context: TaskContext) -> None:
-        def build(inner: TaskContext) -> None:
-            for pipeline in self.pipelines:
-                pipeline.run(inner)
+        self.build.build(lambda inner: run_pipelines(self.pipelines, inner), context)
 
-        self.build.build(build, context)
+
+def run_pipelines(pipelines: Sequence[Pipeline | SharedPipelines], context: TaskContext) -> None:
+    """Run pipelines one after the other."""
+    for number, pipeline in enumerate(pipelines):
+        context.memory.begin(len(pipelines) - number)
+        pipeline.run(context)
 
 
 class Lowering:
@@ -168,11 +171,6 @@ class Lowering:
             blocks = tuple(b for b in blocks if first <= b.task_index < end)
         partitions = self.task.partitions.get(node.stage, ())
         return ExchangeReadSource(blocks, partitions, self.reader, self.schema(node.schema), self.stats(node))
-
-    @property
-    def shared_peak_bytes(self) -> int:
-        """The most that the build sides held which this task shares with others."""
-        return sum(s.memory.peak_bytes for s in self._shared)
 
     def close(self) -> None:
         """Free what the operators hold."""

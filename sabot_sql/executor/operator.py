@@ -16,7 +16,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from sabot_sql.errors import Cancelled, OutOfMemory, QueryTimeout
+from sabot_sql.executor.spill import UNLIMITED, SpillScope
 from sabot_sql.planner.physical import Session
+
+FLOW_BYTES = 8 << 20
+"""What batches on their way through a pipeline may take, at least, where a task has twice that."""
 
 
 @dataclass(slots=True)
@@ -52,6 +56,10 @@ class StreamOperator(Protocol):
 
     def process(self, batch: pa.RecordBatch, state: Any) -> Iterator[pa.RecordBatch]: ...
 
+    def drain(self, states: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+        """What is still to come after the last batch, of the states of all workers."""
+        ...
+
     def close(self, state: Any) -> None: ...
 
 
@@ -72,7 +80,8 @@ class Sink(Protocol):
 @dataclass(slots=True)
 class OperatorStats:
     """What EXPLAIN ANALYZE shows of one operator. Times are summed over workers. `node` is the operator's position in the
-    stage's tree (pre-order); `engine` who processed the rows; `rows_cached` are those of rows_in that a scan had in memory."""
+    stage's tree (pre-order); `engine` who processed the rows; `rows_cached` are those of rows_in that a scan had in memory;
+    `bytes_spilled` what it wrote to disk because memory was short, as it lay there."""
 
     node: int
     name: str
@@ -81,19 +90,34 @@ class OperatorStats:
     rows_out: int = 0
     elapsed_ns: int = 0
     rows_cached: int = 0
+    bytes_spilled: int = 0
 
 
 @dataclass(slots=True)
 class MemoryTracker:
     """Counts the bytes a task holds; `reserve` past the limit raises OutOfMemory. Thread-safe.
 
+    Operators that can spill keep within their share: an equal part, for each that is still to grow, of what those that are
+    done leave. As one pipeline runs at a time, these are the sinks of the pipelines to come and of this one, and operators
+    that have spilled and read back later.
+
     Args:
         limit_bytes: 0 for no limit.
+
+    Attributes:
+        flow_bytes: what of it is for batches on their way; None for an eighth, or as much of `FLOW_BYTES` as half of it.
+        settled_bytes: what the pipelines before this one hold.
+        pipelines: that have not ended.
+        unsettled: operators of ended pipelines that have spilled.
     """
 
     limit_bytes: int = 0
     used_bytes: int = 0
     peak_bytes: int = 0
+    flow_bytes: int | None = None
+    settled_bytes: int = 0
+    pipelines: int = 1
+    unsettled: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reserve(self, num_bytes: int, what: str) -> None:
@@ -105,6 +129,32 @@ class MemoryTracker:
                 )
             self.used_bytes += num_bytes
             self.peak_bytes = max(self.peak_bytes, self.used_bytes)
+
+    def charge(self, num_bytes: int, peak_bytes: int) -> None:
+        """Count what another tracker has reserved; `peak_bytes` is the most that it held."""
+        with self._lock:
+            self.peak_bytes = max(self.peak_bytes, self.used_bytes + max(num_bytes, peak_bytes))
+            self.used_bytes += num_bytes
+
+    def begin(self, pipelines: int) -> None:
+        """A pipeline begins; `pipelines` have not ended, with it."""
+        with self._lock:
+            self.settled_bytes, self.pipelines = self.used_bytes, pipelines
+
+    @property
+    def share_bytes(self) -> int:
+        """What an operator that can spill may hold now, with all that it needs for a moment."""
+        if not self.limit_bytes:
+            return UNLIMITED
+        limit, flow = self.limit_bytes, self.flow_bytes
+        if flow is None:
+            flow = max(limit // 8, min(limit // 2, FLOW_BYTES))
+        return max(0, limit - flow - self.settled_bytes) // (self.pipelines + self.unsettled)
+
+    def unsettle(self, change: int) -> None:
+        """An operator has spilled and will read back (1), or has done so (-1)."""
+        with self._lock:
+            self.unsettled += change
 
     def release(self, num_bytes: int) -> None:
         with self._lock:
@@ -119,6 +169,7 @@ class TaskContext:
         threads: workers a pipeline may use.
         morsel_bytes: target size of a batch; scans and breakers cut their output by it.
         deadline_s: `time.monotonic()` after which the task must stop, or None.
+        spill: where operators put rows that do not fit; None where they must not.
     """
 
     job_id: str
@@ -132,6 +183,12 @@ class TaskContext:
     deadline_s: float | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     stats: list[OperatorStats] = field(default_factory=list)
+    spill: SpillScope | None = None
+
+    @property
+    def share_bytes(self) -> int:
+        """What an operator may hold before it must spill; no limit where it cannot."""
+        return self.memory.share_bytes if self.spill is not None else UNLIMITED
 
     def check(self) -> None:
         """Raise Cancelled or QueryTimeout when the task must stop; called for every morsel."""

@@ -48,7 +48,7 @@ class Partitioner:
         numbers = np.empty(batch.num_rows, np.int64)
         starts = np.zeros(self.num_partitions + 1, np.int64)
         partitioning.partition_numbers(hashes, self.num_partitions, numbers, starts)
-        return _parts(batch, numbers, starts)
+        return parts(batch, numbers, starts)
 
 
 class RangePartitioner:
@@ -82,7 +82,7 @@ class RangePartitioner:
             numbers[column.valid == 0] = 0 if self.order.nulls_first else len(self.words)
         starts = np.zeros(self.num_partitions + 1, np.int64)
         np.cumsum(np.bincount(numbers, minlength=self.num_partitions), out=starts[1:])
-        return _parts(batch, numbers, starts)
+        return parts(batch, numbers, starts)
 
 
 def column_of(values: Sequence[int | float | str], type: SqlType) -> Column:
@@ -97,7 +97,7 @@ def column_of(values: Sequence[int | float | str], type: SqlType) -> Column:
     return Column(type.lane, np.asarray(values, dtype), None, None, None, None, len(values))
 
 
-def _parts(batch: pa.RecordBatch, numbers: Array, starts: Array) -> list[tuple[int, pa.RecordBatch]]:
+def parts(batch: pa.RecordBatch, numbers: Array, starts: Array) -> list[tuple[int, pa.RecordBatch]]:
     """Slices of the batch in the order of partitions; `numbers` (int64[n]) are of rows, `starts` of partitions."""
     filled = np.flatnonzero(np.diff(starts))
     if len(filled) == 1:

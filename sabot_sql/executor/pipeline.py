@@ -48,11 +48,29 @@ def run_pipeline(branches: Sequence[Branch], sink: Sink, context: TaskContext) -
                     done.exception()
             if work.error is not None:
                 raise work.error
+        _drain(branches, workers, work)
     finally:
         for worker in workers:
             worker.close()
     context.check()
     sink.combine([w.sink_state for w in workers], context)
+
+
+def _drain(branches: Sequence[Branch], workers: Sequence[_Worker], work: _Work) -> None:
+    """Push what operators have set aside through those above them, from the sources on. One that stands in several branches
+    has the same operators above it in each."""
+    number = len(work.units)
+    for distance in range(max((len(b.operators) for b in branches), default=0), 0, -1):
+        done: set[int] = set()
+        for branch in branches:
+            at = len(branch.operators) - distance
+            if at < 0 or id(operator := branch.operators[at]) in done:
+                continue
+            done.add(id(operator))
+            states = [state for w in workers if (state := w.state_of(operator)) is not None]
+            if states:
+                workers[0].push(number, operator.drain(states), branch.operators[at + 1 :], work)
+                number += 1
 
 
 class _Work:
@@ -103,13 +121,19 @@ class _Worker:
         for operator, state in self._states.values():
             operator.close(state)
 
-    def _run_unit(self, number: int, branch: Branch, unit: Unit, work: _Work) -> None:
-        states = [self._state(o) for o in branch.operators]
-        limits = [(o, s) for o, s in zip(branch.operators, states) if isinstance(o, LimitOperator)]
+    def state_of(self, operator: StreamOperator) -> Any:
+        """The state of an operator that has run here; None where it has not."""
+        found = self._states.get(id(operator))
+        return None if found is None else found[1]
+
+    def push(self, number: int, batches: Iterator[pa.RecordBatch], operators: Sequence[StreamOperator], work: _Work) -> None:
+        """Push batches through operators into the sink."""
+        states = [self._state(o) for o in operators]
+        limits = [(o, s) for o, s in zip(operators, states) if isinstance(o, LimitOperator)]
         if any(o.exhausted(s) for o, s in limits):
             return
-        stream: Generator[pa.RecordBatch, None, None] = self._source(unit)
-        for operator, state in zip(branch.operators, states):
+        stream = self._counted(batches)
+        for operator, state in zip(operators, states):
             stream = _applied(operator, stream, state)
         with contextlib.closing(stream):
             for position, batch in enumerate(stream):
@@ -118,15 +142,18 @@ class _Worker:
                 if work.stopped or any(o.exhausted(s) for o, s in limits):
                     return
 
+    def _run_unit(self, number: int, branch: Branch, unit: Unit, work: _Work) -> None:
+        self.push(number, unit.batches(self.context), branch.operators, work)
+
     def _state(self, operator: StreamOperator) -> Any:
         if id(operator) not in self._states:
             self._states[id(operator)] = (operator, operator.new_state(self.context))
         return self._states[id(operator)][1]
 
-    def _source(self, unit: Unit) -> Generator[pa.RecordBatch, None, None]:
-        """The unit's batches, each counted as memory of the task while it is on its way."""
+    def _counted(self, source: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch, None, None]:
+        """The batches, each counted as memory of the task while it is on its way."""
         memory = self.context.memory
-        with _closed(unit.batches(self.context)) as batches:
+        with _closed(source) as batches:
             for batch in batches:
                 self.context.check()
                 if not batch.num_rows:

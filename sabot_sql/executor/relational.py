@@ -1,7 +1,11 @@
-"""An operator that DuckDB runs over one partition: sinks that keep the rows of each input, a source that runs the SQL."""
+"""An operator that DuckDB runs over one partition: sinks that keep the rows of each input, a source that runs the SQL.
+
+Rows that do not fit go to disk, from where DuckDB reads them; what it then cannot hold itself, it spills.
+"""
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +16,14 @@ from sabot_sql.executor.duckdb_session import Cursor, duck_session
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext, Unit
+from sabot_sql.executor.spill import SpillFile, free_unused
 from sabot_sql.planner.expressions import Cast, Ref
 from sabot_sql.planner.physical import Relational
 from sabot_sql.planner.render import is_not_carried, render_output
 from sabot_sql.types import Schema
 
 BATCH_ROWS = 1 << 16
+WHAT = "rows that DuckDB is to see together (Relational)"
 
 
 @dataclass(slots=True)
@@ -26,6 +32,8 @@ class _State:
     batches: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
     rows: int = 0
     reserved: int = 0
+    spilled: SpillFile | None = None
+    sequences: list[int] = field(default_factory=list)  # of the batches on disk
 
 
 class RelationalSink:
@@ -37,35 +45,82 @@ class RelationalSink:
         self.stats = stats
         self.batches: list[pa.RecordBatch] = []
         self.reserved = 0
+        self.spilled: list[tuple[list[int], SpillFile]] = []
+        self._workers = 0
 
     def new_state(self, context: TaskContext) -> _State:
+        self._workers += 1
         return _State(context)
 
     def sink(self, morsel: Morsel, state: _State) -> None:
         state.context.check()
         size = morsel.batch.nbytes
-        state.context.memory.reserve(size, "rows that DuckDB is to see together")
+        state.context.memory.reserve(size, WHAT)
         state.reserved += size
         state.batches.append((morsel.sequence, morsel.batch))
         state.rows += morsel.batch.num_rows
+        if state.reserved > state.context.share_bytes // self._workers:
+            self._spill(state)
+
+    def _spill(self, state: _State) -> None:
+        """Put a worker's rows on disk."""
+        context = state.context
+        assert context.spill is not None
+        if state.spilled is None:
+            state.spilled = context.spill.create(self.schema, WHAT, self.stats)
+        for sequence, batch in state.batches:
+            context.check()
+            state.spilled.write(batch)
+            state.sequences.append(sequence)
+        state.batches = []
+        context.memory.release(state.reserved)
+        state.reserved = 0
 
     def combine(self, states: list[_State], context: TaskContext) -> None:
+        if any(state.spilled is not None for state in states):
+            for state in states:
+                self._spill(state)
+                assert state.spilled is not None
+                state.spilled.finish()
+                self.spilled.append((state.sequences, state.spilled))
+            free_unused()
         kept = sorted((pair for state in states for pair in state.batches), key=lambda pair: pair[0])
         self.batches = [batch for _, batch in kept]
         self.reserved = sum(state.reserved for state in states)
         self.stats.rows_in += sum(state.rows for state in states)
 
-    def table(self) -> pa.Table:
+    def table(self, context: TaskContext) -> pa.Table | StoredRows:
         """All rows; a table without columns has one that says how many rows there are."""
+        if self.spilled:
+            return StoredRows(self.schema, self.spilled, context)
         if len(self.schema):
             return pa.Table.from_batches(self.batches, self.schema)
         return pa.table({"c0": pa.nulls(sum(b.num_rows for b in self.batches), pa.int32())})
 
     def free(self, context: TaskContext) -> None:
         """Give up the rows."""
-        self.batches = []
+        for _, file in self.spilled:
+            file.remove()
+        self.spilled, self.batches = [], []
         context.memory.release(self.reserved)
         self.reserved = 0
+
+
+class StoredRows:
+    """Rows on disk as DuckDB reads them, as often as it likes: each time in the order of their sequence."""
+
+    def __init__(self, schema: pa.Schema, files: Sequence[tuple[list[int], SpillFile]], context: TaskContext) -> None:
+        self.schema = schema
+        self.files = files
+        self.context = context
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return pa.RecordBatchReader.from_batches(self.schema, self._batches()).__arrow_c_stream__(requested_schema)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        each = (zip(sequences, file.batches(self.context)) for sequences, file in self.files)
+        for _, batch in heapq.merge(*each, key=lambda pair: pair[0]):
+            yield batch
 
 
 class RelationalSource:
@@ -86,7 +141,7 @@ class RelationalSource:
         with duck_session(context).cursor(context) as cursor:
             try:
                 for number, sink in enumerate(self.sinks):
-                    cursor.register(f"raw{number}", sink.table())
+                    cursor.register(f"raw{number}", sink.table(context))
                 for batch in self._run(cursor):
                     self.stats.elapsed_ns += time.perf_counter_ns() - began
                     yield batch

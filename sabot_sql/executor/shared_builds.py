@@ -8,17 +8,20 @@ from dataclasses import replace
 
 from sabot_sql.executor.hash_join import JoinBuildSink
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
+from sabot_sql.executor.spill import SpillScope
 
 WAIT_S = 0.02
 
 
 class SharedBuild:
-    """One build side and how many tasks hold it. Its memory is counted on its own: it may outlive the task that built it."""
+    """One build side and how many tasks hold it. Its memory and its spill files are its own, as it may outlive the task that
+    built it; the memory counts for each of the tasks."""
 
-    def __init__(self, key: Hashable, sink: JoinBuildSink, limit_bytes: int) -> None:
+    def __init__(self, key: Hashable, sink: JoinBuildSink, spill: SpillScope | None) -> None:
         self.key = key
         self.sink = sink
-        self.memory = MemoryTracker(limit_bytes)
+        self.memory = MemoryTracker()
+        self.spill = spill
         self.users = 0
         self._built = False
         self._lock = threading.Lock()
@@ -29,13 +32,15 @@ class SharedBuild:
             context.check()
         try:
             if not self._built:
-                run(replace(context, memory=self.memory))
+                self.memory = _part_of(context)
+                run(self._own(context))
                 self._built = True
         except BaseException:
             self._free(context)
             raise
         finally:
             self._lock.release()
+        context.memory.charge(self.memory.used_bytes, self.memory.peak_bytes)
 
     def close(self, context: TaskContext) -> None:
         """Free the table; called by the last of its tasks."""
@@ -44,8 +49,21 @@ class SharedBuild:
 
     def _free(self, context: TaskContext) -> None:
         self._built = False
-        self.sink.close(replace(context, memory=self.memory))
+        self.sink.close(self._own(context))
         self.memory.release(self.memory.used_bytes)
+        if self.spill is not None:
+            self.spill.close()
+
+    def _own(self, context: TaskContext) -> TaskContext:
+        return replace(context, memory=self.memory, spill=self.spill)
+
+
+def _part_of(context: TaskContext) -> MemoryTracker:
+    """A tracker for what an operator of a task may take: its share, beside the batches on their way."""
+    limit_bytes = context.memory.limit_bytes
+    if not limit_bytes or context.spill is None:
+        return MemoryTracker(limit_bytes)
+    return MemoryTracker(context.share_bytes + limit_bytes // 8, flow_bytes=limit_bytes // 8)
 
 
 class SharedBuilds:
@@ -59,7 +77,8 @@ class SharedBuilds:
         """Hold the table of `key`; `make` makes its sink where no other task holds it. To be released."""
         with self._lock:
             if key not in self._entries:
-                self._entries[key] = SharedBuild(key, make(), context.memory.limit_bytes)
+                spill = None if context.spill is None else context.spill.sibling()
+                self._entries[key] = SharedBuild(key, make(), spill)
             found = self._entries[key]
             found.users += 1
             return found

@@ -1,7 +1,13 @@
-"""ORDER BY and top-n: a sink that keeps the rows, or the first n of them, and gives them back in order."""
+"""ORDER BY and top-n: a sink that keeps the rows, or the first n of them, and gives them back in order.
+
+Rows that would take more than the operator's share of the memory, with what sorting them takes, are sorted and go to disk as a
+run (`sorted_runs.py`).
+"""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +17,16 @@ import pyarrow as pa
 
 from sabot_sql.errors import NotSupported
 from sabot_sql.executor.columns import Array, unwrap
-from sabot_sql.executor.gather import concatenate, select, take
+from sabot_sql.executor.gather import batch_of, concatenate, select, take
 from sabot_sql.executor.kernels import sorting
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
 from sabot_sql.executor.ordering import first_rows, ordered_words
-from sabot_sql.planner.physical import Sort
-from sabot_sql.types import Lane
+from sabot_sql.executor.sorted_runs import SortedRuns, sort_bytes
+from sabot_sql.executor.spill import free_unused
+from sabot_sql.planner.physical import Sort, SortKey
+from sabot_sql.types import BIGINT, Field, Lane
 
+WHAT = "a sort (Sort)"
 SLACK = 8192  # rows a top-n holds beyond the n it needs, at least, before it drops the rest again
 
 
@@ -69,6 +78,8 @@ class SortSink:
         self.order: Array = np.empty(0, np.int64)
         self.states: list[_State] = []
         self.reserved = 0
+        self._runs: SortedRuns | None = None
+        self._spilling = threading.Lock()
 
     def new_state(self, context: TaskContext) -> _State:
         self.states.append(_State(context))
@@ -84,16 +95,25 @@ class SortSink:
             batch = morsel.batch if state.bound is None else self._inside(morsel.batch, state, state.bound)
             if batch.num_rows:
                 self._keep(batch, morsel.sequence, state)
+                if sort_bytes(state.reserved, state.rows) > state.context.share_bytes // len(self.states):
+                    self._spill(state)
         state.elapsed_ns += time.perf_counter_ns() - began
 
     def combine(self, states: list[_State], context: TaskContext) -> None:
         began = time.perf_counter_ns()
-        self.reserved = sum(s.reserved for s in states)
+        held = sum(s.rows for s in states)
+        large = sort_bytes(sum(s.reserved for s in states), held) > context.share_bytes
         for state in states:
             self.stats.rows_in += state.rows_in
             self.stats.elapsed_ns += state.elapsed_ns
+            if large or self._runs is not None:
+                self._spill(state)
+            self.reserved += state.reserved
             state.reserved = 0
-        held = sum(s.rows for s in states)
+        if self._runs is not None:
+            context.memory.unsettle(1)
+            self.stats.elapsed_ns += time.perf_counter_ns() - began
+            return
         self._reserve(self.reserved + 64 * held, context)
         batches, sequences = _by_sequence(states)
         self.batch = concatenate(batches, self.schema)
@@ -109,6 +129,9 @@ class SortSink:
     def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of about `context.morsel_bytes`; afterwards the memory is free."""
         try:
+            if self._runs is not None:
+                yield from self._merged(self._runs, context)
+                return
             width = max(1, self.batch.nbytes // max(1, self.batch.num_rows))
             room = max(1024, int(context.morsel_bytes // width))
             for first in range(0, len(self.order), room):
@@ -120,6 +143,24 @@ class SortSink:
                 yield out
         finally:
             self.close(context)
+
+    def _merged(self, runs: SortedRuns, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The rows of the runs, between offset and limit."""
+        skip, left = self.node.offset, self.node.limit
+        with contextlib.closing(runs.merged(context)) as batches:
+            while left != 0:
+                began = time.perf_counter_ns()
+                batch = next(batches, None)
+                self.stats.elapsed_ns += time.perf_counter_ns() - began
+                if batch is None:
+                    break
+                batch, skip = batch.slice(skip, left), max(0, skip - batch.num_rows)
+                if not batch.num_rows:
+                    continue
+                left = None if left is None else left - batch.num_rows
+                self.stats.rows_out += batch.num_rows
+                yield batch_of(batch.columns[: len(self.schema)], batch.num_rows, self.schema)
+        context.memory.unsettle(-1)
 
     def close(self, context: TaskContext) -> None:
         """Let go of the rows and their memory, whether `combine` ran or not; may be called twice."""
@@ -143,7 +184,7 @@ class SortSink:
         return select(batch, mask)
 
     def _keep(self, batch: pa.RecordBatch, sequence: int, state: _State) -> None:
-        state.context.memory.reserve(batch.nbytes, "a sort")
+        state.context.memory.reserve(batch.nbytes, WHAT)
         state.reserved += batch.nbytes
         state.rows += batch.num_rows
         state.batches.append(batch)
@@ -169,12 +210,35 @@ class SortSink:
         state.rows = wanted
         state.context.memory.release(state.reserved)
         state.reserved = 0
-        state.context.memory.reserve(state.batches[0].nbytes, "a sort")
+        state.context.memory.reserve(state.batches[0].nbytes, WHAT)
         state.reserved = state.batches[0].nbytes
+
+    def _spill(self, state: _State) -> None:
+        """Put the rows of a worker on disk as a run; it has none afterwards."""
+        if not state.rows:
+            return
+        context = state.context
+        batch = concatenate(state.batches, self.schema)
+        order_bytes = sort_bytes(batch.nbytes, batch.num_rows) - state.reserved
+        context.memory.reserve(order_bytes, WHAT)
+        keys, types, schema = self.node.keys, self.node.schema, self.schema
+        if len(self.states) > 1:  # runs of several workers: of rows with equal keys the one that came first
+            keys, types = (*keys, SortKey(len(types), False, False)), (*types, Field("sequence", BIGINT))
+            schema = schema.append(pa.field("sequence", pa.int64()))
+            batch = batch_of([*batch.columns, pa.array(_row_sequences(state))], batch.num_rows, schema)
+        state.batches, state.sequences, state.rows = [], [], 0
+        with self._spilling:
+            if self._runs is None:
+                self._runs = SortedRuns(schema, keys, types, WHAT, self.stats, context)
+            self._runs.add(batch, self.wanted, context)
+        context.memory.release(order_bytes + state.reserved)
+        state.reserved = 0
+        del batch
+        free_unused()
 
     def _reserve(self, num_bytes: int, context: TaskContext) -> None:
         if num_bytes > 0:
-            context.memory.reserve(num_bytes, "a sort")
+            context.memory.reserve(num_bytes, WHAT)
         else:
             context.memory.release(-num_bytes)
         self.reserved += num_bytes

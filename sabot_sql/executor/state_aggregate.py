@@ -2,7 +2,7 @@
 
 Right above a scan, DuckDB aggregates while it reads, and no row leaves it. Above anything else rows are collected up to a
 limit, aggregated, and given up; states that have come together are merged, so that a task holds no more than its groups and
-some rows.
+some rows. Groups that do not fit go to disk as they would be given out: the next step brings equal ones together in any case.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from sabot_sql.executor.gather import batch_of
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
 from sabot_sql.executor.relational import BATCH_ROWS, typed_statement
 from sabot_sql.executor.scan import ScanSource
+from sabot_sql.executor.spill import SpillFile
 from sabot_sql.planner.physical import Scan, StateAggregate
 from sabot_sql.types import BIGINT, Field
 
 CHUNK_ROWS = 1 << 18
 CHUNK_BYTES = 32 << 20
+
+WHAT = "an aggregation (StateAggregate)"
 
 COUNT = Field("rows", BIGINT)
 
@@ -87,6 +90,7 @@ class _State:
     Attributes:
         first: the sequence of the first row.
         merged: groups when states were merged last.
+        spilled: states that did not fit.
     """
 
     context: TaskContext
@@ -98,6 +102,7 @@ class _State:
     num_states: int = 0
     state_bytes: int = 0
     merged: int = 0
+    spilled: SpillFile | None = None
     rows_in: int = 0
     elapsed_ns: int = 0
 
@@ -120,15 +125,18 @@ class StateSink:
         batch = morsel.batch
         if state.first < 0:
             state.first = morsel.sequence
-        state.context.memory.reserve(batch.nbytes, "rows to aggregate")
+        state.context.memory.reserve(batch.nbytes, WHAT)
         state.rows.append(batch)
         state.num_rows += batch.num_rows
         state.row_bytes += batch.nbytes
         state.rows_in += batch.num_rows
-        if state.num_rows >= CHUNK_ROWS or state.row_bytes >= CHUNK_BYTES:
+        share_bytes = state.context.share_bytes
+        if state.num_rows >= CHUNK_ROWS or state.row_bytes >= min(CHUNK_BYTES, share_bytes // 4):
             self._reduce(state)
-            if state.num_states > max(CHUNK_ROWS, 2 * state.merged):
+            if state.num_states > max(CHUNK_ROWS, 2 * state.merged) or state.state_bytes > share_bytes // 4:
                 self._merge_states(state)
+            if state.state_bytes > share_bytes // 4:
+                self._spill(state)
 
     def combine(self, states: list[_State], context: TaskContext) -> None:
         for state in states:
@@ -143,6 +151,12 @@ class StateSink:
     def batches(self, context: TaskContext) -> Iterator[pa.RecordBatch]:
         """The states of all workers, one after the other."""
         for state in self._made:
+            if state.spilled is not None:
+                state.spilled.finish()
+                for batch in state.spilled.batches(context):
+                    self.stats.rows_out += batch.num_rows
+                    yield batch
+                state.spilled.remove()
             while state.states:
                 batch = state.states.pop(0)
                 self.stats.rows_out += batch.num_rows
@@ -164,9 +178,19 @@ class StateSink:
         state.context.memory.release(before)
         state.merged = state.num_states
 
+    def _spill(self, state: _State) -> None:
+        """Put the states on disk."""
+        assert state.context.spill is not None
+        if state.spilled is None:
+            state.spilled = state.context.spill.create(self.schema, WHAT, self.stats)
+        for batch in state.states:
+            state.spilled.write(batch)
+        state.context.memory.release(state.state_bytes)
+        state.states, state.num_states, state.state_bytes, state.merged = [], 0, 0, 0
+
     def _put(self, state: _State, made: list[pa.RecordBatch]) -> None:
         size = sum(batch.nbytes for batch in made)
-        state.context.memory.reserve(size, "aggregation")
+        state.context.memory.reserve(size, WHAT)
         state.states += made
         state.num_states += sum(batch.num_rows for batch in made)
         state.state_bytes += size

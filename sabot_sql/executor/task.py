@@ -8,7 +8,7 @@ from typing import Any
 
 from sabot_sql.executor.exchange import BlockFile, BlockReader, BlockWriter
 from sabot_sql.executor.exchange_write import ExchangeWriteSink
-from sabot_sql.executor.lower import Lowering, Pipeline
+from sabot_sql.executor.lower import Lowering, Pipeline, run_pipelines
 from sabot_sql.executor.operator import OperatorStats, TaskContext
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Stage, Task
@@ -47,10 +47,8 @@ def run_task(
         context.stats.append(stats)
         schema = lowering.schema(stage.root.schema)
         sink = ExchangeWriteSink(stage.output, stage.root.schema, schema, writer, stats)
-        for pipeline in (*lowering.pipelines, Pipeline(branches, sink)):
-            pipeline.run(context)
+        run_pipelines((*lowering.pipelines, Pipeline(branches, sink)), context)
         block = writer.finish()
-        peak_bytes = context.memory.peak_bytes + lowering.shared_peak_bytes
     except BaseException:
         writer.abort()
         raise
@@ -58,7 +56,9 @@ def run_task(
         lowering.close()
         # the states of a pipeline that was stopped cannot be asked any more: what they held goes with the task
         context.memory.release(context.memory.used_bytes)
-    return TaskResult(block, _report(context.stats), peak_bytes)
+        if context.spill is not None:
+            context.spill.close()
+    return TaskResult(block, _report(context.stats), context.memory.peak_bytes)
 
 
 def _report(stats: Sequence[OperatorStats]) -> tuple[dict[str, Any], ...]:

@@ -54,5 +54,6 @@ def distributed_stats(prepared: dict[str, Any], plan: DistributedPlan, results: 
         "agents": len({result.block.agent_id for result in everything}),
         "retries": sum(sum(divmod(result.block.attempt - 1, MAX_ATTEMPTS)) for result in everything),
         "rows_by_engine": engine_rows,
+        "bytes_spilled": sum(o.get("bytes_spilled", 0) for result in everything for o in result.stats),
         "peak_memory_bytes": max((result.peak_memory_bytes for result in everything), default=0),
     }

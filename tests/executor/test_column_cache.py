@@ -14,7 +14,7 @@ from sabot_sql.catalog.stamps import SETTLE_NS
 from sabot_sql.catalog.table import ScanSpec, Split
 from sabot_sql.executor import column_cache
 from sabot_sql.executor.column_cache import HOT_READS, ColumnCache
-from sabot_sql.executor.duckdb_session import close_session, duck_session, keep_columns
+from sabot_sql.executor.duckdb_session import Limits, close_session, duck_session, limit_session
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.planner.physical import Scan
 from sabot_sql.types import Field, inner_schema, parse_type
@@ -29,10 +29,10 @@ HALVES = [Split(0, 0, 4000), Split(0, 4000, 6000)]
 @pytest.fixture(autouse=True)
 def cache_of_a_mebibyte() -> Iterator[None]:
     close_session()
-    keep_columns(1 << 20)
+    limit_session(Limits(cache_bytes=1 << 20))
     yield
     close_session()
-    keep_columns(0)
+    limit_session(Limits())
 
 
 def read(node: Scan, splits: list[Split], folder: Path) -> tuple[list[tuple[object, ...]], int]:
@@ -144,7 +144,7 @@ def test_scans_of_many_threads_read_while_columns_are_added(tmp_path: Path) -> N
 
 def test_instance_is_closed_while_columns_are_loaded(tmp_path: Path) -> None:
     node = scan(parquet_table(tmp_path, "t", "SELECT i, hash(i)::VARCHAR AS s FROM range(1000000) t(i)"), ["i", "s"])
-    keep_columns(1 << 30)
+    limit_session(Limits(cache_bytes=1 << 30))
     close_session()
     for _ in range(HOT_READS):
         read(node, [Split(0)], tmp_path)

@@ -310,7 +310,7 @@ def test_output_is_cut_into_morsels() -> None:
 def test_memory_is_counted_and_limited() -> None:
     columns: Columns = {"k": ("BIGINT", list(range(100_000)))}
     node = node_of(schema_of(columns), "single", [0], ())
-    with pytest.raises(OutOfMemory, match="aggregation needs"):
+    with pytest.raises(OutOfMemory, match="aggregation .HashAggregate. needs"):
         run_node(node, batches_of(columns, 10_000), context=task(limit_bytes=1_000_000))
 
 

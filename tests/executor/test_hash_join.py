@@ -67,9 +67,12 @@ class Join:
             self.build.sink(Morsel(batch, i), states[i % workers])
         self.build.combine(states, context)
 
+    def batches(self, rows: Sequence[Row], size: int) -> list[pa.RecordBatch]:
+        return cut(batch_of_rows(self.types, rows), size)
+
     def run(self, rows: Sequence[Row], context: TaskContext, size: int = 4) -> list[pa.RecordBatch]:
         state = self.probe.new_state(context)
-        out = [o for batch in cut(batch_of_rows(self.types, rows), size) for o in self.probe.process(batch, state)]
+        out = [o for batch in self.batches(rows, size) for o in self.probe.process(batch, state)]
         self.probe.close(state)
         return out
 
@@ -199,7 +202,7 @@ def test_output_without_columns_counts_pairs() -> None:
 @pytest.mark.parametrize("limit_bytes", [30_000, 100_000])
 def test_build_side_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: int) -> None:
     join, context = Join(["BIGINT"], "inner"), task(limit_bytes)
-    with pytest.raises(OutOfMemory, match="join needs"):
+    with pytest.raises(OutOfMemory, match="join .HashJoin. needs"):
         join.load(numbered([(i, 0) for i in range(2000)]), context, size=500)
     join.build.close(context)
     assert context.memory.used_bytes == 0

@@ -158,7 +158,7 @@ def test_sort_by_a_list_is_not_supported() -> None:
 def test_sort_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: int) -> None:
     batch, context = batch_of_rows(["BIGINT"], [(i,) for i in range(5000)]), task(limit_bytes)
     sink = sink_of(["BIGINT"], [SortKey(0)])
-    with pytest.raises(OutOfMemory, match="a sort needs"):
+    with pytest.raises(OutOfMemory, match=r"a sort \(Sort\) needs"):
         feed(sink, cut(batch, 1000), 1, context)
     sink.close(context)
     assert context.memory.used_bytes == 0
