@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 ASK_ROWS = 1 << 20
 """Rows over which a function must have been wanted: from there on compiling it pays."""
 
+LOAD_ROWS = 1 << 18
+"""Rows over which this process must have wanted it: loading takes as long as the interpreter for about so many."""
+
 LOOK_AGAIN_S = 0.2
 ASK_AGAIN_S = 10.0
 FAILED_S = 3600.0
@@ -88,7 +91,7 @@ class FusedCode:
                 self._known.popitem(last=False)
             known.rows += rows
             now_s = time.monotonic()
-            if now_s - known.looked_s < LOOK_AGAIN_S:
+            if known.rows < LOAD_ROWS or now_s - known.looked_s < LOOK_AGAIN_S:
                 return None
             known.looked_s = now_s
             if (function := self._load(program)) is not None:

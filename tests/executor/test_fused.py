@@ -21,7 +21,7 @@ from sabot_sql.executor import fused_code, fused_compiler
 from sabot_sql.executor.columns import wrap_fixed
 from sabot_sql.executor.evaluate import Evaluator, MorselView, Predicate
 from sabot_sql.executor.fused import Fused, call
-from sabot_sql.executor.fused_code import FusedCode, Wanted, without_constants
+from sabot_sql.executor.fused_code import LOAD_ROWS, FusedCode, Wanted, without_constants
 from sabot_sql.executor.fused_source import MAX_NODES, Program, is_small_enough, write
 from sabot_sql.executor.kernels.compile import JIT
 from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, IsNull, Logic, Not, Ref, walk
@@ -276,7 +276,7 @@ def test_hot_expressions_are_compiled_by_a_process_that_nobody_waits_for(folder:
 
 
 @needs_jit
-def test_few_rows_are_not_worth_a_function(folder: Path) -> None:
+def test_few_rows_are_not_worth_a_compilation(folder: Path) -> None:
     batch = batch_of_rows(TYPES, [(None, 1, 10, 2.0, *[None] * 6)] * (1 << 15))
     assert Fused((IS_LARGE,), FusedCode(folder)).run(batch) is None
     assert list(folder.iterdir()) == []
@@ -323,7 +323,7 @@ def test_damaged_code_is_the_interpreters_work(folder: Path) -> None:
     (folder / f"{program.name}.ready").touch()
     for path in folder.rglob("*.nb?"):
         path.write_bytes(b"\0damaged")
-    assert FusedCode(folder).get(program, (IS_LARGE,), 1) is None
+    assert FusedCode(folder).get(program, (IS_LARGE,), LOAD_ROWS) is None
 
 
 @needs_jit
@@ -335,12 +335,14 @@ def test_loaded_functions_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPa
         program = write((expr,), False)
         program.generated().compile(folder)
         (folder / f"{program.name}.ready").touch()
+        assert code.get(program, (expr,), LOAD_ROWS - 1) is None
         assert code.get(program, (expr,), 1) is not None
     assert list(code._loaded) == [program.name]
 
 
 @needs_jit
 def test_operators_use_a_function_as_soon_as_it_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_code, "LOAD_ROWS", 0)
     code, batch = FusedCode(folder), batch_of_rows(TYPES, [(True, 1, 10, 2.0, *[None] * 6), (None,) * 10] * (1 << 14))
     schema = pa.schema([pa.field("a", pa.bool_()), pa.field("b", pa.int32())])
     exprs = (Compare("<", Ref(3, DOUBLE), Const(2.5, DOUBLE)), Ref(1, parse_type("INTEGER")))
