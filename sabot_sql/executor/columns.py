@@ -119,6 +119,21 @@ def _fixed(arrow_type: pa.DataType, buffer: pa.Buffer | None, offset: int, lengt
     return values if limbs == 1 else values.reshape(length, 2)
 
 
+def word_dtype(arrow_type: pa.DataType) -> np.dtype[Any]:
+    """The NumPy type in which values of `arrow_type`, of at most one word, lie in a batch."""
+    return np.dtype(_width(arrow_type) or np.int64)
+
+
+def flat(array: pa.Array) -> tuple[Array, Array | None]:
+    """The values of a fixed-width array in their own width (booleans as uint8, 128 bits as uint64[n, 2]), and its flags
+    (uint8[n], 1 = not NULL; None: no NULL)."""
+    buffers, offset, length = array.buffers(), array.offset, len(array)
+    valid = None
+    if array.null_count:
+        valid = np.zeros(length, np.uint8) if buffers[0] is None else _bits(buffers[0], offset, length)
+    return _fixed(array.type, buffers[1], offset, length), valid
+
+
 def _width(arrow_type: pa.DataType) -> Any:
     """The NumPy type of the values of `arrow_type`; None for 128 bits."""
     if (dtype := WIDTHS.get(arrow_type)) is not None:

@@ -278,7 +278,7 @@ class DuckSession:
 
 def _must_stop(context: TaskContext) -> bool:
     past = context.deadline_s is not None and time.monotonic() > context.deadline_s
-    return past or context.cancelled.is_set()
+    return past or context.cancelled.is_set() or context.failed.is_set()
 
 
 _session: DuckSession | None = None

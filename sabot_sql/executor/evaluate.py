@@ -12,6 +12,7 @@ from sabot_sql.errors import InternalError, QueryError
 from sabot_sql.executor import kernel_cache as kernel_cache
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap_fixed
 from sabot_sql.executor.duckdb_session import duck_session
+from sabot_sql.executor.fused import Fused
 from sabot_sql.executor.gather import select
 from sabot_sql.executor.kernels import expressions as kernels
 from sabot_sql.executor.operator import TaskContext
@@ -55,6 +56,8 @@ class Evaluator:
         self.input_types = input_types
         self.output = output
         self.in_duckdb = tuple(i for i, e in enumerate(exprs) if not has_kernel(e))
+        self.in_kernels = tuple(i for i, e in enumerate(exprs) if has_kernel(e) and not isinstance(e, Ref))
+        self.fused = Fused([exprs[i] for i in self.in_kernels])
         self.query = DuckQuery(tuple(exprs[i] for i in self.in_duckdb)) if self.in_duckdb else None
 
     @property
@@ -71,13 +74,17 @@ class Evaluator:
         results: dict[int, pa.Array] = {}
         if self.query is not None:
             results = dict(zip(self.in_duckdb, self.query.run(batch, context)))
+        fields = list(self.output)
+        if (found := self.fused.run(batch)) is not None:
+            for i, (values, valid) in zip(self.in_kernels, found):
+                results[i] = wrap_fixed(values, valid, fields[i].type)
         morsel = MorselView(batch, self.input_types)
         for i, expr in enumerate(self.exprs):
             if isinstance(expr, Ref) and i not in results:
                 results[i] = batch.column(expr.index)
             elif i not in results:
-                results[i] = morsel.array(expr, self.output.field(i).type)
-        return [conform(results[i], self.output.field(i)) for i in range(len(self.exprs))]
+                results[i] = morsel.array(expr, fields[i].type)
+        return [conform(results[i], field) for i, field in enumerate(fields)]
 
 
 class Predicate:
@@ -92,9 +99,9 @@ class Predicate:
         slow = tuple(p for p in parts if not has_kernel(p))
         self.input_types = input_types
         self.fast = conjunction(fast) if fast else None
+        self.fused = Fused([_is_true(self.fast)] if self.fast is not None else [])
         # as the condition of a CASE, and of WHERE, but not as a column, DuckDB evaluates AND and OR for undecided rows only
-        test = Case(((conjunction(slow), Const(True, BOOLEAN)),), Const(False, BOOLEAN), BOOLEAN)
-        self.query = DuckQuery((test,)) if slow else None
+        self.query = DuckQuery((_is_true(conjunction(slow)),)) if slow else None
 
     @property
     def engine(self) -> str:
@@ -104,7 +111,9 @@ class Predicate:
     def mask(self, batch: pa.RecordBatch, context: TaskContext) -> Array:
         """uint8[n], 1 where the condition is true."""
         mask = np.ones(batch.num_rows, np.uint8)
-        if self.fast is not None:
+        if (found := self.fused.run(batch)) is not None:
+            mask = found[0][0]
+        elif self.fast is not None:
             mask = MorselView(batch, self.input_types).condition(self.fast, None).true
         if self.query is None or not mask.any():
             return mask
@@ -120,6 +129,11 @@ class Predicate:
         out = mask.copy()
         out[np.flatnonzero(mask)] = true
         return out
+
+
+def _is_true(condition: Expr) -> Expr:
+    """`condition` with FALSE for NULL."""
+    return Case(((condition, Const(True, BOOLEAN)),), Const(False, BOOLEAN), BOOLEAN)
 
 
 class DuckQuery:

@@ -25,8 +25,8 @@ FLOW_BYTES = 8 << 20
 
 @dataclass(slots=True)
 class Morsel:
-    """A slice of rows on its way through a pipeline. `sequence` orders morsels as the source would give them one by one:
-    (unit number << 32) + number in the unit."""
+    """A slice of rows on its way through a pipeline. `sequence` orders morsels as the source would give them one by one; a
+    worker does not get them in this order."""
 
     batch: pa.RecordBatch
     sequence: int
@@ -169,6 +169,7 @@ class TaskContext:
         threads: workers a pipeline may use.
         morsel_bytes: target size of a batch; scans and breakers cut their output by it.
         deadline_s: `time.monotonic()` after which the task must stop, or None.
+        failed: set when a worker of the present pipeline has failed, so that the others stop.
         spill: where operators put rows that do not fit; None where they must not.
     """
 
@@ -182,6 +183,7 @@ class TaskContext:
     morsel_bytes: int = 2 << 20
     deadline_s: float | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    failed: threading.Event = field(default_factory=threading.Event)
     stats: list[OperatorStats] = field(default_factory=list)
     spill: SpillScope | None = None
 
@@ -194,5 +196,7 @@ class TaskContext:
         """Raise Cancelled or QueryTimeout when the task must stop; called for every morsel."""
         if self.cancelled.is_set():
             raise Cancelled("the query was cancelled")
+        if self.failed.is_set():
+            raise Cancelled("another worker of the task has failed")
         if self.deadline_s is not None and time.monotonic() > self.deadline_s:
             raise QueryTimeout("the query ran into its time limit")

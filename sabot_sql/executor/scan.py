@@ -31,6 +31,7 @@ from sabot_sql.types import quote_identifier
 
 VECTOR_ROWS = 2048
 MAX_FILES = 256  # that one query reads
+UNITS_A_WORKER = 4  # where there are several: a query costs DuckDB the opening of its file, too few leave workers idle
 STRING_BYTES, NESTED_BYTES = 24, 64
 
 # How DuckDB's Parquet reader speaks of damaged pages; it says so by the class of errors that bad input has, too.
@@ -87,7 +88,8 @@ class ScanSource:
             else:
                 run = list(splits)
                 cache.was_read(spec, run, names)
-                units += [ScanUnit(self, tuple(files)) for files in self._grouped(merged(run), together)]
+                most = None if context.threads == 1 else max(1, len(run) // (UNITS_A_WORKER * context.threads))
+                units += [ScanUnit(self, tuple(files)) for files in self._grouped(merged(run, most), together)]
         return units
 
     def _grouped(self, splits: Sequence[Split], together: int) -> list[list[Split]]:
@@ -125,16 +127,24 @@ def batched(splits: Iterable[Split], size: int) -> Iterator[tuple[Split, ...]]:
         yield run
 
 
-def merged(splits: Sequence[Split]) -> list[Split]:
-    """`splits` with those that follow each other in one file put together."""
+def _end(split: Split) -> tuple[int, int]:
+    """The file of a split and the row behind it."""
+    return split.file, split.first_row + (split.num_rows or 0)
+
+
+def merged(splits: Sequence[Split], most: int | None = None) -> list[Split]:
+    """`splits` with those that follow each other in one file put together, up to `most` of them."""
     found: list[Split] = []
+    count = 0
     for split in splits:
         last = found[-1] if found else None
-        if last and last.num_rows is not None and (last.file, last.first_row + last.num_rows) == (split.file, split.first_row):
+        if last and count != most and last.num_rows is not None and _end(last) == (split.file, split.first_row):
             rows = None if split.num_rows is None else last.num_rows + split.num_rows
             found[-1] = replace(last, num_rows=rows, size_bytes=last.size_bytes + split.size_bytes)
+            count += 1
         else:
             found.append(split)
+            count = 1
     return found
 
 

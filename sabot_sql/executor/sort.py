@@ -195,10 +195,13 @@ class SortSink:
             self._prune(state, self.wanted)
 
     def _prune(self, state: _State, wanted: int) -> None:
-        """Drop all but the first rows; they stay in the order of their arrival."""
+        """Drop all but the first rows; they stay in the source's order."""
         key = self.node.keys[0]
         batch = concatenate(state.batches, self.schema)
         sequences = _row_sequences(state)
+        if not state.in_order:  # of equal rows the first of the source are kept, not the first to come
+            arrived = np.argsort(sequences, kind="stable")
+            batch, sequences = take(batch, arrived, self.schema), sequences[arrived]
         order = first_rows(batch, self.node.keys, self.node.schema, wanted, state.context)
         column = unwrap(batch.column(key.index), self.node.schema[key.index].type)
         last = int(order[wanted - 1])

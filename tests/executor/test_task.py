@@ -313,7 +313,7 @@ def test_corrupt_file_fails_the_task_and_is_named(tmp_path: Path, orders: ScanSp
 @pytest.mark.parametrize("threads", [1, 2])
 def test_error_above_a_scan_fails_the_task(tmp_path: Path, orders: ScanSpec, threads: int) -> None:
     root = aggregate(Project(scan(orders, ["s"]), (Cast(Ref(0, VARCHAR), BIGINT),), (Field("x", BIGINT),)), (0,), (), "single")
-    with pytest.raises(QueryError, match="status 1"):
+    with pytest.raises(QueryError, match="status \\d"):
         fail(Stage(0, root, GATHER, (), scan_tasks(orders, 1)), tmp_path, Runner(tmp_path, threads).context())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,19 @@ from sabot_sql.executor.kernels import aggregates
 totals = np.zeros(2, np.int64)
 aggregates.count_rows(np.array([0, 1, 1]), totals)
 print(totals.tolist(), kernel_cache.FOLDER)
+"""
+
+SEVERAL = """
+import sys, time
+import numpy as np
+from sabot_sql.executor import kernel_cache
+from sabot_sql.executor.kernels import aggregates, expressions
+time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
+totals, less, sums = np.zeros(2, np.int64), np.zeros(3, np.uint8), np.zeros(1, np.int64)
+aggregates.count_rows(np.array([0, 1, 1]), totals)
+expressions.compare_ints_to(expressions.LT, np.array([1, 2, 3]), 3, less)
+expressions.add_ints(np.array([1]), np.array([2]), 1, 100, sums)
+print(totals.tolist(), less.tolist(), sums.tolist())
 """
 
 
@@ -46,6 +60,18 @@ def test_machine_code_is_kept_in_the_configured_folder(tmp_path: Path) -> None:
     assert code
     run(["-c", SUM], SABOT_KERNEL_CACHE=str(tmp_path))
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")} == code
+
+
+def test_four_processes_that_start_at_once_share_one_cache(tmp_path: Path) -> None:
+    env = {**os.environ, "SABOT_KERNEL_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", SEVERAL, str(time.time() + 3)]
+    running = [subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = {process.communicate()[0] for process in running}
+    assert (answers, [process.returncode for process in running]) == ({"[1, 2] [1, 1, 0] [3]\n"}, [0] * 4)
+    code = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?")}
+    assert len(code) == 2 * 3  # each kernel was compiled once: an index and one piece of machine code
+    run(["-c", SEVERAL, "0"], SABOT_KERNEL_CACHE=str(tmp_path))
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?")} == code
 
 
 def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ ALLOCATORS = frozenset(("empty", "zeros", "ones", "full"))
 KERNELS: dict[str, Kernel] = {}
 
 _lock = threading.Lock()
+_config_lock = threading.Lock()
 _cache_dir: Path | None = None
 
 
@@ -77,7 +78,8 @@ class Kernel:
             dispatcher = _dispatcher(self.function)
             with _one_process():
                 if _cache_dir is not None:
-                    _enable_cache(dispatcher, _cache_dir)
+                    with caching_in(_cache_dir):
+                        dispatcher.enable_caching()
                 for signature in self.signatures:
                     dispatcher.compile(signature)
             dispatcher.disable_compile()
@@ -120,14 +122,17 @@ def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _enable_cache(dispatcher: Any, folder: Path) -> None:
+@contextlib.contextmanager
+def caching_in(folder: Path) -> Iterator[None]:
+    """Have `enable_caching` take `folder`; for one thread at a time."""
     # numba reads the folder from its global configuration, which belongs to the process's other users of numba
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)
-    try:
-        dispatcher.enable_caching()
-    finally:
-        numba.config.CACHE_DIR = before
+    with _config_lock:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder)
+        try:
+            yield
+        finally:
+            numba.config.CACHE_DIR = before
 
 
 @contextlib.contextmanager
