@@ -21,6 +21,8 @@ from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
 from sabot_sql.planner.physical import AggregateCall, HashAggregate
 from sabot_sql.types import Lane, Schema
 
+STRING_BITS = 192  # what a string is taken for until the first batch shows how long they are
+
 
 @dataclass(slots=True)
 class AggregateState:
@@ -72,11 +74,12 @@ class AggregateState:
             self._keep_floats(keys, groups, known, count)
         return groups
 
-    def keys(self) -> list[Column]:
-        """The key columns of the groups."""
-        columns = self.encoder.decode(self.table.words)
+    def keys(self, first: int = 0, last: int | None = None) -> list[Column]:
+        """The key columns of the groups [first, last), without `last` of all that follow."""
+        last = self.table.count if last is None else last
+        columns = self.encoder.decode(self.table.words_of(first, last))
         for position, values in self.floats.items():
-            columns[position].values = values[: self.table.count]
+            columns[position].values = values[first:last]
         return columns
 
     def _keep_floats(self, keys: Sequence[Column], groups: Array, known: int, count: int) -> None:
@@ -173,26 +176,36 @@ class HashAggregateSink:
             raise InternalError("an aggregation was read before its states were combined, or twice")
         began = time.perf_counter_ns()
         try:
-            table = self._output(state)
-            self.stats.elapsed_ns += time.perf_counter_ns() - began
-            self.stats.rows_out += table.num_rows
-            step = max(1, table.num_rows * context.morsel_bytes // max(1, table.nbytes))
-            for start in range(0, table.num_rows, step):
-                context.check()
-                yield table.slice(start, step)
+            for batch in self._outputs(state, context):
+                self.stats.elapsed_ns += time.perf_counter_ns() - began
+                self.stats.rows_out += batch.num_rows
+                yield batch
+                began = time.perf_counter_ns()
         finally:
             state.release()
 
-    def _output(self, state: AggregateState) -> pa.RecordBatch:
+    def _outputs(self, state: AggregateState, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The groups, some at a time: what is made of them on the way stays in the cache."""
         num_groups = state.table.count if self.key_types else 1
-        columns = state.keys() if self.key_types else []
+        first, step = 0, max(1, 8 * context.morsel_bytes // max(1, sum(map(_bits, self.schema.types))))
+        while first < num_groups:
+            context.check()
+            last = min(first + step, num_groups)
+            batch = self._output(state, first, last)
+            yield batch
+            step = max(1, context.morsel_bytes * batch.num_rows // max(1, batch.nbytes))
+            first = last
+
+    def _output(self, state: AggregateState, first: int, last: int) -> pa.RecordBatch:
+        columns = state.keys(first, last) if self.key_types else []
         for call, feed in zip(self.node.calls, self.feed_of_call):
-            columns += self._results(call, state.feeds[feed], num_groups)
+            columns += self._results(call, state.feeds[feed], first, last)
         return pa.RecordBatch.from_arrays([wrap(c, f.type) for c, f in zip(columns, self.schema)], schema=self.schema)
 
-    def _results(self, call: AggregateCall, feed: FeedState, num_groups: int) -> list[Column]:
-        """The result of a call, or in mode `partial` its state."""
-        counts = feed.count.values(num_groups)
+    def _results(self, call: AggregateCall, feed: FeedState, first: int, last: int) -> list[Column]:
+        """The result of a call for the groups [first, last), or in mode `partial` its state."""
+        num_groups = last - first
+        counts = feed.count.values(last, first)
         counted = Column(Lane.INT, counts, None, None, None, None, num_groups)
         some: Array | None = (counts > 0).view(np.uint8)
         some = None if some is not None and some.all() else some
@@ -200,25 +213,32 @@ class HashAggregateSink:
             case "count" | "count_star":
                 return [counted]
             case "min" | "max":
-                return [replace(feed.extremes[call.function].column(num_groups), valid=some)]
+                return [replace(feed.extremes[call.function].column(last, first), valid=some)]
             case "avg" if self.node.mode != "partial":
-                return [_average(call, feed, counts, some)]
+                return [_average(call, feed, counts, some, first)]
         if isinstance(feed.sum, FloatSum):
-            total = Column(Lane.FLOAT, feed.sum.values(num_groups), None, None, None, some, num_groups)
+            total = Column(Lane.FLOAT, feed.sum.values(last, first), None, None, None, some, num_groups)
         else:
             assert feed.sum is not None
-            low, high = feed.sum.values(num_groups)
+            low, high = feed.sum.values(last, first)
             total = Column(Lane.WIDE, low, high, None, None, some, num_groups)
         return [total] if call.function == "sum" else [total, counted]
 
 
-def _average(call: AggregateCall, feed: FeedState, counts: Array, some: Array | None) -> Column:
+def _bits(t: pa.DataType) -> int:
+    try:
+        return int(t.bit_width)
+    except ValueError:
+        return STRING_BITS
+
+
+def _average(call: AggregateCall, feed: FeedState, counts: Array, some: Array | None, first: int) -> Column:
     assert call.arg_type is not None
     assert feed.sum is not None
-    out = np.empty(len(counts), np.float64)
+    out, last = np.empty(len(counts), np.float64), first + len(counts)
     if isinstance(feed.sum, FloatSum):
-        np.divide(feed.sum.values(len(counts)), np.maximum(counts, 1), out=out)
+        np.divide(feed.sum.values(last, first), np.maximum(counts, 1), out=out)
     else:
-        low, high = feed.sum.values(len(counts))
+        low, high = feed.sum.values(last, first)
         wide.averages(low, high, counts, 10.0**call.arg_type.scale, out)
     return Column(Lane.FLOAT, out, None, None, None, some, len(counts))
