@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sabot_sql.executor.columns import Array, Column
-from sabot_sql.executor.kernels import hashing, interning
+from sabot_sql.executor.kernels import grouping, hashing, interning
 from sabot_sql.types import Lane, SqlType
 
 
@@ -15,7 +15,7 @@ class Dictionary:
     """The strings of one key column that are longer than a word (`kernels/interning.py`)."""
 
     def __init__(self) -> None:
-        self.slots = np.full(64, -1, np.int64)
+        self.slots = np.zeros(64, np.uint64)
         self.arena = np.zeros(1024, np.uint8)
         self.counters = np.zeros(2, np.int64)
 
@@ -24,15 +24,20 @@ class Dictionary:
         """Memory held."""
         return int(self.slots.nbytes + self.arena.nbytes)
 
+    @property
+    def shift(self) -> int:
+        """64 - log2(number of slots)."""
+        return 65 - len(self.slots).bit_length()
+
     def encode(self, column: Column, out: Array) -> None:
         """out (int64[n]) = the words of the strings; new strings are added. The words of NULLs are anything."""
         assert column.offsets is not None
         hashes = _hashes_of_long(column, out)
         if hashes is None:
             return
-        row = 0
+        offsets, data, row = column.offsets, column.data, 0
         while True:
-            row = interning.intern(column.offsets, column.data, hashes, row, self.slots, self.arena, self.counters, out)
+            row = interning.intern(offsets, data, hashes, row, self.shift, self.slots, self.arena, self.counters, out)
             if row == column.length:
                 return
             self._grow(int(column.offsets[row + 1] - column.offsets[row]))
@@ -41,7 +46,7 @@ class Dictionary:
         """out (int64[n]) = the words of the strings; found (uint8[n]) becomes 0 where a string is not in the dictionary."""
         hashes = _hashes_of_long(column, out)
         if hashes is not None:
-            interning.look_up(column.offsets, column.data, hashes, self.slots, self.arena, out, found)
+            interning.look_up(column.offsets, column.data, hashes, self.shift, self.slots, self.arena, out, found)
 
     def decode(self, words: Array) -> tuple[Array, Array]:
         """Offsets (int64[n + 1]) and bytes (uint8[...]) of the strings that `words` (int64[n]) stand for."""
@@ -59,9 +64,10 @@ class Dictionary:
             arena = np.empty(max(2 * len(self.arena), needed), np.uint8)
             arena[:used] = self.arena[:used]
             self.arena = arena
-        if 2 * count >= len(self.slots):
-            self.slots = np.full(4 * len(self.slots), -1, np.int64)
-            interning.fill_slots(self.arena, count, self.slots)
+        if 8 * count >= 5 * len(self.slots):
+            before = self.slots
+            self.slots = np.zeros((4 if len(before) < 1 << 20 else 2) * len(before), np.uint64)
+            grouping.move_slots(before, self.shift, self.slots)
 
 
 def _hashes_of_long(column: Column, out: Array) -> Array | None:
