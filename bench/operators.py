@@ -8,7 +8,9 @@ cut as a scan cuts them. DuckDB runs the statement over tables of its own in mem
 without decoding files. Both hand their rows out as Arrow. What has no kernel is run by DuckDB inside our task, as it is for
 users. Planning is not part of the times. Every answer is compared once with DuckDB's. `--only` takes a part of the name.
 
-The ratio is that of the best times; the spread is the worst time over the best one. Exit code 1: an answer differs.
+Times are of the processor, which on an idle machine are the clock's, as one thread works and nothing waits; on a shared one
+they are what can be repeated. The ratio is that of the best times; the spread is the worst time over the best one. Exit code
+1: an answer differs.
 """
 
 from __future__ import annotations
@@ -335,16 +337,16 @@ def same_answer(want: pa.Table, got: pa.Table, ordered_by: Sequence[int]) -> str
 
 
 def measure(case: Case, tables: Tables, binder: Binder, repeats: int) -> dict[str, Any]:
-    """The times of both sides in milliseconds, taken in turns after one run each that is compared."""
+    """The processor times of both sides in milliseconds, taken in turns after one run each that is compared."""
     ours = Ours(case.sql, tables, binder)
     said = same_answer(tables.duck.sql(case.sql).to_arrow_table(), answer_table(ours.plan, ours.run()), case.ordered_by)
     times: dict[str, list[float]] = {"ours": [], "duckdb": []}
     for _ in range(repeats):
         for name, run in (("ours", ours.run), ("duckdb", lambda: tables.duck.sql(case.sql).to_arrow_table())):
             gc.collect()
-            begin = time.perf_counter()
+            begin = time.process_time()
             answer = run()
-            times[name].append((time.perf_counter() - begin) * 1e3)
+            times[name].append((time.process_time() - begin) * 1e3)
             del answer
     return {"name": case.name, **times, "ratio": min(times["ours"]) / min(times["duckdb"]), "difference": said}
 

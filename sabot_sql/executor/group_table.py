@@ -6,8 +6,28 @@ import numpy as np
 
 from sabot_sql.executor.columns import NO_FLAGS, Array
 from sabot_sql.executor.kernels import grouping, hashing
+from sabot_sql.executor.keys import KeyEncoder
 
 INITIAL_SLOTS = 1024
+
+
+class NumberedRows:
+    """Stands for a `GroupTable` where the one word of a row is its number in order of first appearance."""
+
+    size_bytes = 0
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def words_of(self, first: int, last: int) -> Array:
+        """As `GroupTable.words_of`."""
+        return np.arange(first, last).reshape(1, last - first)
+
+    def group(self, words: Array) -> Array:
+        """As `GroupTable.group`."""
+        groups: Array = words[0]
+        self.count = max(self.count, int(groups.max(initial=-1)) + 1)
+        return groups
 
 
 class GroupTable:
@@ -87,3 +107,8 @@ class GroupTable:
         hashes = np.empty(count, np.uint64)
         hashing.hash_words(words, hashes)
         grouping.fill_slots(hashes, self.shift, self.slots)
+
+
+def group_table(encoder: KeyEncoder) -> GroupTable | NumberedRows:
+    """A table for what a growable `encoder` gives."""
+    return GroupTable(max(1, encoder.num_words)) if encoder.numbers is None else NumberedRows()

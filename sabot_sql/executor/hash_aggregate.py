@@ -14,7 +14,7 @@ from sabot_sql.errors import InternalError
 from sabot_sql.executor.accumulators import FloatSum, RowCount
 from sabot_sql.executor.aggregate_feed import BatchView, FeedState, feeds_of
 from sabot_sql.executor.columns import Array, Column, wrap
-from sabot_sql.executor.group_table import GroupTable
+from sabot_sql.executor.group_table import GroupTable, NumberedRows, group_table
 from sabot_sql.executor.kernels import grouping, wide
 from sabot_sql.executor.keys import KeyEncoder
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
@@ -30,7 +30,7 @@ class AggregateState:
 
     context: TaskContext
     encoder: KeyEncoder
-    table: GroupTable
+    table: GroupTable | NumberedRows
     rows: RowCount
     feeds: list[FeedState]
     floats: dict[int, Array] = field(default_factory=dict)  # first value of each group, by position of a FLOAT key
@@ -129,7 +129,7 @@ class HashAggregateSink:
         rows = RowCount()
         grouped = bool(self.key_types)
         feeds = [FeedState(f, rows, grouped) for f in self.feeds]
-        state = AggregateState(context, encoder, GroupTable(max(1, encoder.num_words)), rows, feeds)
+        state = AggregateState(context, encoder, group_table(encoder), rows, feeds)
         state.floats = {i: np.empty(0, np.float64) for i, t in enumerate(self.key_types) if t.lane is Lane.FLOAT}
         if not grouped:
             state.resize(1)

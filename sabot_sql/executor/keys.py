@@ -8,6 +8,7 @@ import numpy as np
 
 from sabot_sql.executor.columns import Array, Column
 from sabot_sql.executor.kernels import grouping, hashing, interning
+from sabot_sql.executor.string_numbers import StringNumbers
 from sabot_sql.types import Lane, SqlType
 
 
@@ -82,6 +83,9 @@ def _hashes_of_long(column: Column, out: Array) -> Array | None:
 class KeyEncoder:
     """Turns the key columns of batches into rows of words; equal words are equal keys, NULL equal to NULL.
 
+    A single string key that is `growable` has one word, the number of the string or NULL in order of first appearance.
+    Otherwise:
+
     A key has one word (WIDE: two): INT the value; UINT and FLOAT its bits, with one zero and one NaN; BYTES see
     `kernels/interning.py`. After the keys come the null words, with bit i set where key i is NULL (its own word is 0 there).
 
@@ -93,6 +97,7 @@ class KeyEncoder:
 
     def __init__(self, types: Sequence[SqlType], growable: bool) -> None:
         self.types = tuple(types)
+        self.numbers = StringNumbers() if growable and [t.lane for t in self.types] == [Lane.BYTES] else None
         self.key_words = sum(2 if t.lane is Lane.WIDE else 1 for t in self.types)
         self.null_words = 0 if growable else self._flag_words
         self.dictionaries = [Dictionary() if t.lane is Lane.BYTES else None for t in self.types]
@@ -109,13 +114,15 @@ class KeyEncoder:
     @property
     def size_bytes(self) -> int:
         """Memory the dictionaries hold."""
-        return sum(d.size_bytes for d in self.dictionaries if d is not None)
+        return sum(d.size_bytes for d in (self.numbers, *self.dictionaries) if d is not None)
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """The words of each row, int64[num_words, n]; new strings are added. One thread at a time.
 
         The result may be a view of a column.
         """
+        if self.numbers is not None:
+            return self.numbers.encode(columns[0]).reshape(1, columns[0].length)
         if self.null_words == 0 and any(c.valid is not None for c in columns):
             self.null_words = self._flag_words
         return self._words(columns, None)
@@ -126,6 +133,8 @@ class KeyEncoder:
         Adds nothing; any number of threads may look up while nobody encodes.
         """
         found = np.ones(columns[0].length, np.uint8)
+        if self.numbers is not None:
+            return self.numbers.lookup(columns[0], found).reshape(1, columns[0].length), found
         words = self._words(columns, found)
         if self.null_words == 0:
             for column in columns:
@@ -135,6 +144,8 @@ class KeyEncoder:
 
     def decode(self, words: Array) -> list[Column]:
         """The key columns that rows of words (int64[num_words, n]) stand for."""
+        if self.numbers is not None:
+            return [self.numbers.decode(words[0])]
         length = words.shape[1]
         columns, at = [], 0
         for i, (key, dictionary) in enumerate(zip(self.types, self.dictionaries)):
