@@ -60,9 +60,44 @@ def grown(array: Array, num_groups: int, fill: Any) -> Array:
     """`array` with room for `num_groups` values, new ones being `fill`."""
     if len(array) >= num_groups:
         return array
-    larger = np.full(max(num_groups, 2 * len(array)), fill, array.dtype)
+    # fresh zeroed memory costs nothing until it is written to
+    larger = np.zeros(max(num_groups, 2 * len(array)), array.dtype)
     larger[: len(array)] = array
+    if fill != 0:
+        larger[len(array) :] = fill
     return larger
+
+
+class RarelySet:
+    """A number for each group that is 0 nearly always: as long as all are, the array is never touched and takes no memory."""
+
+    def __init__(self) -> None:
+        self.array = self._zeros = np.zeros(0, np.int64)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether no group has another number."""
+        return self.array is self._zeros
+
+    @property
+    def size_bytes(self) -> int:
+        return 0 if self.is_zero else int(self.array.nbytes)
+
+    def resize(self, num_groups: int) -> None:
+        if not self.is_zero:
+            self.array = grown(self.array, num_groups, 0)
+        elif len(self.array) < num_groups:
+            self.array = self._zeros = np.zeros(max(num_groups, 2 * len(self.array)), np.int64)
+
+    def written(self) -> Array:
+        """The array, to be written to."""
+        self._zeros = np.zeros(0, np.int64)
+        return self.array
+
+    def load(self, numbers: Array) -> None:
+        """Hold these numbers."""
+        self.array = numbers
+        self._zeros = np.zeros(0, np.int64) if numbers.any() else numbers
 
 
 class RowCount:
@@ -102,48 +137,50 @@ class Count:
 
     def __init__(self, rows: RowCount) -> None:
         self.rows = rows
-        self.missing = np.zeros(0, np.int64)
+        self.missing = RarelySet()
 
     @property
     def size_bytes(self) -> int:
-        return int(self.missing.nbytes)
+        return self.missing.size_bytes
 
     def resize(self, num_groups: int) -> None:
-        self.missing = grown(self.missing, num_groups, 0)
+        self.missing.resize(num_groups)
 
     def update(self, groups: Array | None, live: Array) -> None:
         """Count rows that `live` (uint8[n] or empty: all) marks."""
         if len(live) == 0:
             return
         if groups is None:
-            self.missing[0] += len(live) - np.count_nonzero(live)
+            self.missing.written()[0] += len(live) - np.count_nonzero(live)
         else:
-            aggregates.count_missing(groups, live, self.missing)
+            aggregates.count_missing(groups, live, self.missing.written())
 
     def merge(self, groups: Array | None, counts: Array) -> None:
         """Count counts[i] for row i."""
+        missing = self.missing.written()
         if groups is None:
-            self.missing[0] += len(counts) - counts.sum()
+            missing[0] += len(counts) - counts.sum()
         else:
-            aggregates.count_rows(groups, self.missing)
-            aggregates.add_counts(groups, counts, -1, self.missing)
+            aggregates.count_rows(groups, missing)
+            aggregates.add_counts(groups, counts, -1, missing)
 
     def absorb(self, groups: Array, other: Count) -> None:
-        aggregates.add_counts(groups, other.missing, 1, self.missing)
+        if not other.missing.is_zero:
+            aggregates.add_counts(groups, other.missing.array, 1, self.missing.written())
 
     def lanes(self) -> tuple[Lane, ...]:
         return (Lane.INT,)
 
     def save(self, num_groups: int) -> list[Column]:
-        return [saved(self.missing, num_groups)]
+        return [saved(self.missing.array, num_groups)]
 
     def load(self, columns: Sequence[Column]) -> None:
-        self.missing = loaded(columns[0])
+        self.missing.load(loaded(columns[0]))
 
-    def values(self, num_groups: int) -> Array:
-        """int64[num_groups]."""
-        counts: Array = self.rows.totals[:num_groups] - self.missing[:num_groups]
-        return counts
+    def values(self, last: int, first: int = 0) -> Array:
+        """Of the groups [first, last): int64[last - first]."""
+        counts: Array = self.rows.totals[first:last]
+        return counts if self.missing.is_zero else counts - self.missing.array[first:last]
 
 
 class ExactSum:
@@ -151,26 +188,27 @@ class ExactSum:
 
     def __init__(self) -> None:
         self.low = np.zeros(0, np.int64)
-        self.high = np.zeros(0, np.int64)
+        self.high = RarelySet()
 
     @property
     def size_bytes(self) -> int:
-        return int(self.low.nbytes + self.high.nbytes)
+        return int(self.low.nbytes + self.high.size_bytes)
 
     def resize(self, num_groups: int) -> None:
-        self.low, self.high = grown(self.low, num_groups, 0), grown(self.high, num_groups, 0)
+        self.low = grown(self.low, num_groups, 0)
+        self.high.resize(num_groups)
 
     def update(self, groups: Array | None, column: Column, live: Array) -> None:
         if column.lane is Lane.INT:
             if groups is None:
-                aggregates.sum_int_all(column.values, live, self.low, self.high)
-            else:
-                aggregates.sum_int(groups, column.values, live, self.low, self.high)
+                aggregates.sum_int_all(column.values, live, self.low, self.high.written())
+            elif aggregates.sum_int(groups, column.values, live, self.low, self.high.array):
+                self.high.written()
             return
         groups = np.zeros(column.length, np.int64) if groups is None else groups
         if column.lane is Lane.UINT:
-            aggregates.sum_uint(groups, column.values, live, self.low, self.high)
-        elif aggregates.sum_wide(groups, column.values, column.high, live, self.low, self.high):
+            aggregates.sum_uint(groups, column.values, live, self.low, self.high.written())
+        elif aggregates.sum_wide(groups, column.values, column.high, live, self.low, self.high.written()):
             raise _overflow()
 
     def absorb(self, groups: Array, other: ExactSum) -> None:
@@ -181,19 +219,23 @@ class ExactSum:
         return (Lane.INT, Lane.INT)
 
     def save(self, num_groups: int) -> list[Column]:
-        return [saved(self.low, num_groups), saved(self.high, num_groups)]
+        return [saved(self.low, num_groups), saved(self.high.array, num_groups)]
 
     def load(self, columns: Sequence[Column]) -> None:
-        self.low, self.high = map(loaded, columns)
+        self.low = loaded(columns[0])
+        self.high.load(loaded(columns[1]))
 
-    def values(self, num_groups: int) -> tuple[Array, Array]:
-        """Low limbs (uint64[num_groups]) and high limbs (int64[num_groups]).
+    def values(self, last: int, first: int = 0) -> tuple[Array, Array]:
+        """Of the groups [first, last): low limbs (uint64[last - first]) and high limbs (int64[last - first]).
 
         Raises:
             QueryError: a sum has more than 38 digits.
         """
-        low, high = np.empty(num_groups, np.uint64), np.empty(num_groups, np.int64)
-        if wide.finish_sums(self.low, self.high, low, high):
+        sums = self.low[first:last]
+        if self.high.is_zero:
+            return sums.view(np.uint64), sums >> 63
+        low, high = np.empty(last - first, np.uint64), np.empty(last - first, np.int64)
+        if wide.finish_sums(sums, self.high.array[first:last], low, high):
             raise _overflow()
         return low, high
 
@@ -234,9 +276,9 @@ class FloatSum:
     def load(self, columns: Sequence[Column]) -> None:
         self.totals = loaded(columns[0])
 
-    def values(self, num_groups: int) -> Array:
-        """float64[num_groups]."""
-        return self.totals[:num_groups]
+    def values(self, last: int, first: int = 0) -> Array:
+        """Of the groups [first, last): float64[last - first]."""
+        return self.totals[first:last]
 
 
 class Extreme:
@@ -308,15 +350,15 @@ class Extreme:
         if len(columns) > 1:
             self.high = loaded(columns[1])
 
-    def column(self, num_groups: int) -> Column:
-        """What was found, without saying which groups are empty."""
-        values, high = self.best[:num_groups], None
+    def column(self, last: int, first: int = 0) -> Column:
+        """What was found in the groups [first, last), without saying which are empty."""
+        values, high = self.best[first:last], None
         if self.lane is Lane.WIDE:
-            high = self.high[:num_groups] ^ self.flip
+            high = self.high[first:last] ^ self.flip
             values = values ^ np.uint64(UINT64_MAX if self.greatest else 0)
         elif self.lane is not Lane.FLOAT:
             values = np.bitwise_xor(values, self.flip)
-        return Column(self.lane, values, high, None, None, None, num_groups)
+        return Column(self.lane, values, high, None, None, None, last - first)
 
 
 class ExtremeBytes:
@@ -369,22 +411,22 @@ class ExtremeBytes:
         self.arena = column.data
         self.used[0] = len(column.data)
 
-    def column(self, num_groups: int) -> Column:
-        """What was found; empty strings for empty groups."""
-        offsets, data = self._packed(num_groups, 0)
-        return Column(Lane.BYTES, None, None, offsets, data, None, num_groups)
+    def column(self, last: int, first: int = 0) -> Column:
+        """What was found in the groups [first, last); empty strings for empty groups."""
+        offsets, data = self._packed(first, last, 0)
+        return Column(Lane.BYTES, None, None, offsets, data, None, last - first)
 
-    def _packed(self, num_groups: int, spare: int) -> tuple[Array, Array]:
-        lengths = np.maximum(self.lengths[:num_groups], 0)
-        offsets = np.zeros(num_groups + 1, np.int64)
+    def _packed(self, first: int, last: int, spare: int) -> tuple[Array, Array]:
+        lengths = np.maximum(self.lengths[first:last], 0)
+        offsets = np.zeros(last - first + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         data = np.empty(int(offsets[-1]) + spare, np.uint8)
-        aggregates.pack_strings(lengths, self.arena, self.starts, offsets, data)
+        aggregates.pack_strings(lengths, self.arena, self.starts[first:last], offsets, data)
         return offsets, data
 
     def _make_room(self, length: int) -> None:
         """Drop the strings that were replaced, and have room for as many bytes again and `length`."""
         live = int(np.maximum(self.lengths, 0).sum())
-        offsets, self.arena = self._packed(len(self.lengths), live + length + 1024)
+        offsets, self.arena = self._packed(0, len(self.lengths), live + length + 1024)
         self.starts = offsets[:-1].copy()
         self.used[0] = live

@@ -70,7 +70,7 @@ class ExchangeWriteSink:
         parts = [(self._own(context), batch)] if self.partitioner is None else self.partitioner.split(batch)
         for partition, part in parts:
             pending = state.pending[partition]
-            if not pending.batches and part.nbytes >= context.morsel_bytes and context.threads == 1:
+            if not pending.batches and 2 * part.nbytes >= context.morsel_bytes and context.threads == 1:
                 self._write(partition, part)
                 continue
             context.memory.reserve(part.nbytes, "an exchange")

@@ -20,7 +20,7 @@ from sabot_sql.errors import InternalError
 from sabot_sql.executor.accumulators import FloatSum, RowCount
 from sabot_sql.executor.aggregate_feed import BatchView, FeedState, feeds_of
 from sabot_sql.executor.columns import Array, Column, wrap
-from sabot_sql.executor.group_table import GroupTable
+from sabot_sql.executor.group_table import GroupTable, NumberedRows, group_table
 from sabot_sql.executor.kernels import grouping, wide
 from sabot_sql.executor.keys import KeyEncoder
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
@@ -29,6 +29,8 @@ from sabot_sql.executor.spilled_groups import WHAT, SpilledGroups
 from sabot_sql.planner.physical import AggregateCall, HashAggregate
 from sabot_sql.types import Lane, Schema
 
+STRING_BITS = 192  # what a string is taken for until the first batch shows how long they are
+
 
 @dataclass(slots=True)
 class AggregateState:
@@ -36,7 +38,7 @@ class AggregateState:
 
     context: TaskContext
     encoder: KeyEncoder
-    table: GroupTable
+    table: GroupTable | NumberedRows
     rows: RowCount
     feeds: list[FeedState]
     floats: dict[int, Array] = field(default_factory=dict)  # first value of each group, by position of a FLOAT key
@@ -80,11 +82,12 @@ class AggregateState:
             self._keep_floats(keys, groups, known, count)
         return groups
 
-    def keys(self) -> list[Column]:
-        """The key columns of the groups."""
-        columns = self.encoder.decode(self.table.words)
+    def keys(self, first: int = 0, last: int | None = None) -> list[Column]:
+        """The key columns of the groups [first, last), without `last` of all that follow."""
+        last = self.table.count if last is None else last
+        columns = self.encoder.decode(self.table.words_of(first, last))
         for position, values in self.floats.items():
-            columns[position].values = values[: self.table.count]
+            columns[position].values = values[first:last]
         return columns
 
     def _keep_floats(self, keys: Sequence[Column], groups: Array, known: int, count: int) -> None:
@@ -116,7 +119,7 @@ class AggregateState:
     def clear(self) -> None:
         """Begin again without groups; what was counted stays reserved until `account`."""
         encoder = KeyEncoder(self.encoder.types, growable=True)
-        self.encoder, self.table = encoder, GroupTable(max(1, encoder.num_words))
+        self.encoder, self.table = encoder, group_table(encoder)
         self.rows = RowCount()
         self.feeds = [FeedState(f.feed, self.rows, bool(encoder.types)) for f in self.feeds]
         self.floats = dict.fromkeys(self.floats, np.empty(0, np.float64))
@@ -151,7 +154,7 @@ class HashAggregateSink:
         rows = RowCount()
         grouped = bool(self.key_types)
         feeds = [FeedState(f, rows, grouped) for f in self.feeds]
-        state = AggregateState(context, encoder, GroupTable(max(1, encoder.num_words)), rows, feeds)
+        state = AggregateState(context, encoder, group_table(encoder), rows, feeds)
         state.floats = {i: np.empty(0, np.float64) for i, t in enumerate(self.key_types) if t.lane is Lane.FLOAT}
         if not grouped:
             state.resize(1)
@@ -223,19 +226,13 @@ class HashAggregateSink:
         """The groups of a state, which is given up."""
         began = time.perf_counter_ns()
         try:
-            for batch in self._cut(self._output(state), context):
+            for batch in self._outputs(state, context):
                 self.stats.elapsed_ns += time.perf_counter_ns() - began
                 self.stats.rows_out += batch.num_rows
                 yield batch
                 began = time.perf_counter_ns()
         finally:
             state.release()
-
-    def _cut(self, table: pa.RecordBatch, context: TaskContext) -> Iterator[pa.RecordBatch]:
-        step = max(1, table.num_rows * context.morsel_bytes // max(1, table.nbytes))
-        for start in range(0, table.num_rows, step):
-            context.check()
-            yield table.slice(start, step)
 
     def _is_large(self, size_bytes: int, context: TaskContext) -> bool:
         """Whether groups of that size must go to disk."""
@@ -249,7 +246,7 @@ class HashAggregateSink:
             if self.node.mode == "partial" and not any(f.distinct for f in self.feeds):
                 if self._given is None:
                     self._given = context.spill.create(self.schema, WHAT, self.stats)
-                for batch in self._cut(self._output(state), context):
+                for batch in self._outputs(state, context):
                     self._given.write(batch)
             else:
                 if self._spilled is None:
@@ -288,16 +285,28 @@ class HashAggregateSink:
                 state.release()
                 yield from self._merge(deeper, context)
 
-    def _output(self, state: AggregateState) -> pa.RecordBatch:
+    def _outputs(self, state: AggregateState, context: TaskContext) -> Iterator[pa.RecordBatch]:
+        """The groups, some at a time: what is made of them on the way stays in the cache."""
         num_groups = state.table.count if self.key_types else 1
-        columns = state.keys() if self.key_types else []
+        first, step = 0, max(1, 8 * context.morsel_bytes // max(1, sum(map(_bits, self.schema.types))))
+        while first < num_groups:
+            context.check()
+            last = min(first + step, num_groups)
+            batch = self._output(state, first, last)
+            yield batch
+            step = max(1, context.morsel_bytes * batch.num_rows // max(1, batch.nbytes))
+            first = last
+
+    def _output(self, state: AggregateState, first: int, last: int) -> pa.RecordBatch:
+        columns = state.keys(first, last) if self.key_types else []
         for call, feed in zip(self.node.calls, self.feed_of_call):
-            columns += self._results(call, state.feeds[feed], num_groups)
+            columns += self._results(call, state.feeds[feed], first, last)
         return pa.RecordBatch.from_arrays([wrap(c, f.type) for c, f in zip(columns, self.schema)], schema=self.schema)
 
-    def _results(self, call: AggregateCall, feed: FeedState, num_groups: int) -> list[Column]:
-        """The result of a call, or in mode `partial` its state."""
-        counts = feed.count.values(num_groups)
+    def _results(self, call: AggregateCall, feed: FeedState, first: int, last: int) -> list[Column]:
+        """The result of a call for the groups [first, last), or in mode `partial` its state."""
+        num_groups = last - first
+        counts = feed.count.values(last, first)
         counted = Column(Lane.INT, counts, None, None, None, None, num_groups)
         some: Array | None = (counts > 0).view(np.uint8)
         some = None if some is not None and some.all() else some
@@ -305,25 +314,32 @@ class HashAggregateSink:
             case "count" | "count_star":
                 return [counted]
             case "min" | "max":
-                return [replace(feed.extremes[call.function].column(num_groups), valid=some)]
+                return [replace(feed.extremes[call.function].column(last, first), valid=some)]
             case "avg" if self.node.mode != "partial":
-                return [_average(call, feed, counts, some)]
+                return [_average(call, feed, counts, some, first)]
         if isinstance(feed.sum, FloatSum):
-            total = Column(Lane.FLOAT, feed.sum.values(num_groups), None, None, None, some, num_groups)
+            total = Column(Lane.FLOAT, feed.sum.values(last, first), None, None, None, some, num_groups)
         else:
             assert feed.sum is not None
-            low, high = feed.sum.values(num_groups)
+            low, high = feed.sum.values(last, first)
             total = Column(Lane.WIDE, low, high, None, None, some, num_groups)
         return [total] if call.function == "sum" else [total, counted]
 
 
-def _average(call: AggregateCall, feed: FeedState, counts: Array, some: Array | None) -> Column:
+def _bits(t: pa.DataType) -> int:
+    try:
+        return int(t.bit_width)
+    except ValueError:
+        return STRING_BITS
+
+
+def _average(call: AggregateCall, feed: FeedState, counts: Array, some: Array | None, first: int) -> Column:
     assert call.arg_type is not None
     assert feed.sum is not None
-    out = np.empty(len(counts), np.float64)
+    out, last = np.empty(len(counts), np.float64), first + len(counts)
     if isinstance(feed.sum, FloatSum):
-        np.divide(feed.sum.values(len(counts)), np.maximum(counts, 1), out=out)
+        np.divide(feed.sum.values(last, first), np.maximum(counts, 1), out=out)
     else:
-        low, high = feed.sum.values(len(counts))
+        low, high = feed.sum.values(last, first)
         wide.averages(low, high, counts, 10.0**call.arg_type.scale, out)
     return Column(Lane.FLOAT, out, None, None, None, some, len(counts))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from sabot_sql.executor.columns import Array, Column
-from sabot_sql.executor.kernels import hashing, interning
+from sabot_sql.executor.kernels import grouping, hashing, interning
+from sabot_sql.executor.string_numbers import StringNumbers
 from sabot_sql.types import Lane, SqlType
 
 
@@ -15,7 +16,7 @@ class Dictionary:
     """The strings of one key column that are longer than a word (`kernels/interning.py`)."""
 
     def __init__(self) -> None:
-        self.slots = np.full(64, -1, np.int64)
+        self.slots = np.zeros(64, np.uint64)
         self.arena = np.zeros(1024, np.uint8)
         self.counters = np.zeros(2, np.int64)
 
@@ -24,15 +25,20 @@ class Dictionary:
         """Memory held."""
         return int(self.slots.nbytes + self.arena.nbytes)
 
+    @property
+    def shift(self) -> int:
+        """64 - log2(number of slots)."""
+        return 65 - len(self.slots).bit_length()
+
     def encode(self, column: Column, out: Array) -> None:
         """out (int64[n]) = the words of the strings; new strings are added. The words of NULLs are anything."""
         assert column.offsets is not None
         hashes = _hashes_of_long(column, out)
         if hashes is None:
             return
-        row = 0
+        offsets, data, row = column.offsets, column.data, 0
         while True:
-            row = interning.intern(column.offsets, column.data, hashes, row, self.slots, self.arena, self.counters, out)
+            row = interning.intern(offsets, data, hashes, row, self.shift, self.slots, self.arena, self.counters, out)
             if row == column.length:
                 return
             self._grow(int(column.offsets[row + 1] - column.offsets[row]))
@@ -41,7 +47,7 @@ class Dictionary:
         """out (int64[n]) = the words of the strings; found (uint8[n]) becomes 0 where a string is not in the dictionary."""
         hashes = _hashes_of_long(column, out)
         if hashes is not None:
-            interning.look_up(column.offsets, column.data, hashes, self.slots, self.arena, out, found)
+            interning.look_up(column.offsets, column.data, hashes, self.shift, self.slots, self.arena, out, found)
 
     def decode(self, words: Array) -> tuple[Array, Array]:
         """Offsets (int64[n + 1]) and bytes (uint8[...]) of the strings that `words` (int64[n]) stand for."""
@@ -59,9 +65,10 @@ class Dictionary:
             arena = np.empty(max(2 * len(self.arena), needed), np.uint8)
             arena[:used] = self.arena[:used]
             self.arena = arena
-        if 2 * count >= len(self.slots):
-            self.slots = np.full(4 * len(self.slots), -1, np.int64)
-            interning.fill_slots(self.arena, count, self.slots)
+        if 8 * count >= 5 * len(self.slots):
+            before = self.slots
+            self.slots = np.zeros((4 if len(before) < 1 << 20 else 2) * len(before), np.uint64)
+            grouping.move_slots(before, self.shift, self.slots)
 
 
 def _hashes_of_long(column: Column, out: Array) -> Array | None:
@@ -76,6 +83,9 @@ def _hashes_of_long(column: Column, out: Array) -> Array | None:
 class KeyEncoder:
     """Turns the key columns of batches into rows of words; equal words are equal keys, NULL equal to NULL.
 
+    A single string key that is `growable` has one word, the number of the string or NULL in order of first appearance.
+    Otherwise:
+
     A key has one word (WIDE: two): INT the value; UINT and FLOAT its bits, with one zero and one NaN; BYTES see
     `kernels/interning.py`. After the keys come the null words, with bit i set where key i is NULL (its own word is 0 there).
 
@@ -87,6 +97,7 @@ class KeyEncoder:
 
     def __init__(self, types: Sequence[SqlType], growable: bool) -> None:
         self.types = tuple(types)
+        self.numbers = StringNumbers() if growable and [t.lane for t in self.types] == [Lane.BYTES] else None
         self.key_words = sum(2 if t.lane is Lane.WIDE else 1 for t in self.types)
         self.null_words = 0 if growable else self._flag_words
         self.dictionaries = [Dictionary() if t.lane is Lane.BYTES else None for t in self.types]
@@ -103,13 +114,15 @@ class KeyEncoder:
     @property
     def size_bytes(self) -> int:
         """Memory the dictionaries hold."""
-        return sum(d.size_bytes for d in self.dictionaries if d is not None)
+        return sum(d.size_bytes for d in (self.numbers, *self.dictionaries) if d is not None)
 
     def encode(self, columns: Sequence[Column]) -> Array:
         """The words of each row, int64[num_words, n]; new strings are added. One thread at a time.
 
         The result may be a view of a column.
         """
+        if self.numbers is not None:
+            return self.numbers.encode(columns[0]).reshape(1, columns[0].length)
         if self.null_words == 0 and any(c.valid is not None for c in columns):
             self.null_words = self._flag_words
         return self._words(columns, None)
@@ -120,6 +133,8 @@ class KeyEncoder:
         Adds nothing; any number of threads may look up while nobody encodes.
         """
         found = np.ones(columns[0].length, np.uint8)
+        if self.numbers is not None:
+            return self.numbers.lookup(columns[0], found).reshape(1, columns[0].length), found
         words = self._words(columns, found)
         if self.null_words == 0:
             for column in columns:
@@ -129,6 +144,8 @@ class KeyEncoder:
 
     def decode(self, words: Array) -> list[Column]:
         """The key columns that rows of words (int64[num_words, n]) stand for."""
+        if self.numbers is not None:
+            return [self.numbers.decode(words[0])]
         length = words.shape[1]
         columns, at = [], 0
         for i, (key, dictionary) in enumerate(zip(self.types, self.dictionaries)):

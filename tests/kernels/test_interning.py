@@ -40,9 +40,9 @@ def test_long_strings_are_numbered_by_their_bytes(strings: list[bytes]) -> None:
     offsets, data = laid_out(strings)
     hashes = np.empty(len(strings), np.uint64)
     interning.hash_strings(offsets, data, NO_FLAGS, hashes)
-    slots, arena, counters = np.full(64, -1, np.int64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
+    slots, arena, counters = np.zeros(64, np.uint64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
     out = np.empty(len(strings), np.int64)
-    assert interning.intern(offsets, data, hashes, 0, slots, arena, counters, out) == len(strings)
+    assert interning.intern(offsets, data, hashes, 0, 58, slots, arena, counters, out) == len(strings)
     assert [out.tolist().index(w) for w in out.tolist()] == [strings.index(s) for s in strings]
     assert counters[0] == len(set(strings))
     ends = np.empty(len(strings) + 1, np.int64)
@@ -59,16 +59,16 @@ def test_a_full_dictionary_says_at_which_row() -> None:
     interning.hash_strings(offsets, data, NO_FLAGS, hashes)
     out = np.empty(10, np.int64)
     counters = np.zeros(2, np.int64)
-    full_slots = interning.intern(offsets, data, hashes, 0, np.full(8, -1, np.int64), np.zeros(4096, np.uint8), counters, out)
-    assert (full_slots, counters[0]) == (4, 4)
+    full_slots = interning.intern(offsets, data, hashes, 0, 61, np.zeros(8, np.uint64), np.zeros(4096, np.uint8), counters, out)
+    assert (full_slots, counters[0]) == (5, 5)
     counters[:] = 0
-    assert interning.intern(offsets, data, hashes, 0, np.full(64, -1, np.int64), np.zeros(100, np.uint8), counters, out) == 3
+    assert interning.intern(offsets, data, hashes, 0, 58, np.zeros(64, np.uint64), np.zeros(100, np.uint8), counters, out) == 4
 
 
 def test_equal_hashes_are_not_taken_for_equal_strings() -> None:
     offsets, data = laid_out([b"one string", b"two string", b"one string", b"one string and more"])
-    slots, arena, counters = np.full(64, -1, np.int64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
+    slots, arena, counters = np.zeros(64, np.uint64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
     out = np.empty(4, np.int64)
-    interning.intern(offsets, data, np.full(4, 12345, np.uint64), 0, slots, arena, counters, out)
+    interning.intern(offsets, data, np.full(4, 12345, np.uint64), 0, 58, slots, arena, counters, out)
     assert out[0] == out[2]
     assert len(set(out.tolist())) == 3

@@ -53,16 +53,22 @@ def add_counts(groups: Any, counts: Any, sign: Any, totals: Any) -> None:
         totals[groups[i]] += sign * counts[i]
 
 
-@kernel(void(I64, I64, U8, OUT_I64, OUT_I64))
-def sum_int(groups: Any, values: Any, live: Any, low: Any, high: Any) -> None:
-    """Add values (int64[n]) to the running sums low and high (`kernels/wide.py`)."""
+@kernel(i64(I64, I64, U8, OUT_I64, OUT_I64))
+def sum_int(groups: Any, values: Any, live: Any, low: Any, high: Any) -> Any:
+    """Add values (int64[n]) to the running sums low and high (`kernels/wide.py`).
+
+    Returns:
+        How often `high` was written to.
+    """
+    carries = 0
     if len(live) == 0:
         for i in range(len(groups)):
-            add_word(low, high, groups[i], values[i])
+            carries += add_word(low, high, groups[i], values[i])
     else:
         for i in range(len(groups)):
             if live[i] != 0:
-                add_word(low, high, groups[i], values[i])
+                carries += add_word(low, high, groups[i], values[i])
+    return carries
 
 
 @kernel(void(I64, U8, OUT_I64, OUT_I64))

@@ -3,10 +3,11 @@
 A string of up to seven bytes *is* its word: its length in the top byte, its bytes below. A longer one gets the word
 -1 - p, where p is the place of its record in a dictionary. So words of strings are exact, never hashes.
 
-A dictionary keeps records one after the other in `arena` (uint8[...]): the string's hash (8 bytes), its length (8 bytes), its
-bytes, filled up to a multiple of eight; places count in units of eight bytes. They are found by linear probing over `slots`
-(int64[2^b]): -1 is empty, else the upper half of the hash and the place. `counters` holds the number of records and the
-place of the next one.
+A dictionary keeps records one after the other in `arena` (uint8[...]): the string's length (8 bytes) and its bytes, filled up
+to a multiple of eight; places count in units of eight bytes. They are found by linear probing over `slots` (uint64[2^b]): 0 is
+empty, else the upper half of the hash and 1 + the place; where to begin is told by the upper bits of the hash (`shift` is
+64 - b), so that `grouping.move_slots` fills a larger table in order. `counters` holds the number of records and the place of
+the next one.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from sabot_sql.executor.kernels.hashing import hash_long
 from sabot_sql.executor.kernels.memory import load64, prefetch, store64
 
 SHORT = 7
-HEADER_BYTES = 16
+HEADER_BYTES = 8
 AHEAD = 24
 
 _U = np.uint64
-_UPPER = np.int64(0x7FFFFFFF00000000)
-_LOWER = np.int64(0xFFFFFFFF)
+_UPPER = _U(0xFFFFFFFF00000000)
+_LOWER = _U(0xFFFFFFFF)
 
 
 @inline
@@ -37,7 +38,7 @@ def record_bytes(length: Any) -> Any:
 @inline
 def stored_length(arena: Any, record: Any) -> Any:
     """Length of the string of the record that begins at byte `record`."""
-    return np.int64(load64(arena, record + 8))
+    return np.int64(load64(arena, record))
 
 
 @inline
@@ -95,98 +96,93 @@ def hash_strings(offsets: Any, data: Any, valid: Any, hashes: Any) -> None:
 
 
 @inline
-def look_ahead(hashes: Any, i: Any, slots: Any, arena: Any) -> None:
+def look_ahead(hashes: Any, i: Any, shift: Any, slots: Any, arena: Any) -> None:
     """Ask for the slot that row i + AHEAD needs and for the record that row i + AHEAD / 2 probably needs."""
-    mask = len(slots) - 1
     if i + AHEAD < len(hashes):
-        prefetch(slots, np.int64(hashes[i + AHEAD] >> _U(1)) & mask)
-        slot = slots[np.int64(hashes[i + AHEAD // 2] >> _U(1)) & mask]
-        if slot >= 0:
-            prefetch(arena, 8 * (slot & _LOWER))
+        prefetch(slots, np.int64(hashes[i + AHEAD] >> _U(shift)))
+        slot = slots[np.int64(hashes[i + AHEAD // 2] >> _U(shift))]
+        if slot != 0:
+            prefetch(arena, 8 * (np.int64(slot & _LOWER) - 1))
 
 
 @inline
-def find(data: Any, start: Any, length: Any, hashed: Any, slots: Any, arena: Any) -> Any:
+def find(data: Any, start: Any, length: Any, hashed: Any, shift: Any, slots: Any, arena: Any) -> Any:
     """Where a long string is in the dictionary: the place of its record, or -1 - (the slot it would get)."""
     mask = len(slots) - 1
-    tag = np.int64(hashed) & _UPPER
-    at = np.int64(hashed >> _U(1)) & mask
+    tag = hashed & _UPPER
+    at = np.int64(hashed >> _U(shift))
     while True:
         slot = slots[at]
-        if slot < 0:
+        if slot == 0:
             return -1 - at
         if (slot & _UPPER) == tag:
-            place = slot & _LOWER
+            place = np.int64(slot & _LOWER) - 1
             record = 8 * place
-            if load64(arena, record + 8) == _U(length) and same_bytes(arena, record + HEADER_BYTES, data, start, length):
+            if stored_length(arena, record) == length and same_bytes(arena, record + HEADER_BYTES, data, start, length):
                 return place
         at = (at + 1) & mask
 
 
-@kernel(i64(I64, U8, U64, i64, OUT_I64, OUT_U8, OUT_I64, OUT_I64))
-def intern(offsets: Any, data: Any, hashes: Any, first: Any, slots: Any, arena: Any, counters: Any, out: Any) -> Any:
+@inline
+def copy_long(data: Any, start: Any, length: Any, out: Any, at: Any) -> None:
+    """out[at : at + length] = data[start : start + length]; length is at least 8, and the last words overlap."""
+    k = 0
+    while k + 8 <= length:
+        store64(out, at + k, load64(data, start + k))
+        k += 8
+    store64(out, at + length - 8, load64(data, start + length - 8))
+
+
+@kernel(i64(I64, U8, U64, i64, i64, OUT_U64, OUT_U8, OUT_I64, OUT_I64))
+def intern(
+    offsets: Any, data: Any, hashes: Any, first: Any, shift: Any, slots: Any, arena: Any, counters: Any, out: Any
+) -> Any:
     """Turn the long strings from row `first` on into words, adding new ones.
 
     Args:
         offsets (int64[n + 1]), data (uint8[...]), hashes (uint64[n], by `hash_strings`): the strings.
-        slots, arena, counters: the dictionary.
+        shift, slots, arena, counters: the dictionary.
         out (int64[n]): the words.
 
     Returns:
         The row that found no room in the dictionary, or n.
     """
     for i in range(first, len(out)):
-        look_ahead(hashes, i, slots, arena)
+        look_ahead(hashes, i, shift, slots, arena)
         hashed = hashes[i]
         if hashed == 0:
             continue
         start = offsets[i]
         length = offsets[i + 1] - start
-        place = find(data, start, length, hashed, slots, arena)
+        place = find(data, start, length, hashed, shift, slots, arena)
         if place < 0:
             slot = -1 - place
             place = counters[1]
             record = 8 * place
-            if 2 * counters[0] >= len(slots) or record + record_bytes(length) > len(arena):
+            if 8 * counters[0] >= 5 * len(slots) or record + record_bytes(length) > len(arena):
                 return i
-            store64(arena, record, hashed)
-            store64(arena, record + 8, _U(length))
-            for k in range(length):
-                arena[record + HEADER_BYTES + k] = data[start + k]
-            slots[slot] = (np.int64(hashed) & _UPPER) | place
+            store64(arena, record, _U(length))
+            copy_long(data, start, length, arena, record + HEADER_BYTES)
+            slots[slot] = (hashed & _UPPER) | _U(place + 1)
             counters[0] += 1
             counters[1] = place + (record_bytes(length) >> 3)
         out[i] = -1 - place
     return len(out)
 
 
-@kernel(void(I64, U8, U64, I64, U8, OUT_I64, OUT_U8))
-def look_up(offsets: Any, data: Any, hashes: Any, slots: Any, arena: Any, out: Any, found: Any) -> None:
+@kernel(void(I64, U8, U64, i64, U64, U8, OUT_I64, OUT_U8))
+def look_up(offsets: Any, data: Any, hashes: Any, shift: Any, slots: Any, arena: Any, out: Any, found: Any) -> None:
     """Turn long strings into words without adding any: found[i] (uint8[n]) becomes 0 for one the dictionary does not have."""
     for i in range(len(out)):
-        look_ahead(hashes, i, slots, arena)
+        look_ahead(hashes, i, shift, slots, arena)
         if hashes[i] == 0:
             continue
-        place = find(data, offsets[i], offsets[i + 1] - offsets[i], hashes[i], slots, arena)
+        place = find(data, offsets[i], offsets[i + 1] - offsets[i], hashes[i], shift, slots, arena)
         if place < 0:
             found[i] = 0
             out[i] = 0
         else:
             out[i] = -1 - place
-
-
-@kernel(void(U8, i64, OUT_I64))
-def fill_slots(arena: Any, count: Any, slots: Any) -> None:
-    """Enter the first `count` records into empty slots."""
-    mask = len(slots) - 1
-    record = 0
-    for _ in range(count):
-        hashed = load64(arena, record)
-        at = np.int64(hashed >> _U(1)) & mask
-        while slots[at] >= 0:
-            at = (at + 1) & mask
-        slots[at] = (np.int64(hashed) & _UPPER) | (record >> 3)
-        record += record_bytes(stored_length(arena, record))
 
 
 @kernel(void(I64, U8, OUT_I64))
@@ -211,9 +207,10 @@ def word_bytes(words: Any, arena: Any, offsets: Any, out: Any) -> None:
         at = offsets[i]
         length = offsets[i + 1] - at
         if word >= 0:
-            for k in range(length):
-                out[at + k] = (word >> (8 * k)) & 255
+            if at + 8 <= len(out):
+                store64(out, at, _U(word))  # what is too much is written over by the next string
+            else:
+                for k in range(length):
+                    out[at + k] = (word >> (8 * k)) & 255
         else:
-            begin = 8 * (-1 - word) + HEADER_BYTES
-            for k in range(length):
-                out[at + k] = arena[begin + k]
+            copy_long(arena, 8 * (-1 - word) + HEADER_BYTES, length, out, at)

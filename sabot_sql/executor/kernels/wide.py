@@ -33,13 +33,15 @@ def overflows(a: Any, b: Any, total: Any) -> Any:
 
 
 @inline
-def add_word(low: Any, high: Any, at: Any, value: Any) -> None:
-    """Add an int64 to the sum at position `at` of low and high (int64[...])."""
+def add_word(low: Any, high: Any, at: Any, value: Any) -> Any:
+    """Add an int64 to the sum at position `at` of low and high (int64[...]); returns 1 where `high` was written to, else 0."""
     before = low[at]
     total = before + value
     low[at] = total
     if overflows(before, value, total):
         high[at] += np.int64(1) if value >= 0 else np.int64(-1)
+        return 1
+    return 0
 
 
 @inline
