@@ -22,6 +22,13 @@ def test_tasks_are_spread_evenly_with_one_deployment_an_agent() -> None:
     ]
 
 
+def test_stages_of_one_task_meet_different_agents() -> None:
+    assert StageScheduler(range(1), TWO, first_agent=3).start() == [DeployTasks("b", "b1", ((0, 1),))]
+    assert StageScheduler(range(1), TWO, first_agent=4).start() == [DeployTasks("a", "a1", ((0, 1),))]
+    # splits of a stage that has a task for every agent meet the same ones in every stage
+    assert StageScheduler(range(2), TWO, first_agent=3).start() == StageScheduler(range(2), TWO).start()
+
+
 def test_the_same_task_meets_the_same_agent_whatever_order_the_agents_are_given_in() -> None:
     assert StageScheduler(range(3), dict(reversed(TWO.items()))).start() == StageScheduler(range(3), TWO).start()
 
