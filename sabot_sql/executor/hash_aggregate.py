@@ -237,6 +237,11 @@ class HashAggregateSink:
             context.check()
             yield table.slice(start, step)
 
+    def needed_bytes(self, size_bytes: int, num_rows: int) -> int:
+        """What groups take at most, about, if each row is one: arrays are twice as large as what is in them, and as much again
+        is for growing and giving out."""
+        return 4 * (size_bytes + 8 * num_rows * (2 + len(self.feeds)))
+
     def _is_large(self, size_bytes: int, context: TaskContext) -> bool:
         """Whether groups of that size must go to disk."""
         return bool(self.key_types) and size_bytes > context.share_bytes // 2
