@@ -23,6 +23,7 @@ JOIN = """select big.k, big.s, other.v from big join other on big.k = other.k an
 QUERIES = {
     "group by": "select k, s, count(*) n, sum(v) v, min(s) m, avg(f) f from big group by k, s",
     "count distinct": "select coalesce(k, v) % 999 as g, count(distinct k) a, count(distinct s) b from big group by 1",
+    "count distinct of all": "select count(distinct k) a, count(distinct s) b, sum(distinct v) c, sum(v) d from big",
     "aggregate of duckdb": "select k % 50000 as k, string_agg(s, ',' order by v, s) s, median(v) v from big group by 1",
     "join": f"select count(*) n, sum(k) k, max(s) s, sum(v) v from ({JOIN})",
     "left join": "select count(*) n, sum(b.v) v, sum(a.k) k from big a left join other b on a.k = b.k and b.v > 3",
