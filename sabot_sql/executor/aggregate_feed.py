@@ -162,7 +162,7 @@ class FeedState:
         own: list[Accumulator] = [self.count, *self.extremes.values()]
         if self.sum is not None:
             own.append(self.sum)
-        if self.distinct is not None:
+        if self.feed.distinct:
             own.append(self.rows)
         return own
 
@@ -198,8 +198,7 @@ class FeedState:
             extreme.update(groups, column, live)
 
     def absorb(self, mapping: Array, other: FeedState) -> None:
-        if self.distinct is not None:
-            assert other.distinct is not None
+        if self.distinct is not None and other.distinct is not None:
             self.distinct.absorb(mapping, other.distinct)
             return
         for mine, theirs in zip(self.accumulators, other.accumulators):

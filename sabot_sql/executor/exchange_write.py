@@ -87,6 +87,10 @@ class ExchangeWriteSink:
         state.rows += batch.num_rows
         state.elapsed_ns += time.perf_counter_ns() - began
 
+    def needed_bytes(self, context: TaskContext) -> int:
+        """What one worker holds at most: a batch a partition, half as much as it asks for."""
+        return 2 * context.morsel_bytes * self._output.partitions
+
     def _own(self, context: TaskContext) -> int:
         """The partition for all rows of the task."""
         return context.task_index * self._output.partitions // self._output.tasks if self._output.kind == "forward" else 0

@@ -111,7 +111,7 @@ class AggregateState:
 
     def add(self, keys: Sequence[Column], rows: RowCount, feeds: Sequence[FeedState]) -> None:
         """Take over groups by their keys."""
-        mapping = self.group(keys) if self.encoder.types else np.zeros(1, np.int64)
+        mapping = self.group(keys) if self.encoder.types else np.zeros(len(rows.totals), np.int64)
         self.rows.absorb(mapping, rows)
         for mine, theirs in zip(self.feeds, feeds):
             mine.absorb(mapping, theirs)
@@ -123,6 +123,8 @@ class AggregateState:
         self.rows = RowCount()
         self.feeds = [FeedState(f.feed, self.rows, bool(encoder.types)) for f in self.feeds]
         self.floats = dict.fromkeys(self.floats, np.empty(0, np.float64))
+        if not encoder.types:
+            self.resize(1)
 
 
 class HashAggregateSink:
@@ -234,9 +236,15 @@ class HashAggregateSink:
         finally:
             state.release()
 
+    def needed_bytes(self, size_bytes: int, num_rows: int) -> int:
+        """What groups take at most, about, if each row is one: arrays are twice as large as what is in them, and as much again
+        is for growing and giving out."""
+        return 4 * (size_bytes + 8 * num_rows * (2 + len(self.feeds)))
+
     def _is_large(self, size_bytes: int, context: TaskContext) -> bool:
         """Whether groups of that size must go to disk."""
-        return bool(self.key_types) and size_bytes > context.share_bytes // 2
+        can_spill = bool(self.key_types) or any(f.distinct for f in self.feeds)
+        return can_spill and size_bytes > context.share_bytes // 2
 
     def _spill(self, state: AggregateState) -> None:
         """Put the groups of a state on disk; it has none afterwards."""
@@ -262,11 +270,12 @@ class HashAggregateSink:
 
     def _merge(self, spilled: SpilledGroups, context: TaskContext) -> Iterator[pa.RecordBatch]:
         """The groups of each part; what is too large is split again."""
+        spilled.count_values(lambda: self._empty(context))
         for part in spilled.parts():
             began = time.perf_counter_ns()
             state = self._empty(context)
             deeper: SpilledGroups | None = None
-            for _ in part.add_to(state):
+            for _ in spilled.add_to(state, part):
                 if self._is_large(state.size_bytes, context):
                     deeper = deeper or self._new_spilled(spilled.level + 1, context)
                     deeper.add(state)

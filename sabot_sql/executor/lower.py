@@ -29,6 +29,7 @@ from sabot_sql.executor.relational import RelationalSink, RelationalSource
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
+from sabot_sql.executor.sorted_runs import sort_bytes
 from sabot_sql.executor.state_aggregate import ScanStates, StateSink
 from sabot_sql.planner.physical import (
     ExchangeRead,
@@ -49,13 +50,17 @@ from sabot_sql.planner.physical import (
 )
 from sabot_sql.types import Schema, inner_schema
 
+VALUE_BYTES = 16
+"""What a computed value takes, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Branches into a sink."""
+    """Branches into a sink; `need_bytes` is what the sink will hold at most, where that is known before."""
 
     branches: tuple[Branch, ...]
     sink: Sink
+    need_bytes: int | None = None
 
     def run(self, context: TaskContext) -> None:
         run_pipeline(self.branches, self.sink, context)
@@ -71,11 +76,16 @@ class SharedPipelines:
     def run(self, context: TaskContext) -> None:
         self.build.build(lambda inner: run_pipelines(self.pipelines, inner), context)
 
+    @property
+    def need_bytes(self) -> int | None:
+        """As of the last pipeline, which makes the table."""
+        return self.pipelines[-1].need_bytes
+
 
 def run_pipelines(pipelines: Sequence[Pipeline | SharedPipelines], context: TaskContext) -> None:
     """Run pipelines one after the other."""
     for number, pipeline in enumerate(pipelines):
-        context.memory.begin(len(pipelines) - number)
+        context.memory.begin([later.need_bytes for later in pipelines[number + 1 :]])
         pipeline.run(context)
 
 
@@ -132,7 +142,8 @@ class Lowering:
             case HashAggregate():
                 groups = HashAggregateSink(node, node.input.schema, self.schema(node.schema), self.stats(node))
                 below = self.lower(node.input)
-                self.pipelines.append(Pipeline(below, groups))
+                size = self._size(node.input)
+                self.pipelines.append(Pipeline(below, groups, None if size is None else groups.needed_bytes(*size)))
                 return (Branch(SinkSource(groups)),)
             case StateAggregate(input=Scan() as scan):
                 splits, schema = self.task.splits.get(scan.scan_id, ()), self.schema(node.schema)
@@ -146,7 +157,8 @@ class Lowering:
                 rows = SortSink(node, self.schema(node.schema), self.stats(node))
                 self._sorts.append(rows)
                 below = self.lower(node.input)
-                self.pipelines.append(Pipeline(below, rows))
+                size = self._size(node.input)
+                self.pipelines.append(Pipeline(below, rows, None if size is None else sort_bytes(*size)))
                 return (Branch(SinkSource(rows)),)
             case HashJoin():
                 return self._join(node)
@@ -164,11 +176,15 @@ class Lowering:
     def _over(self, below: Node, operator: StreamOperator) -> tuple[Branch, ...]:
         return tuple(branch.then(operator) for branch in self.lower(below))
 
-    def _exchange(self, node: ExchangeRead) -> ExchangeReadSource:
+    def _exchange_blocks(self, node: ExchangeRead) -> Sequence[BlockFile]:
         blocks = self.inputs.get(node.stage, ())
         if (producers := self.task.producers.get(node.stage)) is not None:
             first, end = producers
             blocks = tuple(b for b in blocks if first <= b.task_index < end)
+        return blocks
+
+    def _exchange(self, node: ExchangeRead) -> ExchangeReadSource:
+        blocks = self._exchange_blocks(node)
         partitions = self.task.partitions.get(node.stage, ())
         return ExchangeReadSource(blocks, partitions, self.reader, self.schema(node.schema), self.stats(node))
 
@@ -194,7 +210,8 @@ class Lowering:
             self.pipelines = []
         build = make() if shared is None else shared.sink
         branches = self.lower(node.build)
-        self.pipelines.append(Pipeline(branches, build))
+        size = self._size(node.build)
+        self.pipelines.append(Pipeline(branches, build, None if size is None else build.needed_bytes(*size)))
         if shared is None:
             self._builds.append(build)
         else:
@@ -206,6 +223,21 @@ class Lowering:
             if len(sources := self._scans[id(scan)]) == 1:
                 sources[0].dynamic.append(found)
         return branches
+
+    def _size(self, node: Node) -> tuple[int, int] | None:
+        """Bytes and rows that `node` gives at most, about, where its input is there: it says how much memory an operator over
+        it leaves for others, and nothing else."""
+        match node:
+            case ExchangeRead():
+                source = self._exchange_blocks(node)
+                wanted = frozenset(self.task.partitions.get(node.stage, ()))
+                found = [p for block in source for p in block.partitions if p.partition in wanted]
+                return sum(p.size_bytes for p in found), sum(p.rows for p in found)
+            case Filter():
+                return self._size(node.input)
+            case Project() if (size := self._size(node.input)) is not None:
+                return max(size[0], VALUE_BYTES * len(node.exprs) * size[1]), size[1]
+        return None
 
     def _share_key(self, node: HashJoin) -> Hashable | None:
         """What the build side is built from, equal in all tasks that read the same blocks; None where it reads a table."""

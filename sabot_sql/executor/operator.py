@@ -97,9 +97,9 @@ class OperatorStats:
 class MemoryTracker:
     """Counts the bytes a task holds; `reserve` past the limit raises OutOfMemory. Thread-safe.
 
-    Operators that can spill keep within their share: an equal part, for each that is still to grow, of what those that are
-    done leave. As one pipeline runs at a time, these are the sinks of the pipelines to come and of this one, and operators
-    that have spilled and read back later.
+    Operators that can spill keep within their share of what those that are done leave: a part equal to that of each that is
+    still to grow, as far as these need it. As one pipeline runs at a time, these are the sinks of the pipelines to come, and
+    operators that have spilled and read back later.
 
     Args:
         limit_bytes: 0 for no limit.
@@ -107,7 +107,7 @@ class MemoryTracker:
     Attributes:
         flow_bytes: what of it is for batches on their way; None for an eighth, or as much of `FLOW_BYTES` as half of it.
         settled_bytes: what the pipelines before this one hold.
-        pipelines: that have not ended.
+        to_come: for each later pipeline what its sink will need at most; None where that is not known.
         unsettled: operators of ended pipelines that have spilled.
     """
 
@@ -116,7 +116,7 @@ class MemoryTracker:
     peak_bytes: int = 0
     flow_bytes: int | None = None
     settled_bytes: int = 0
-    pipelines: int = 1
+    to_come: Sequence[int | None] = ()
     unsettled: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -136,10 +136,10 @@ class MemoryTracker:
             self.peak_bytes = max(self.peak_bytes, self.used_bytes + max(num_bytes, peak_bytes))
             self.used_bytes += num_bytes
 
-    def begin(self, pipelines: int) -> None:
-        """A pipeline begins; `pipelines` have not ended, with it."""
+    def begin(self, to_come: Sequence[int | None]) -> None:
+        """A pipeline begins; `to_come` is what the later ones will need."""
         with self._lock:
-            self.settled_bytes, self.pipelines = self.used_bytes, pipelines
+            self.settled_bytes, self.to_come = self.used_bytes, to_come
 
     @property
     def share_bytes(self) -> int:
@@ -149,7 +149,12 @@ class MemoryTracker:
         limit, flow = self.limit_bytes, self.flow_bytes
         if flow is None:
             flow = max(limit // 8, min(limit // 2, FLOW_BYTES))
-        return max(0, limit - flow - self.settled_bytes) // (self.pipelines + self.unsettled)
+        left, parts = max(0, limit - flow - self.settled_bytes), 1 + self.unsettled + len(self.to_come)
+        for need in sorted(need for need in self.to_come if need is not None):
+            if need >= left // parts:
+                break
+            left, parts = left - need, parts - 1
+        return left // parts
 
     def unsettle(self, change: int) -> None:
         """An operator has spilled and will read back (1), or has done so (-1)."""

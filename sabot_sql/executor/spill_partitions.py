@@ -75,7 +75,8 @@ class SpillPartitions:
         """Add rows to the parts that they belong to."""
         if not batch.num_rows:
             return
-        hashes = partition_hash([unwrap(batch.column(k), t) for k, t in zip(self._keys, self._types)])
+        keys = [unwrap(batch.column(k), t) for k, t in zip(self._keys, self._types)]
+        hashes = partition_hash(keys) if keys else np.zeros(batch.num_rows, np.uint64)
         hashes <<= np.uint64(32 + LEVEL_BITS * self.level)
         numbers = np.empty(batch.num_rows, np.int64)
         starts = np.zeros(FAN_OUT + 1, np.int64)

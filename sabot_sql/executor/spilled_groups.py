@@ -1,12 +1,13 @@
 """Groups of an aggregation on disk: a row a group, with its keys and all that its accumulators hold.
 
 What is read back is what was written, to the bit, so that an aggregation which spills computes as one does that merges the
-groups of several workers. Distinct values lie in files of their own, a row a value.
+groups of several workers. Distinct values lie in files of their own, a row a value, split by the keys and the value: one group
+may have more of them than fit. They are counted part by part, and what that gives is added to the groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,11 +18,14 @@ from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap
 from sabot_sql.executor.gather import batch_of, concatenate, take
 from sabot_sql.executor.operator import OperatorStats, TaskContext
 from sabot_sql.executor.spill import SpillFile, SpillScope
-from sabot_sql.executor.spill_partitions import SpillPartitions, buffer_bytes
-from sabot_sql.types import BIGINT, Field, Lane, Schema, SqlType, inner_schema, parse_type
+from sabot_sql.executor.spill_partitions import LEVELS, SpillPartitions, buffer_bytes
+from sabot_sql.types import BIGINT, Field, Lane, SqlType, inner_schema, parse_type
 
 if TYPE_CHECKING:
     from sabot_sql.executor.hash_aggregate import AggregateState
+
+VALUE_BYTES = 128
+"""What a distinct value takes beside itself, about, while its table grows."""
 
 WHAT = "an aggregation (HashAggregate)"
 
@@ -59,20 +63,27 @@ class SpilledGroups:
         self._fields = [pa.field(f"k{i}", f.type) for i, f in enumerate(fields)]
         self._feeds = tuple(feeds)
         self._context = context
+        self._scope = scope
+        self._stats = stats
         empty = [FeedState(f, RowCount(), True) for f in feeds]
         self._lanes = [lane for a in _accumulators(RowCount(), empty) for lane in a.lanes()]
         held = [pa.field(f"a{i}", CARRIERS[lane][1]) for i, lane in enumerate(self._lanes)]
 
-        def partitions(more: Sequence[pa.Field]) -> SpillPartitions:
-            schema = pa.schema([*self._fields, *more])
-            return SpillPartitions(scope, schema, range(len(fields)), self._types, level, WHAT, stats, context)
+        schema = pa.schema([*self._fields, *held])
+        self._groups = SpillPartitions(scope, schema, range(len(fields)), self._types, level, WHAT, stats, context)
+        self._values = {i: self._value_partitions(i, 0) for i, f in enumerate(feeds) if f.distinct}
 
-        self._groups = partitions(held)
-        self._values = {i: partitions(_value_fields(f)) for i, f in enumerate(feeds) if f.distinct}
+    def _value_partitions(self, feed: int, level: int) -> SpillPartitions:
+        """Empty parts for the distinct values of a feed."""
+        value = self._feeds[feed].type
+        assert value is not None
+        schema = pa.schema([*self._fields, *inner_schema((Field("value", value),))])
+        types = [*self._types, value]
+        return SpillPartitions(self._scope, schema, range(len(types)), types, level, WHAT, self._stats, self._context)
 
     def add(self, state: AggregateState) -> None:
         """Write all groups of `state`."""
-        num_groups = state.table.count
+        num_groups = state.table.count if self._types else 1
         arrays = [wrap(c, f.type) for c, f in zip(state.keys(), self._fields)]
         keys = batch_of(arrays, num_groups, pa.schema(self._fields))
         for accumulator in _accumulators(state.rows, state.feeds):
@@ -84,22 +95,59 @@ class SpilledGroups:
             groups, column = distinct.values()
             self._write_values(partitions, keys, groups, column)
 
-    def parts(self) -> Iterator[SpilledPart]:
-        """The parts that have groups, once nothing is added any more; the files of each go when the next one is asked for."""
-        groups = self._groups.finish()
-        values = {i: p.finish() for i, p in self._values.items()}
-        for number, file in enumerate(groups):
-            part = SpilledPart(self, file, {i: files[number] for i, files in values.items()})
-            try:
-                if file.rows:
-                    yield part
-            finally:
-                part.remove()
+    def count_values(self, new_state: Callable[[], AggregateState]) -> None:
+        """Count the distinct values, once all are known, and add what that gives to the groups."""
+        for i in tuple(self._values):
+            for file in self._fitting(self._values.pop(i), i):
+                state = new_state()
+                distinct = state.feeds[i].distinct
+                assert distinct is not None
+                for batch in self._batches(file):
+                    groups = state.group(self._keys_of(batch)) if self._types else None
+                    distinct.add(groups, unwrap(batch.column(len(self._fields)), distinct.encoder.types[0]), NO_FLAGS)
+                    state.account()
+                file.remove()
+                state.feeds[i].finish()
+                self.add(state)
+                state.release()
 
-    def remove(self) -> None:
-        """Give up all files."""
-        for partitions in (self._groups, *self._values.values()):
-            partitions.remove()
+    def _fitting(self, partitions: SpillPartitions, feed: int) -> Iterator[SpillFile]:
+        """Parts of distinct values that fit; those too large are split again. After all rounds a part has few of them."""
+        for file in partitions.finish():
+            large = 2 * file.size_bytes + VALUE_BYTES * file.rows > self._context.share_bytes // 2
+            if large and partitions.level + 1 < LEVELS:
+                deeper = self._value_partitions(feed, partitions.level + 1)
+                for batch in file.batches(self._context):
+                    deeper.add(batch)
+                file.remove()
+                yield from self._fitting(deeper, feed)
+            elif file.rows:
+                yield file
+
+    def parts(self) -> Iterator[SpillFile]:
+        """The parts that have groups, once nothing is added any more; each goes when the next one is asked for."""
+        for file in self._groups.finish():
+            if file.rows:
+                yield file
+            file.remove()
+
+    def add_to(self, state: AggregateState, part: SpillFile) -> Iterator[None]:
+        """Add a part to `state`, and let the caller look at its size after each batch; it may clear it."""
+        for batch in self._batches(part):
+            state.add(self._keys_of(batch), *self._groups_of(batch))
+            yield
+
+    def _batches(self, file: SpillFile) -> Iterator[pa.RecordBatch]:
+        """The batches of a file, small ones together."""
+        room = buffer_bytes(self._context.share_bytes)
+        pieces: list[pa.RecordBatch] = []
+        for batch in file.batches(self._context):
+            pieces.append(batch)
+            if sum(p.nbytes for p in pieces) >= room:
+                yield concatenate(pieces, file.schema)
+                pieces = []
+        if pieces:
+            yield concatenate(pieces, file.schema)
 
     def _write(self, partitions: SpillPartitions, batch: pa.RecordBatch) -> None:
         room = self._room(batch.nbytes, batch.num_rows)
@@ -108,12 +156,11 @@ class SpilledGroups:
             partitions.add(batch.slice(first, room))
 
     def _write_values(self, partitions: SpillPartitions, keys: pa.RecordBatch, groups: Array | None, column: Column) -> None:
-        assert groups is not None
         value = wrap(column, partitions.schema.field(len(self._fields)).type)
-        room = self._room(keys.nbytes // max(1, keys.num_rows) * len(groups) + value.nbytes, len(groups))
-        for first in range(0, len(groups), room):
+        room = self._room(keys.nbytes // max(1, keys.num_rows) * len(value) + value.nbytes, len(value))
+        for first in range(0, len(value), room):
             self._context.check()
-            arrays = take(keys, groups[first : first + room], keys.schema).columns
+            arrays = [] if groups is None else take(keys, groups[first : first + room], keys.schema).columns
             piece = value.slice(first, room)
             partitions.add(batch_of([*arrays, piece], len(piece), partitions.schema))
 
@@ -121,14 +168,16 @@ class SpilledGroups:
         """Rows to be split at a time."""
         return max(1024, buffer_bytes(self._context.share_bytes) // (1 + num_bytes // max(1, num_rows)))
 
-    def keys_of(self, batch: pa.RecordBatch) -> list[Column]:
+    def _keys_of(self, batch: pa.RecordBatch) -> list[Column]:
         """The key columns of a batch that was read back."""
         return [unwrap(batch.column(i), t) for i, t in enumerate(self._types)]
 
-    def groups_of(self, batch: pa.RecordBatch) -> tuple[RowCount, list[FeedState]]:
+    def _groups_of(self, batch: pa.RecordBatch) -> tuple[RowCount, list[FeedState]]:
         """What the accumulators held for the groups of a batch that was read back."""
         rows = RowCount()
         feeds = [FeedState(f, rows, True) for f in self._feeds]
+        for feed in feeds:
+            feed.distinct = None  # they are counted already
         at, width = 0, len(self._fields)
         for accumulator in _accumulators(rows, feeds):
             count = len(accumulator.lanes())
@@ -137,57 +186,7 @@ class SpilledGroups:
             at += count
         return rows, feeds
 
-    def value_of(self, feed: int, batch: pa.RecordBatch) -> Column:
-        """The distinct values of a batch that was read back."""
-        sql_type = self._feeds[feed].type
-        assert sql_type is not None
-        return unwrap(batch.column(len(self._fields)), sql_type)
-
-
-class SpilledPart:
-    """One part, to be added to an empty state."""
-
-    def __init__(self, spilled: SpilledGroups, groups: SpillFile, values: dict[int, SpillFile]) -> None:
-        self._spilled = spilled
-        self._groups = groups
-        self._values = values
-
-    def add_to(self, state: AggregateState) -> Iterator[None]:
-        """Add it to `state`, and let the caller look at its size after each batch; it may clear it."""
-        for batch in self._batches(self._groups, state.context):
-            state.add(self._spilled.keys_of(batch), *self._spilled.groups_of(batch))
-            yield
-        for i, file in self._values.items():
-            for batch in self._batches(file, state.context):
-                groups = state.group(self._spilled.keys_of(batch))
-                distinct = state.feeds[i].distinct
-                assert distinct is not None
-                distinct.add(groups, self._spilled.value_of(i, batch), NO_FLAGS)
-                yield
-
-    def _batches(self, file: SpillFile, context: TaskContext) -> Iterator[pa.RecordBatch]:
-        """The batches of a file, small ones together."""
-        room = buffer_bytes(context.share_bytes)
-        pieces: list[pa.RecordBatch] = []
-        for batch in file.batches(context):
-            pieces.append(batch)
-            if sum(p.nbytes for p in pieces) >= room:
-                yield concatenate(pieces, file.schema)
-                pieces = []
-        if pieces:
-            yield concatenate(pieces, file.schema)
-
-    def remove(self) -> None:
-        for file in (self._groups, *self._values.values()):
-            file.remove()
-
 
 def _accumulators(rows: RowCount, feeds: Sequence[FeedState]) -> list[Accumulator]:
-    """What is written of a state; that of distinct feeds is filled at the end only."""
-    return [rows, *(a for f in feeds if f.distinct is None for a in f.accumulators)]
-
-
-def _value_fields(feed: Feed) -> Sequence[pa.Field]:
-    assert feed.type is not None
-    schema: Schema = (Field("value", feed.type),)
-    return list(inner_schema(schema))
+    """All that a state holds beside distinct values."""
+    return [rows, *(a for f in feeds for a in f.accumulators)]

@@ -47,7 +47,7 @@ def run_task(
         context.stats.append(stats)
         schema = lowering.schema(stage.root.schema)
         sink = ExchangeWriteSink(stage.output, stage.root.schema, schema, writer, stats)
-        run_pipelines((*lowering.pipelines, Pipeline(branches, sink)), context)
+        run_pipelines((*lowering.pipelines, Pipeline(branches, sink, sink.needed_bytes(context))), context)
         block = writer.finish()
     except BaseException:
         writer.abort()

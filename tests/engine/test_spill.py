@@ -22,7 +22,8 @@ ROWS = 100_000
 JOIN = """select big.k, big.s, other.v from big join other on big.k = other.k and big.v >= other.v"""
 QUERIES = {
     "group by": "select k, s, count(*) n, sum(v) v, min(s) m, avg(f) f from big group by k, s",
-    "count distinct": "select coalesce(k, v) % 999 g, count(distinct k) a, count(distinct s) b, sum(v) v from big group by 1",
+    "count distinct": "select coalesce(k, v) % 999 as g, count(distinct k) a, count(distinct s) b from big group by 1",
+    "count distinct of all": "select count(distinct k) a, count(distinct s) b, sum(distinct v) c, sum(v) d from big",
     "aggregate of duckdb": "select k % 50000 as k, string_agg(s, ',' order by v, s) s, median(v) v from big group by 1",
     "join": f"select count(*) n, sum(k) k, max(s) s, sum(v) v from ({JOIN})",
     "left join": "select count(*) n, sum(b.v) v, sum(a.k) k from big a left join other b on a.k = b.k and b.v > 3",
@@ -92,6 +93,19 @@ def test_answers_are_duckdbs_and_nothing_is_left(
     assert 0 < result.stats["peak_memory_bytes"] <= 6 * MB
     until(lambda: not [p for p in spilled_files(spill_dir) if p.name != "duckdb"])
     assert all(p.name.endswith("_owner") for p in spill_dir.glob("*/agent-*/duckdb/*"))  # DuckDB's mark that it is alive
+
+
+@pytest.mark.parametrize("name", ["join", "semi join", "group by", "sort"])
+def test_tasks_that_run_at_once_share_the_memory(name: str, oracle: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    manager = manager_of(oracle, tmp_path, threads=3, memory_bytes=16 * MB)
+    try:
+        result = manager.execute(distributed(QUERIES[name]))
+        assert difference(oracle.sql(QUERIES[name]).to_arrow_table(), result.table) == ""
+        assert result.stats["bytes_spilled"] > 0
+        until(lambda: not [p for p in spilled_files(tmp_path) if p.name != "duckdb"])
+    finally:
+        manager.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_explain_analyze_shows_what_was_spilled(manager: JobManager) -> None:

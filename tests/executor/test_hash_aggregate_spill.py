@@ -136,21 +136,35 @@ def test_whatever_the_memory_the_groups_are_the_same(seed: int, num_keys: int, l
     assert multiset(found) == multiset(run(node, batches, task())[0])
 
 
-def test_one_group_whose_values_do_not_fit_names_operator_and_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("groups", [[], ["g"]])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_group_whose_distinct_values_do_not_fit(groups: list[str], workers: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
     data: dict[str, tuple[str, list[Any]]] = {
-        "g": ("BIGINT", [1] * 60_000),
-        "n": ("BIGINT", list(range(60_000))),
-        "m": ("BIGINT", [0] * 60_000),
+        "g": ("BIGINT", [1 if i % 10 else 2 for i in range(60_000)]),
+        "n": ("BIGINT", [None if v % 7 == 0 else v for v in random.integers(0, 50_000, 60_000).tolist()]),
+        "m": ("VARCHAR", [f"a text that is rather long {v}" for v in random.integers(0, 9_000, 60_000).tolist()]),
+        "w": ("DECIMAL(38,4)", [v * 10**12 for v in random.integers(0, 9_000, 60_000).tolist()]),
     }
     schema = schema_of(data)
-    node = node_of(schema, "single", [0], calls_of(schema, [("count", "n", True, None), ("sum", "m", True, None)]))
-    context = short_task(tmp_path, 1000 * KB)
+    calls = [("count", "n", True, None), ("sum", "n", True, None), ("count", "m", True, None), ("avg", "w", True, None),
+             ("count", None, False, None), ("sum", "n", False, None), ("min", "m", False, None)]  # fmt: skip
+    node = node_of(schema, "single", [list(data).index(g) for g in groups], calls_of(schema, calls))
+    batches = batches_of(data, 500)
+    context = short_task(tmp_path, 2000 * KB)
+    found, spilled = run(node, batches, context, workers)
+    assert multiset(found) == multiset(run(node, batches, task())[0])
+    assert spilled > 100_000
+    assert not [p for p in files_in(tmp_path) if p.is_file()]
+
+
+def test_groups_that_no_splitting_makes_fit_name_operator_and_setting(tmp_path: Path) -> None:
+    data: dict[str, tuple[str, list[Any]]] = {"g": ("BIGINT", list(range(40))), "m": ("VARCHAR", ["x" * 300_000] * 40)}
+    schema = schema_of(data)
+    node = node_of(schema, "single", [0], calls_of(schema, [("min", "m", False, None)]))
     with pytest.raises(OutOfMemory, match="HashAggregate") as caught:
-        run(node, batches_of(data, 500), context)
+        run(node, batches_of(data, 1), short_task(tmp_path, 500 * KB))
     assert "agents.memory_bytes" in caught.value.hint
-    assert context.spill is not None
-    context.spill.close()
-    assert files_in(tmp_path) == []
 
 
 def test_with_enough_memory_nothing_is_written(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_whatever_is_spilled_the_pairs_are_the_same(
     equal = [data.draw(st.booleans()) for _ in types]
     with tempfile.TemporaryDirectory() as folder:
         context = short_task(Path(folder), 1 << 20)
-        context.memory.pipelines = 512 // share_kb
+        context.memory.to_come = [None] * (512 // share_kb - 1)
         found = run(Join(types, kind, equal, residual), probe, build, context, 7)
         assert not [p for p in files_in(Path(folder)) if p.is_file()]
     assert found == run(Join(types, kind, equal, residual), probe, build, task(), 7)

@@ -96,7 +96,7 @@ def test_whatever_is_spilled_the_order_is_duckdbs(
     end = None if limit is None else offset + limit
     with tempfile.TemporaryDirectory() as folder:
         context = short_task(Path(folder), 1 << 20)
-        context.memory.pipelines = 250  # a share of some 2 kB
+        context.memory.to_come = [None] * 249  # a share of some 2 kB
         found, _ = run(keys, batches, context, limit, offset, workers, typed)
     assert [r[-1] for r in found] == duckdbs(types, keys, rows)[offset:end]
 

@@ -120,14 +120,16 @@ def test_rows_are_split_a_bounded_number_of_times(tmp_path: Path) -> None:
 
 def test_operators_share_what_those_before_them_left() -> None:
     memory = MemoryTracker(80 << 20)
-    memory.begin(2)
+    memory.begin([None])
     assert memory.share_bytes == 35 << 20
     memory.reserve(30 << 20, "a table")
     assert memory.share_bytes == 35 << 20
-    memory.begin(1)
+    memory.begin([])
     assert memory.share_bytes == 40 << 20
     memory.unsettle(1)
     assert memory.share_bytes == 20 << 20
+    memory.begin([None, 4 << 20, 1 << 30])
+    assert memory.share_bytes == 9 << 20
 
 
 def test_duckdb_spills_into_its_folder_and_leaves_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sabot_sql.executor.exchange_read import ExchangeReadSource
 from sabot_sql.executor.hash_join import JoinBuildSink
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
 from sabot_sql.executor.shared_builds import SHARED
+from sabot_sql.executor.spill import SpillArea
 from sabot_sql.executor.task import TaskResult, run_task
 from sabot_sql.planner.expressions import Call, Cast, Compare, Const, Expr, Logic, Ref
 from sabot_sql.planner.physical import (
@@ -29,6 +31,7 @@ from sabot_sql.planner.physical import (
     Filter,
     HashAggregate,
     HashJoin,
+    JoinKind,
     Limit,
     Node,
     Project,
@@ -408,6 +411,36 @@ def test_tasks_that_run_at_once_build_the_table_of_a_broadcast_once(
     assert [s["rows_in"] for r in results for s in r.stats if s["name"] == "HashJoinBuild"] == [65]
     assert all(c.memory.used_bytes == 0 for c in runner.contexts)
     assert not SHARED._entries
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "anti"])
+def test_tasks_that_run_at_once_share_the_parts_of_a_build_side_that_does_not_fit(tmp_path: Path, kind: JoinKind) -> None:
+    left = parquet_table(tmp_path, "l", "SELECT hash(i) % 40000 AS a, i AS b FROM range(20000) t(i)", 2)
+    right = parquet_table(tmp_path, "r", "SELECT hash(i) % 40000 AS k, 'name of ' || i AS n FROM range(20000) t(i)", 2)
+    build = Stage(0, scan(right, ["k", "n"]), Exchange("broadcast"), (), scan_tasks(right, 2))
+    root = join(scan(left, ["b", "a"]), ExchangeRead(0, build.root.schema), kind, (0,) if kind == "anti" else (0, 3))
+    probe = Stage(1, root, GATHER, (0,), scan_tasks(left, 3, whole=(0,)))
+    runner = Runner(tmp_path, morsel_bytes=1 << 15)
+    runner.run(build)
+    folder = tmp_path / "spill"
+    folder.mkdir()
+    area = SpillArea(folder)
+
+    def run(task: Task) -> TaskResult:
+        writer, context = FileWriter(tmp_path, 1, task.index), runner.context(1, task.index)
+        context.memory, context.spill = MemoryTracker(2 << 20), area.scope("job")
+        return run_task(probe, task, {0: runner.blocks[0]}, PatientReader(3), writer, context)
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(run, probe.tasks))
+    runner.blocks[1] = [r.block for r in results]
+    condition = "WHERE a NOT IN (SELECT k FROM r)" if kind == "anti" else f"{kind} JOIN r ON a = k"
+    expected = ask(f"SELECT b{'' if kind == 'anti' else ', n'} FROM l {condition}", l=left, r=right)
+    found = runner.run(Stage(2, ExchangeRead(1, root.schema), GATHER, (1,), one_task(1)))
+    assert Counter(found) == Counter(expected)
+    assert [s["rows_in"] for r in results for s in r.stats if s["name"] == "HashJoinBuild"] == [20_000]
+    assert all(s["bytes_spilled"] for r in results for s in r.stats if s["name"].startswith("HashJoin"))
+    assert (area.used_bytes, list(folder.iterdir()), SHARED._entries) == (0, [], {})
 
 
 def test_table_is_built_by_the_next_task_when_the_first_fails(tmp_path: Path, customers: ScanSpec) -> None:
