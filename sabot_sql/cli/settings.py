@@ -57,6 +57,7 @@ class AgentsSection(Section):
     count: int = Field(default=AgentSettings().count, ge=0)
     threads: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)
+    morsel_bytes: int = Field(default=AgentSettings().morsel_bytes, ge=16 << 10, le=64 << 20)
     lane: Literal["file", "flight"] = "file"
     block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
