@@ -59,6 +59,7 @@ class AgentsSection(Section):
     memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)
     spill_dir: str | None = None
     spill_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    morsel_bytes: int = Field(default=AgentSettings().morsel_bytes, ge=16 << 10, le=64 << 20)
     lane: Literal["file", "flight"] = "file"
     block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
