@@ -16,7 +16,6 @@ they are what can be repeated. The ratio is that of the best times; the spread i
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import math
 import sys
@@ -343,7 +342,6 @@ def measure(case: Case, tables: Tables, binder: Binder, repeats: int) -> dict[st
     times: dict[str, list[float]] = {"ours": [], "duckdb": []}
     for _ in range(repeats):
         for name, run in (("ours", ours.run), ("duckdb", lambda: tables.duck.sql(case.sql).to_arrow_table())):
-            gc.collect()
             begin = time.process_time()
             answer = run()
             times[name].append((time.process_time() - begin) * 1e3)

@@ -13,6 +13,7 @@ from sabot_sql.executor.columns import NO_FLAGS, Array, Column
 from sabot_sql.executor.kernels import aggregates, wide
 from sabot_sql.types import Lane
 
+NO_NUMBERS: Array = np.zeros(0, np.int64)
 INT64_MAX = np.iinfo(np.int64).max
 UINT64_MAX = np.iinfo(np.uint64).max
 
@@ -91,7 +92,7 @@ class RarelySet:
 
     def written(self) -> Array:
         """The array, to be written to."""
-        self._zeros = np.zeros(0, np.int64)
+        self._zeros = NO_NUMBERS
         return self.array
 
     def load(self, numbers: Array) -> None:

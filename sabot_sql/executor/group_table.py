@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sabot_sql.executor.columns import NO_FLAGS, Array
+from sabot_sql.executor.columns import NO_FLAGS, Array, Column
+from sabot_sql.executor.direct_groups import DirectGroups
 from sabot_sql.executor.kernels import grouping, hashing
 from sabot_sql.executor.keys import KeyEncoder
 
@@ -23,6 +26,10 @@ class NumberedRows:
         """As `GroupTable.words_of`."""
         return np.arange(first, last).reshape(1, last - first)
 
+    def rows(self, columns: Sequence[Column], encoder: KeyEncoder) -> Array:
+        """As `GroupTable.rows`."""
+        return self.group(encoder.encode(columns))
+
     def group(self, words: Array) -> Array:
         """As `GroupTable.group`."""
         groups: Array = words[0]
@@ -38,6 +45,7 @@ class GroupTable:
         self.counters = np.zeros(1, np.int64)
         self.hashes = np.empty(0, np.uint64)
         self.keys = np.empty((0, num_words), np.int64)
+        self.direct = DirectGroups()
         self._allocate(INITIAL_SLOTS)
 
     @property
@@ -48,7 +56,7 @@ class GroupTable:
     @property
     def size_bytes(self) -> int:
         """Memory held."""
-        return int(self.slots.nbytes + self.keys.nbytes + self.hashes.nbytes)
+        return int(self.slots.nbytes + self.keys.nbytes + self.hashes.nbytes) + self.direct.size_bytes
 
     @property
     def words(self) -> Array:
@@ -58,6 +66,14 @@ class GroupTable:
     def words_of(self, first: int, last: int) -> Array:
         """The rows of words of the numbers [first, last), int64[num_words, last - first]."""
         return np.ascontiguousarray(self.keys[first:last].T)
+
+    def rows(self, columns: Sequence[Column], encoder: KeyEncoder) -> Array:
+        """The number of each row of key columns, int64[n]; new ones are added by the words that `encoder` gives."""
+        groups = self.direct.find(columns)
+        if groups is None:
+            groups = self.group(encoder.encode(columns))
+            self.direct.learn(columns, groups)
+        return groups
 
     def group(self, words: Array, live: Array = NO_FLAGS) -> Array:
         """The number of each row of words (int64[num_words, n]), int64[n]; -1 where `live` (uint8[n]) is 0."""

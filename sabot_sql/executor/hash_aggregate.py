@@ -75,7 +75,7 @@ class AggregateState:
     def group(self, keys: Sequence[Column]) -> Array:
         """The group of each row, int64[n]; new groups are added."""
         known = self.table.count
-        groups = self.table.group(self.encoder.encode(keys))
+        groups = self.table.rows(keys, self.encoder)
         count = self.table.count
         if count > known:
             self.resize(count)

@@ -584,8 +584,9 @@ class HashJoinProbe:
         return batch_of(columns, num_rows, self.schema)
 
     def _room(self, batch: pa.RecordBatch, context: TaskContext) -> int:
-        """Rows of an output batch of about `morsel_bytes`."""
-        width = 16 + batch.nbytes // batch.num_rows
-        if self.build.batch is not None and self.build.batch.num_rows:
-            width += self.build.batch.nbytes // self.build.batch.num_rows
-        return max(1024, int(context.morsel_bytes // width))
+        """Rows of an output batch of about `morsel_bytes`, by the columns that come out or are looked at."""
+        width, num_bytes = len(self.probe_types), 16.0  # a pair of positions
+        for position in {*self.node.output, *self.residual_columns}:
+            column = batch.column(position) if position < width else self.build.column(position - width)
+            num_bytes += column.nbytes / max(1, len(column))
+        return max(1024, int(context.morsel_bytes / num_bytes))
