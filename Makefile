@@ -54,9 +54,10 @@ accept: setup ## The acceptance programs: TPC-H and db-benchmark, every answer c
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py tpch --sf $(SF) --route auto --data-root $(DATA)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py h2o --rows 1000000 --route auto --data-root $(DATA)
 
-bench: setup ## Overhead of a distributed job and the fast path, beside DuckDB
+bench: setup ## Overhead of a distributed job, the fast path and the operators, beside DuckDB
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/fast_path.py
+	$(BIN)/python bench/operators.py
 
 clean: ## Remove the environment, caches and made data
 	rm -rf $(VENV) $(DATA) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -187,22 +187,25 @@ class Tables:
     """The tables of a case, in both forms.
 
     Attributes:
-        duck: a DuckDB of one thread that has them in memory.
+        maker: a DuckDB that makes them in the form in which agents carry rows.
+        duck: another, of one thread, that has them in memory.
         arrow: the same rows as agents carry them.
     """
 
+    maker: duckdb.DuckDBPyConnection
     duck: duckdb.DuckDBPyConnection
     arrow: dict[str, pa.Table] = field(default_factory=dict)
     known: dict[str, Table] = field(default_factory=dict)
     made: int = 0
 
     def make(self, name: str, table: Made) -> None:
-        with duckdb.connect(config={"arrow_large_buffer_size": True, "arrow_output_version": "1.5"}) as maker:
-            made = table.relation(maker)
-            schema = tuple(Field(n, parse_type(str(t))) for n, t in zip(made.columns, made.types))
-            rows = made.to_arrow_table().rename_columns([f"c{i}" for i in range(len(schema))])
-            counts = ", ".join(f"approx_count_distinct(c{i})" for i in range(len(schema)))
-            counted = maker.register("rows", rows).sql(f"SELECT {counts} FROM rows").fetchall()[0]
+        made = table.relation(self.maker)
+        schema = tuple(Field(n, parse_type(str(t))) for n, t in zip(made.columns, made.types))
+        rows = made.to_arrow_table().rename_columns([f"c{i}" for i in range(len(schema))])
+        counts = ", ".join(f"approx_count_distinct(c{i})" for i in range(len(schema)))
+        counted = self.maker.register("rows", rows).sql(f"SELECT {counts} FROM rows").fetchall()[0]
+        self.maker.unregister("rows")
+        self.maker.unregister("source")
         wanted = inner_schema(schema)
         assert rows.schema.types == wanted.types, (rows.schema, wanted)
         self.arrow[name] = pa.table(rows.columns, schema=wanted).combine_chunks()
@@ -364,8 +367,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     print(f"{machine_line()}; scale {args.scale:g}, best of {args.repeats}")
     found: list[dict[str, Any]] = []
-    with duckdb.connect(config={"threads": 1}) as duck:
-        tables, binder = Tables(duck), Binder()
+    inner = {"arrow_large_buffer_size": True, "arrow_output_version": "1.5"}
+    with duckdb.connect(config=inner) as maker, duckdb.connect(config={"threads": 1}) as duck:
+        tables, binder = Tables(maker, duck), Binder()
         for case in cases(args.scale):
             if args.only not in case.name:
                 continue

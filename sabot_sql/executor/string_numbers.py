@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sabot_sql.executor.columns import Array, Column
-from sabot_sql.executor.kernels import grouping, numbering
+from sabot_sql.executor.kernels import grouping, interning, numbering
 from sabot_sql.types import Lane
 
 INITIAL_SLOTS = 1024
@@ -68,7 +68,7 @@ class StringNumbers:
     def _grow(self, length: int) -> None:
         """Make room for a string of `length` bytes, and for several times what there is: the fewer copies the better."""
         used = 8 * int(self.counters[1])
-        needed = used + numbering.HEADER_BYTES + length + 8
+        needed = used + interning.HEADER_BYTES + length + 8
         if needed > len(self.arena):
             arena = np.empty(max(4 * len(self.arena), needed), np.uint8)
             arena[:used] = self.arena[:used]

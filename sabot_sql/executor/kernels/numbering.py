@@ -15,21 +15,12 @@ import numpy as np
 
 from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, inline, kernel, void
 from sabot_sql.executor.kernels.hashing import hash_long, hash_word
-from sabot_sql.executor.kernels.interning import copy_long, same_bytes
-from sabot_sql.executor.kernels.memory import load64, prefetch, store64
-
-HEADER_BYTES = 8
-AHEAD = 24
+from sabot_sql.executor.kernels.interning import HEADER_BYTES, copy_long, look_ahead, record_bytes, same_bytes
+from sabot_sql.executor.kernels.memory import load64, store64
 
 _U = np.uint64
 _UPPER = _U(0xFFFFFFFF00000000)
 _LOWER = _U(0xFFFFFFFF)
-
-
-@inline
-def record_bytes(length: Any) -> Any:
-    """Bytes of a record: header, string, filler."""
-    return HEADER_BYTES + ((length + 7) & ~7)
 
 
 @inline
@@ -81,16 +72,6 @@ def find(data: Any, start: Any, length: Any, hashed: Any, shift: Any, slots: Any
             if same_string(arena, record, data, start, length):
                 return record
         at = (at + 1) & (len(slots) - 1)
-
-
-@inline
-def look_ahead(hashes: Any, i: Any, shift: Any, slots: Any, arena: Any) -> None:
-    """Ask for the slot that row i + AHEAD needs and for the record that row i + AHEAD / 2 probably needs."""
-    if i + AHEAD < len(hashes):
-        prefetch(slots, np.int64(hashes[i + AHEAD] >> _U(shift)))
-        slot = slots[np.int64(hashes[i + AHEAD // 2] >> _U(shift))]
-        if slot != 0:
-            prefetch(arena, 8 * (np.int64(slot & _LOWER) - 1))
 
 
 @kernel(i64(I64, U8, U64, i64, i64, OUT_U64, OUT_U8, OUT_I64, OUT_I64, OUT_I64))
