@@ -293,7 +293,7 @@ def spill_area(config: AgentConfig, agent_id: str) -> SpillArea | None:
     if folder is None:
         return None
     remove_folder(folder)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return SpillArea(folder, config.spill_bytes // 2)
 
 

@@ -163,6 +163,7 @@ class JoinBuildSink:
             state.batches.clear()
             self.reserved += state.reserved
             state.reserved = 0
+        self.states.clear()
         self._reserve(-self.reserved, context)
 
     def load(self, batches: Iterable[pa.RecordBatch], context: TaskContext) -> None:
@@ -222,7 +223,7 @@ class JoinBuildSink:
 
     def _reserve(self, num_bytes: int, context: TaskContext) -> None:
         if num_bytes > 0:
-            context.memory.reserve(num_bytes, "the table of a join")
+            context.memory.reserve(num_bytes, "the table of a join (HashJoin)")
         else:
             context.memory.release(-num_bytes)
         self.reserved += num_bytes

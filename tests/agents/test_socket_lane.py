@@ -53,7 +53,7 @@ def client(path: Path) -> Iterator[DeployClient]:
 
 
 def deployment_of(stage: Stage, run: str = "run") -> bytes:
-    plan = to_wire(StagePlan("job", run, stage, {}, SESSION, 1 << 30, 2 << 20))
+    plan = to_wire(StagePlan("job", run, stage, {}, SESSION, 2 << 20))
     return to_wire(Deploy(plan, stage.tasks, (1,) * len(stage.tasks)))
 
 
