@@ -38,6 +38,7 @@ from sabot_sql.types import BOOLEAN, Lane, Schema, SqlType
 
 OPS = {"=": kernels.EQ, "<>": kernels.NE, "<": kernels.LT, "<=": kernels.LE, ">": kernels.GT, ">=": kernels.GE}
 FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+PARTS = {"year": kernels.YEAR, "month": kernels.MONTH, "day": kernels.DAY}
 NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
@@ -246,6 +247,8 @@ class MorselView:
                     return Words(0.0 if t.lane is Lane.FLOAT else 0, np.zeros(self.length, np.uint8))
                 assert not isinstance(value, str)
                 return Words(_float(value, t) if t.lane is Lane.FLOAT else int(value), None)
+            case Call(name=name, args=(arg,)):
+                return self._date_part(name, self.words(arg, wanted))
             case Call(args=(left, right)):
                 return self._arithmetic(expr, self.words(left, wanted), self.words(right, wanted), wanted)
             case Case():
@@ -340,6 +343,12 @@ class MorselView:
             else:
                 true, false = true | found.true, false & found.false
         return Condition(true, false)
+
+    def _date_part(self, name: str, days: Words) -> Words:
+        out, finite = np.empty(self.length, np.int64), np.empty(self.length, np.uint8)
+        values = days.values if isinstance(days.values, np.ndarray) else np.full(self.length, days.values, np.int64)
+        kernels.date_parts(PARTS[name], values, out, finite)
+        return Words(out, _both(days.valid, None if finite.all() else finite))
 
     def _arithmetic(self, call: Call, left: Words, right: Words, wanted: Array | None) -> Words:
         valid = _both(left.valid, right.valid)

@@ -26,6 +26,7 @@ from numba import types
 from sabot_sql.errors import InternalError
 from sabot_sql.executor.columns import word_dtype
 from sabot_sql.executor.kernels.compile import F64, I64, U8
+from sabot_sql.executor.kernels.expressions import INFINITE_DAYS
 from sabot_sql.executor.kernels.generated import Generated
 from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, IsNull, Logic, Not, Ref, walk
 from sabot_sql.types import Lane, SqlType, inner_arrow_type
@@ -172,6 +173,8 @@ class _Writer:
                 if t.id != "DOUBLE":
                     self._look_for_overflow(name, a, b, result, t, self._and(valid, wanted))
                 return result, valid
+            case Call(name="year" | "month" | "day" as name, args=(arg,)):
+                return self._date_part(name, *self.word(arg, wanted))
             case Case():
                 return self._case(expr, wanted)
             case Cast(arg=arg):
@@ -260,6 +263,21 @@ class _Writer:
             return self.word(expr, wanted)[1]
         true, false = self.condition(expr, wanted)
         return None if false is None else self._let(f"{true} | {false}")
+
+    def _date_part(self, name: str, days: str, valid: str | None) -> tuple[str, str | None]:
+        """As `kernels.expressions.date_parts` does it."""
+        shifted = self._let(f"{days} + 719468")
+        era = self._let(f"{shifted} // 146097")
+        of_era = self._let(f"{shifted} - {era} * 146097")
+        year = self._let(f"({of_era} - {of_era} // 1460 + {of_era} // 36524 - {of_era} // 146096) // 365")
+        of_year = self._let(f"{of_era} - (365 * {year} + {year} // 4 - {year} // 100)")
+        month = self._let(f"(5 * {of_year} + 2) // 153")
+        text = {
+            "year": f"{year} + {era} * 400 + {month} // 10",
+            "month": f"{month} + 3 - 12 * ({month} // 10)",
+            "day": f"{of_year} - (153 * {month} + 2) // 5 + 1",
+        }[name]
+        return self._let(text), self._and(self._let(f"abs({days}) != {INFINITE_DAYS}"), valid)
 
     def _look_for_overflow(self, name: str, a: str, b: str, result: str, t: SqlType, counted: str | None) -> None:
         limit = 10**t.width

@@ -226,14 +226,19 @@ def disjunction(parts: tuple[Expr, ...]) -> Expr:
 
 
 KERNEL_LANES = frozenset((Lane.INT, Lane.FLOAT))
+DATE_PARTS = ("year", "month", "day")
+
+# Bits of the integers that are one signed word to kernels.
+SIGNED = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
+UNSIGNED = {"UTINYINT": 8, "USMALLINT": 16, "UINTEGER": 32}
 
 
 def has_kernel(expr: Expr) -> bool:
     """Whether kernels evaluate `expr` (`[numba]`); otherwise DuckDB does (`[duckdb]`).
 
-    Kernels know column references of any lane at the top, and below that comparisons, AND, OR, NOT, IS NULL, CASE and the
-    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, over one-word lanes; a DECIMAL cast to one of more digits and
-    the same scale is the same word.
+    Kernels know column references of any lane at the top, and below that comparisons, AND, OR, NOT, IS NULL, CASE, the
+    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, and year, month and day of a DATE, over one-word lanes. A
+    DECIMAL cast to one of more digits and the same scale is the same word, and so is an integer cast to a wider one.
     """
     if isinstance(expr, Ref):
         return expr.type.lane is not None
@@ -254,8 +259,9 @@ def _inner_kernel(expr: Expr) -> bool:
             values = (*(value for _, value in whens), otherwise)
             return t.lane in KERNEL_LANES and all(v.type == t for v in values) and all(map(_inner_kernel, children(expr)))
         case Cast(arg=arg, type=t):
-            widens = t.id == arg.type.id == "DECIMAL" and t.scale == arg.type.scale and t.width >= arg.type.width
-            return widens and t.lane is Lane.INT and _inner_kernel(arg)
+            return t.lane is Lane.INT and _is_same_word(arg.type, t) and _inner_kernel(arg)
+        case Call(name=name, args=(arg,), type=t) if name in DATE_PARTS:
+            return arg.type.id == "DATE" and t.id == "BIGINT" and _inner_kernel(arg)
         case Call(name="+" | "-" | "*" as name, args=(left, right), type=t):
             if not (_inner_kernel(left) and _inner_kernel(right)):
                 return False
@@ -266,3 +272,12 @@ def _inner_kernel(expr: Expr) -> bool:
                 return both and left.type.scale + right.type.scale == t.scale
             return both and left.type.scale == right.type.scale == t.scale
     return False
+
+
+def _is_same_word(old: SqlType, new: SqlType) -> bool:
+    """Whether every value of `old` is the same word as a value of `new`."""
+    if new.id == "DECIMAL":
+        return old.id == "DECIMAL" and new.scale == old.scale and new.width >= old.width
+    if old.id in UNSIGNED:
+        return UNSIGNED[old.id] <= UNSIGNED.get(new.id, 0) or UNSIGNED[old.id] < SIGNED.get(new.id, 0)
+    return old.id in SIGNED and SIGNED[old.id] <= SIGNED.get(new.id, 0)

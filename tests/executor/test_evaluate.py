@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sabot_sql.errors import InternalError, QueryError
 from sabot_sql.executor.columns import unwrap
-from sabot_sql.executor.evaluate import DuckQuery, Evaluator, Predicate, conform
+from sabot_sql.executor.evaluate import DuckQuery, Evaluator, MorselView, Predicate, conform
 from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, InList, IsNull, Logic, Not, Ref, has_kernel
 from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, VARCHAR, Field, SqlType, inner_arrow_type, parse_type
 from tests.executor.tables import VALUES, batch_of_rows, rows_of, task
@@ -56,6 +56,13 @@ def values(text: str, depth: int) -> st.SearchStrategy[Expr]:
         pair = st.tuples(values(text, depth - 1), values(text, depth - 1))
         choices.append(st.builds(lambda op, args: Call(op, args, DOUBLE), st.sampled_from(["+", "-", "*"]), pair))
     return st.one_of(choices)
+
+
+def dates() -> st.SearchStrategy[Expr]:
+    """Parts of dates, and casts of integers."""
+    parts = st.builds(lambda n, e: Call(n, (e,), BIGINT), st.sampled_from(["year", "month", "day"]), values("DATE", 1))
+    wider = st.builds(lambda e: Cast(e, BIGINT), values("INTEGER", 1))
+    return parts | wider
 
 
 def decimals() -> st.SearchStrategy[Expr]:
@@ -107,7 +114,7 @@ def test_condition_in_kernels_is_what_duckdb_says(data: list[tuple[Any, ...]], e
     assert shown(ours(expr, batch)) == shown(duckdbs(expr, batch))
 
 
-@given(rows, st.one_of(decimals(), *(values(t, 2) for t in sorted(CONSTANTS) if t != "BOOLEAN")))
+@given(rows, st.one_of(decimals(), dates(), *(values(t, 2) for t in sorted(CONSTANTS) if t != "BOOLEAN")))
 @settings(max_examples=60, deadline=None)
 def test_value_in_kernels_is_what_duckdb_says(data: list[tuple[Any, ...]], expr: Expr) -> None:
     batch = batch_of_rows(TYPES, data)
@@ -168,6 +175,40 @@ def test_error_in_duckdb_is_the_users_error() -> None:
     with pytest.raises(QueryError, match="abc") as caught:
         ours(Cast(TEXT, BIGINT), batch_of_rows(TYPES, ROWS))
     assert caught.value.problem.code == "INVALID_VALUE"
+
+
+DAYS = [2**31 - 1, 1 - 2**31, 2**31 - 2, 2 - 2**31, 0, -719162, -719163, -719528, -719529, 11016, 11017, 11322, 11323, 19782]
+
+
+@given(st.lists(st.sampled_from(DAYS) | st.integers(2 - 2**31, 2**31 - 2), min_size=1, max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_parts_of_any_date_are_duckdbs(days: list[int]) -> None:
+    batch = pa.record_batch([pa.array(days, pa.int32()).view(pa.date32())], ["c0"])
+    for name in ("year", "month", "day"):
+        expr = Call(name, (Ref(0, parse_type("DATE")),), BIGINT)
+        found = MorselView(batch, (Field("c0", parse_type("DATE")),)).array(expr, pa.int64())
+        assert found.to_pylist() == DuckQuery((expr,)).run(batch, task())[0].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("INTEGER", "BIGINT", True),
+        ("BIGINT", "INTEGER", False),
+        ("UINTEGER", "BIGINT", True),
+        ("UINTEGER", "INTEGER", False),
+        ("UTINYINT", "USMALLINT", True),
+        ("TINYINT", "UINTEGER", False),
+        ("INTEGER", "DECIMAL(18,0)", False),
+        ("INTEGER", "HUGEINT", False),
+        ("UBIGINT", "BIGINT", False),
+        ("DATE", "BIGINT", False),
+        ("DECIMAL(9,2)", "DECIMAL(18,2)", True),
+        ("DECIMAL(9,2)", "DECIMAL(18,3)", False),
+    ],
+)
+def test_casts_that_change_no_word_have_a_kernel(old: str, new: str, is_same: bool) -> None:
+    assert has_kernel(Cast(Ref(0, parse_type(old)), parse_type(new))) == is_same
 
 
 WIDE, LARGE = SqlType("DECIMAL", 18, 0), 999_999_999_999_999_999

@@ -38,6 +38,7 @@ from tests.executor.test_evaluate import (
     A,
     B,
     conditions,
+    dates,
     decimals,
     duckdbs,
     pairs,
@@ -47,7 +48,7 @@ from tests.executor.test_evaluate import (
 )
 
 needs_jit = pytest.mark.skipif(not JIT, reason="there is no machine code without a compiler")
-exprs_of_all_kinds = st.one_of(conditions(2), decimals(), *(values(t, 2) for t in sorted(CONSTANTS) if t != "BOOLEAN"))
+exprs_of_all_kinds = st.one_of(conditions(2), decimals(), dates(), *(values(t, 2) for t in sorted(CONSTANTS) if t != "BOOLEAN"))
 
 
 def in_python(program: Program) -> Callable[..., Any]:

@@ -16,7 +16,14 @@ from sabot_sql.executor import kernel_cache
 from sabot_sql.executor.kernels import aggregates
 
 ROOT = Path(sabot_sql.__file__).parents[1]
-TWINS = ["test_hashing.py", "test_interning.py", "test_grouping.py", "test_wide.py", "test_aggregates.py"]
+TWINS = [
+    "test_hashing.py",
+    "test_interning.py",
+    "test_grouping.py",
+    "test_wide.py",
+    "test_aggregates.py",
+    "test_expressions.py",
+]
 
 SUM = """
 import numpy as np

@@ -14,6 +14,9 @@ from sabot_sql.executor.kernels.compile import F64, I64, OUT_I64, OUT_U8, U8, f6
 
 EQ, NE, LT, LE, GT, GE = range(6)
 
+YEAR, MONTH, DAY = range(3)
+INFINITE_DAYS = 2**31 - 1  # how DuckDB keeps the date 'infinity', and negated '-infinity'
+
 # A product of two words whose magnitude in float64 is below this did not wrap.
 _NO_WRAP = 9.0e18
 
@@ -178,6 +181,28 @@ def first_beyond_product(left: Any, right: Any, limit: Any, wanted: Any) -> Any:
     return -1
 
 
+@kernel(void(i64, I64, OUT_I64, OUT_U8))
+def date_parts(part: Any, days: Any, out: Any, finite: Any) -> None:
+    """out (int64[n]) = YEAR, MONTH or DAY of days (int64[n], since 1970); finite (uint8[n]) is 0 for infinity, which has none.
+
+    Source: H. Hinnant, chrono-Compatible Low-Level Date Algorithms, civil_from_days. Its years begin in March.
+    """
+    for i in range(len(out)):
+        shifted = days[i] + 719468
+        era = shifted // 146097
+        of_era = shifted - era * 146097
+        year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+        of_year = of_era - (365 * year + year // 4 - year // 100)
+        month = (5 * of_year + 2) // 153
+        if part == YEAR:
+            out[i] = year + era * 400 + month // 10
+        elif part == MONTH:
+            out[i] = month + 3 - 12 * (month // 10)
+        else:
+            out[i] = of_year - (153 * month + 2) // 5 + 1
+        finite[i] = abs(days[i]) != INFINITE_DAYS
+
+
 @kernel(void(U8, I64, OUT_I64))
 def put_words(mask: Any, values: Any, out: Any) -> None:
     """out (int64[n]) = values (int64[n]) where mask (uint8[n]) is 1."""
@@ -211,6 +236,7 @@ def warm() -> None:
         affine_ints,
         first_beyond_sum,
         first_beyond_product,
+        date_parts,
         put_words,
         put_word,
         put_flags,
