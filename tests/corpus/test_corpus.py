@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -32,15 +31,7 @@ def answers(tables: dict[str, str]) -> dict[str, pa.Table]:
     return {q.name: con.sql(q.sql).to_arrow_table() for q in QUERIES}
 
 
-def with_agents() -> Iterator[Any]:
-    """Each query with each number of agents: on two, and in turn on one or on three; the third is for `make test-slow`."""
-    for count in (1, 2, 3):
-        for place, query in enumerate(QUERIES):
-            slow = count != 2 and place % 2 == count // 2
-            yield pytest.param(count, query, id=f"{count}-{query.name}", marks=[pytest.mark.slow] if slow else [])
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def pool(request: pytest.FixtureRequest, tables: dict[str, str]) -> Iterator[sabot_sql.Connection]:
     with sabot_sql.connect("embedded:", data=tables, num_local_agents=request.param) as db:
         yield db
@@ -64,7 +55,7 @@ def test_local_route_gives_duckdbs_answer(query: Query, local: sabot_sql.Connect
     assert result.route == "local"
 
 
-@pytest.mark.parametrize(("pool", "query"), list(with_agents()), indirect=["pool"])
+@pytest.mark.parametrize("query", QUERIES, ids=lambda q: q.name)
 def test_distributed_route_gives_duckdbs_answer(query: Query, pool: sabot_sql.Connection, answers: dict[str, pa.Table]) -> None:
     if query.not_distributed:
         with pytest.raises(sabot_sql.NotSupported, match=query.not_distributed):
