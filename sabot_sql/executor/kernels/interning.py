@@ -52,6 +52,27 @@ def same_bytes(left: Any, a: Any, right: Any, b: Any, length: Any) -> Any:
     return load64(left, a + length - 8) == load64(right, b + length - 8)
 
 
+@inline
+def short_bits(data: Any, start: Any, length: Any) -> Any:
+    """The bytes of a string of up to seven, as the lower bytes of a uint64."""
+    if start + 8 <= len(data):
+        return load64(data, start) & ((_U(1) << _U(8 * length)) - _U(1))
+    bits = _U(0)
+    for k in range(length):
+        bits |= _U(data[start + k]) << _U(8 * k)
+    return bits
+
+
+@inline
+def same_string(arena: Any, record: Any, data: Any, start: Any, length: Any) -> Any:
+    """Whether a record, the lower half of whose first word is a length, holds the string data[start : start + length]."""
+    if np.int64(load64(arena, record) & _LOWER) != length:
+        return False
+    if length >= 8:
+        return same_bytes(arena, record + HEADER_BYTES, data, start, length)
+    return length == 0 or load64(arena, record + HEADER_BYTES) == short_bits(data, start, length)
+
+
 @kernel(i64(I64, U8, OUT_I64))
 def short_words(offsets: Any, data: Any, out: Any) -> Any:
     """out (int64[n]) = the words of the strings that have up to seven bytes.
@@ -107,7 +128,7 @@ def look_ahead(hashes: Any, i: Any, shift: Any, slots: Any, arena: Any) -> None:
 
 @inline
 def find(data: Any, start: Any, length: Any, hashed: Any, shift: Any, slots: Any, arena: Any) -> Any:
-    """Where a long string is in the dictionary: the place of its record, or -1 - (the slot it would get)."""
+    """Where a string is in the dictionary: the place of its record, or -1 - (the slot it would get)."""
     mask = len(slots) - 1
     tag = hashed & _UPPER
     at = np.int64(hashed >> _U(shift))
@@ -117,8 +138,7 @@ def find(data: Any, start: Any, length: Any, hashed: Any, shift: Any, slots: Any
             return -1 - at
         if (slot & _UPPER) == tag:
             place = np.int64(slot & _LOWER) - 1
-            record = 8 * place
-            if stored_length(arena, record) == length and same_bytes(arena, record + HEADER_BYTES, data, start, length):
+            if same_string(arena, 8 * place, data, start, length):
                 return place
         at = (at + 1) & mask
 

@@ -13,25 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, inline, kernel, void
+from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, kernel, void
 from sabot_sql.executor.kernels.hashing import hash_long, hash_word
-from sabot_sql.executor.kernels.interning import HEADER_BYTES, copy_long, look_ahead, record_bytes, same_bytes
+from sabot_sql.executor.kernels.interning import HEADER_BYTES, copy_long, find, look_ahead, record_bytes, short_bits
 from sabot_sql.executor.kernels.memory import load64, store64
 
 _U = np.uint64
 _UPPER = _U(0xFFFFFFFF00000000)
 _LOWER = _U(0xFFFFFFFF)
-
-
-@inline
-def short_bits(data: Any, start: Any, length: Any) -> Any:
-    """The bytes of a string of up to seven, as the lower bytes of a uint64."""
-    if start + 8 <= len(data):
-        return load64(data, start) & ((_U(1) << _U(8 * length)) - _U(1))
-    bits = _U(0)
-    for k in range(length):
-        bits |= _U(data[start + k]) << _U(8 * k)
-    return bits
 
 
 @kernel(void(I64, U8, U8, OUT_U64))
@@ -46,32 +35,6 @@ def hash_strings(offsets: Any, data: Any, valid: Any, hashes: Any) -> None:
             hashes[i] = hash_long(data, start, length) | _U(1)
         else:
             hashes[i] = hash_word(short_bits(data, start, length) | (_U(length + 1) << _U(56))) | _U(1)
-
-
-@inline
-def same_string(arena: Any, record: Any, data: Any, start: Any, length: Any) -> Any:
-    """Whether a record holds the string data[start : start + length]."""
-    if np.int64(load64(arena, record) & _LOWER) != length:
-        return False
-    if length >= 8:
-        return same_bytes(arena, record + HEADER_BYTES, data, start, length)
-    return length == 0 or load64(arena, record + HEADER_BYTES) == short_bits(data, start, length)
-
-
-@inline
-def find(data: Any, start: Any, length: Any, hashed: Any, shift: Any, slots: Any, arena: Any) -> Any:
-    """Where a string is: the byte its record begins at, or -1 - (the slot it would get)."""
-    tag = hashed & _UPPER
-    at = np.int64(hashed >> _U(shift))
-    while True:
-        slot = slots[at]
-        if slot == 0:
-            return -1 - at
-        if (slot & _UPPER) == tag:
-            record = 8 * (np.int64(slot & _LOWER) - 1)
-            if same_string(arena, record, data, start, length):
-                return record
-        at = (at + 1) & (len(slots) - 1)
 
 
 @kernel(i64(I64, U8, U64, i64, i64, OUT_U64, OUT_U8, OUT_I64, OUT_I64, OUT_I64))
@@ -102,9 +65,9 @@ def number(
                 counters[0] += 1
             out[i] = counters[2]
             continue
-        record = find(data, start, length, hashed, shift, slots, arena)
-        if record < 0:
-            slot = -1 - record
+        place = find(data, start, length, hashed, shift, slots, arena)
+        record = 8 * place
+        if place < 0:
             record = 8 * counters[1]
             if counters[0] >= len(places) or record + record_bytes(length) > len(arena):
                 return i
@@ -113,7 +76,7 @@ def number(
                 copy_long(data, start, length, arena, record + HEADER_BYTES)
             elif length > 0:
                 store64(arena, record + HEADER_BYTES, short_bits(data, start, length))
-            slots[slot] = (hashed & _UPPER) | _U(counters[1] + 1)
+            slots[-1 - place] = (hashed & _UPPER) | _U(counters[1] + 1)
             places[counters[0]] = counters[1]
             counters[0] += 1
             counters[1] += record_bytes(length) >> 3
@@ -134,12 +97,12 @@ def look_up(offsets: Any, data: Any, hashes: Any, shift: Any, slots: Any, arena:
             out[i] = max(null, 0)
             found[i] &= np.uint8(null >= 0)
             continue
-        record = find(data, offsets[i], offsets[i + 1] - offsets[i], hashes[i], shift, slots, arena)
-        if record < 0:
+        place = find(data, offsets[i], offsets[i + 1] - offsets[i], hashes[i], shift, slots, arena)
+        if place < 0:
             out[i] = 0
             found[i] = 0
         else:
-            out[i] = np.int64(load64(arena, record) >> _U(32))
+            out[i] = np.int64(load64(arena, 8 * place) >> _U(32))
 
 
 @kernel(void(I64, I64, U8, OUT_I64))
