@@ -17,6 +17,7 @@ and who called it has the interpreter look again, which names the row or finds t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numba
@@ -331,29 +332,28 @@ class _Writer:
         return true, false
 
     def _case(self, case: Case, wanted: str | None) -> tuple[str, str | None]:
-        tests, branches, left = [], [], wanted
-        for when, value in case.whens:
-            test, _ = self.condition(when, left)
-            tests.append(test)
-            branches.append(self.word(value, self._and(test, left)))
-            left = self._and(self._not(test), left)
-        result, valid = self.word(case.otherwise, left)
-        for test, (taken, known) in zip(reversed(tests), reversed(branches)):
+        choices, (result, valid) = self._choices(case, wanted, self.word)
+        for test, (taken, known) in choices:
             result = self._let(f"{taken} if {test} else {result}")
             if known is not None or valid is not None:
                 valid = self._let(f"{known or 'True'} if {test} else {valid or 'True'}")
         return result, valid
 
     def _case_condition(self, case: Case, wanted: str | None) -> tuple[str, str | None]:
-        tests, branches, left = [], [], wanted
-        for when, value in case.whens:
-            test, _ = self.condition(when, left)
-            tests.append(test)
-            branches.append(self.condition(value, self._and(test, left)))
-            left = self._and(self._not(test), left)
-        true, false = self.condition(case.otherwise, left)
-        for test, found in zip(reversed(tests), reversed(branches)):
+        choices, (true, false) = self._choices(case, wanted, self.condition)
+        for test, found in choices:
             if found[1] is not None or false is not None:
                 false = self._let(f"{self._false(found)} if {test} else {self._false((true, false))}")
             true = self._let(f"{found[0]} if {test} else {true}")
         return true, false
+
+    def _choices(
+        self, case: Case, wanted: str | None, evaluate: Callable[[Expr, str | None], tuple[str, str | None]]
+    ) -> tuple[list[tuple[str, tuple[str, str | None]]], tuple[str, str | None]]:
+        """The tests of a CASE with what each of them chooses, the last first, and what is there when none is true."""
+        found, left = [], wanted
+        for when, value in case.whens:
+            test, _ = self.condition(when, left)
+            found.append((test, evaluate(value, self._and(test, left))))
+            left = self._and(self._not(test), left)
+        return found[::-1], evaluate(case.otherwise, left)

@@ -212,11 +212,7 @@ class HashAggregateSink:
         if state is None:
             raise InternalError("an aggregation was read before its states were combined, or twice")
         if self._given is not None:
-            self._given.finish()
-            for batch in self._given.batches(context):
-                self.stats.rows_out += batch.num_rows
-                yield batch
-            self._given.remove()
+            yield from self._given.given_back(context, self.stats)
         if self._spilled is None:
             yield from self._groups_of(state, context)
             return

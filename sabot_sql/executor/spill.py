@@ -190,6 +190,14 @@ class SpillFile:
         if rows != self.rows:
             raise ReadError(f"what {self.what} spilled has {rows:,} rows, not {self.rows:,}")
 
+    def given_back(self, context: TaskContext, stats: OperatorStats) -> Iterator[pa.RecordBatch]:
+        """All batches, as an operator's output that `stats` counts; then the file is gone."""
+        self.finish()
+        for batch in self.batches(context):
+            stats.rows_out += batch.num_rows
+            yield batch
+        self.remove()
+
     def remove(self) -> None:
         """Give up the file; may be called twice."""
         with contextlib.suppress(OSError, pa.ArrowException):  # a full disk: the file goes anyway

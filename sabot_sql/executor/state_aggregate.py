@@ -152,11 +152,7 @@ class StateSink:
         """The states of all workers, one after the other."""
         for state in self._made:
             if state.spilled is not None:
-                state.spilled.finish()
-                for batch in state.spilled.batches(context):
-                    self.stats.rows_out += batch.num_rows
-                    yield batch
-                state.spilled.remove()
+                yield from state.spilled.given_back(context, self.stats)
             while state.states:
                 batch = state.states.pop(0)
                 self.stats.rows_out += batch.num_rows
