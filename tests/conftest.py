@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import settings
 
@@ -34,3 +36,12 @@ def tpch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = Path(sys.executable).parent / "tpchgen-cli"
     subprocess.run([command, "parquet", "-s", "0.01", "--parts=2", f"--output-dir={folder}"], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tpch_oracle(tpch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB over the same files."""
+    with duckdb.connect() as con:
+        for folder in tpch.iterdir():
+            con.execute(f"CREATE VIEW {folder.name} AS SELECT * FROM '{folder}/*.parquet'")
+        yield con

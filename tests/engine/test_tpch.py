@@ -29,23 +29,15 @@ os.register_at_fork(after_in_child=break_kernels)
 
 
 @pytest.fixture(scope="module")
-def oracle(tpch: Path) -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect()
-    for folder in tpch.iterdir():
-        con.execute(f"CREATE VIEW {folder.name} AS SELECT * FROM '{folder}/*.parquet'")
-    return con
-
-
-@pytest.fixture(scope="module")
 def db(tpch: Path) -> Iterator[sabot_sql.Connection]:
     with sabot_sql.connect("embedded:", data=str(tpch), num_local_agents=2) as db:
         yield db
 
 
 @pytest.mark.parametrize("path", QUERIES, ids=lambda p: p.stem)
-def test_two_agents_give_duckdbs_answer(path: Path, db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection) -> None:
+def test_two_agents_give_duckdbs_answer(path: Path, db: sabot_sql.Connection, tpch_oracle: duckdb.DuckDBPyConnection) -> None:
     result = db.execute_sql(path.read_text(), route="distributed", timeout_s=60)
-    assert difference(oracle.sql(path.read_text()).to_arrow_table(), result.to_arrow()) == ""
+    assert difference(tpch_oracle.sql(path.read_text()).to_arrow_table(), result.to_arrow()) == ""
     assert result.stats["agents"] == 2
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sabot_sql.errors import Cancelled
-from sabot_sql.executor.operator import MemoryTracker, OperatorStats, TaskContext
+from sabot_sql.executor.operator import MemoryTracker, Morsel, OperatorStats, TaskContext
 from sabot_sql.planner.physical import Session
 from sabot_sql.types import Field, Schema, arrow_type, inner_schema, parse_type
 
@@ -99,6 +99,17 @@ def task(limit_bytes: int = 0, morsel_bytes: int = 2 << 20) -> TaskContext:
 
 def stats() -> OperatorStats:
     return OperatorStats(0, "operator", "numba")
+
+
+def through(sink: Any, batches: Sequence[pa.RecordBatch], context: TaskContext, workers: int = 1) -> list[pa.RecordBatch]:
+    """What a sink gives of `batches`, dealt out to workers; afterwards the task holds nothing."""
+    states = [sink.new_state(context) for _ in range(workers)]
+    for i, batch in enumerate(batches):
+        sink.sink(Morsel(batch, i), states[i % workers])
+    sink.combine(states, context)
+    out = list(sink.batches(context))
+    assert context.memory.used_bytes == 0
+    return out
 
 
 def cancel_delay(context: TaskContext, work: Callable[[], object], after_s: float) -> float:

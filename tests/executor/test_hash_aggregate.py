@@ -16,16 +16,13 @@ from hypothesis import strategies as st
 
 from sabot_sql.errors import Cancelled, OutOfMemory, QueryError
 from sabot_sql.executor.hash_aggregate import HashAggregateSink
-from sabot_sql.executor.operator import MemoryTracker, Morsel, OperatorStats, TaskContext
-from sabot_sql.planner.physical import AggregateCall, HashAggregate, Session, Values, state_types, sum_type
+from sabot_sql.executor.operator import OperatorStats, TaskContext
+from sabot_sql.planner.physical import AggregateCall, HashAggregate, Values, state_types, sum_type
 from sabot_sql.types import BIGINT, DOUBLE, Field, Schema, SqlType, arrow_type, inner_arrow_type, inner_schema, parse_type
+from tests.executor.tables import task, through
 
 Spec = tuple[str, str | None, bool, str | None]  # function, argument, distinct, filter
 Columns = dict[str, tuple[str, list[Any]]]  # name -> (SQL type, values)
-
-
-def task(limit_bytes: int = 0, morsel_bytes: int = 2 << 20) -> TaskContext:
-    return TaskContext("job", 0, 0, 0, Session(), MemoryTracker(limit_bytes), morsel_bytes=morsel_bytes)
 
 
 def schema_of(columns: Columns) -> Schema:
@@ -66,14 +63,8 @@ def node_of(schema: Schema, mode: Any, groups: Sequence[int], calls: Sequence[Ag
 def run_node(
     node: HashAggregate, batches: Sequence[pa.RecordBatch], workers: int = 1, context: TaskContext | None = None
 ) -> list[pa.RecordBatch]:
-    context = context or task()
     sink = HashAggregateSink(node, node.input.schema, inner_schema(node.schema), OperatorStats(0, "aggregate", "numba"))
-    states = [sink.new_state(context) for _ in range(workers)]
-    for i, batch in enumerate(batches):
-        sink.sink(Morsel(batch, i), states[i % workers])
-    sink.combine(states, context)
-    out = list(sink.batches(context))
-    assert context.memory.used_bytes == 0
+    out = through(sink, batches, context or task(), workers)
     assert sink.stats.rows_in == sum(b.num_rows for b in batches)
     return out
 

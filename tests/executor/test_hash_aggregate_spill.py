@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from sabot_sql.errors import OutOfMemory
 from sabot_sql.executor.hash_aggregate import HashAggregateSink
-from sabot_sql.executor.operator import Morsel, TaskContext
+from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.physical import HashAggregate
 from sabot_sql.types import inner_schema
 from tests.executor.spilling import files_in, short_task
-from tests.executor.tables import cancel_delay, plain, rows_of, stats, task
+from tests.executor.tables import cancel_delay, plain, rows_of, stats, task, through
 from tests.executor.test_hash_aggregate import Spec, batches_of, calls_of, node_of, schema_of
 
 KB = 1 << 10
@@ -34,12 +34,7 @@ def run(
     """What the aggregation gives, and how many bytes it spilled."""
     counted = stats()
     sink = HashAggregateSink(node, node.input.schema, inner_schema(node.schema), counted)
-    states = [sink.new_state(context) for _ in range(workers)]
-    for i, batch in enumerate(batches):
-        sink.sink(Morsel(batch, i), states[i % workers])
-    sink.combine(states, context)
-    out = list(sink.batches(context))
-    assert context.memory.used_bytes == 0
+    out = through(sink, batches, context, workers)
     assert context.memory.unsettled == 0
     assert counted.rows_out == sum(b.num_rows for b in out)
     return out, counted.bytes_spilled

@@ -77,22 +77,14 @@ def engine(tpch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eng
     engine.close()
 
 
-@pytest.fixture(scope="module")
-def oracle(tpch: Path) -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect()
-    for folder in tpch.iterdir():
-        con.execute(f"CREATE VIEW {folder.name} AS SELECT * FROM '{folder}/*.parquet'")
-    return con
-
-
 @pytest.mark.parametrize("name", PLANS)
 def test_rows_do_not_depend_on_morsels_and_workers(
-    name: str, engine: Engine, oracle: duckdb.DuckDBPyConnection, tmp_path: Path
+    name: str, engine: Engine, tpch_oracle: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     sql = PLANS[name] or (QUERIES / f"{name}.sql").read_text()
     plan = engine.prepare(QueryRequest(sql, route="distributed")).plan
     assert plan is not None
-    expected = comparable(name, oracle.sql(sql).fetchall())
+    expected = comparable(name, tpch_oracle.sql(sql).fetchall())
     for threads in (1, 2, 4):
         for morsel_bytes in (4 << 10, 64 << 10, 2 << 20):
             folder = tmp_path / f"{threads}-{morsel_bytes}"

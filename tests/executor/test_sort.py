@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sabot_sql.errors import NotSupported, OutOfMemory
-from sabot_sql.executor.operator import Morsel, TaskContext
+from sabot_sql.executor.operator import Morsel
 from sabot_sql.executor.sort import SortSink
 from sabot_sql.planner.physical import Sort, SortKey, Values
 from sabot_sql.types import inner_schema
@@ -28,6 +28,7 @@ from tests.executor.tables import (
     stats,
     table_for_duckdb,
     task,
+    through,
 )
 
 Row = tuple[Any, ...]
@@ -38,16 +39,6 @@ def sink_of(types: Sequence[str], keys: Sequence[SortKey], limit: int | None = N
     return SortSink(Sort(Values(0, schema), tuple(keys), limit, offset), inner_schema(schema), stats())
 
 
-def feed(sink: SortSink, batches: Sequence[pa.RecordBatch], workers: int, context: TaskContext) -> list[pa.RecordBatch]:
-    states = [sink.new_state(context) for _ in range(workers)]
-    for i, batch in enumerate(batches):
-        sink.sink(Morsel(batch, i), states[i % workers])
-    sink.combine(states, context)
-    out = list(sink.batches(context))
-    assert context.memory.used_bytes == 0
-    return out
-
-
 def numbers(
     types: Sequence[str], keys: Sequence[SortKey], rows: Sequence[Row], limit: int | None = None, offset: int = 0,
     workers: int = 1, size: int = 5,
@@ -55,7 +46,7 @@ def numbers(
     """The arrival numbers of the rows in our order."""
     typed = [*types, "BIGINT"]
     batch = batch_of_rows(typed, [(*row, i) for i, row in enumerate(rows)])
-    return [row[-1] for row in rows_of(feed(sink_of(typed, keys, limit, offset), cut(batch, size), workers, task()))]
+    return [row[-1] for row in rows_of(through(sink_of(typed, keys, limit, offset), cut(batch, size), task(), workers))]
 
 
 def duckdbs(types: Sequence[str], keys: Sequence[SortKey], rows: Sequence[Row]) -> list[int]:
@@ -123,7 +114,7 @@ def test_top_n_holds_few_rows() -> None:
     sink = sink_of(["BIGINT"], [SortKey(0)], 10)
     rng = np.random.default_rng(7)
     batches = [batch_of_rows(["BIGINT"], [(int(v),) for v in rng.integers(0, 10**9, 20_000)]) for _ in range(10)]
-    feed(sink, batches, 1, context)
+    through(sink, batches, context)
     assert context.memory.peak_bytes < 2 * batches[0].nbytes
     assert sink.stats.rows_in == 200_000
     assert sink.stats.rows_out == 10
@@ -139,7 +130,7 @@ def test_rows_that_arrive_worse_and_worse_or_better_and_better() -> None:
 
 def test_output_is_cut_by_morsel_bytes() -> None:
     batch = batch_of_rows(["BIGINT"], [(i,) for i in range(5000)])
-    out = feed(sink_of(["BIGINT"], [SortKey(0)]), [batch], 1, task(morsel_bytes=8 * 2000))
+    out = through(sink_of(["BIGINT"], [SortKey(0)]), [batch], task(morsel_bytes=8 * 2000))
     assert [b.num_rows for b in out] == [2000, 2000, 1000]
 
 
@@ -159,7 +150,7 @@ def test_sort_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: int) ->
     batch, context = batch_of_rows(["BIGINT"], [(i,) for i in range(5000)]), task(limit_bytes)
     sink = sink_of(["BIGINT"], [SortKey(0)])
     with pytest.raises(OutOfMemory, match=r"a sort \(Sort\) needs"):
-        feed(sink, cut(batch, 1000), 1, context)
+        through(sink, cut(batch, 1000), context)
     sink.close(context)
     assert context.memory.used_bytes == 0
 

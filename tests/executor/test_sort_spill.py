@@ -18,8 +18,8 @@ from sabot_sql.executor import sorted_runs
 from sabot_sql.executor.operator import Morsel, TaskContext
 from sabot_sql.planner.physical import SortKey
 from tests.executor.spilling import files_in, short_task
-from tests.executor.tables import batch_of_rows, cancel_delay, cut, row_strategy, rows_of, task
-from tests.executor.test_sort import Row, duckdbs, feed, keys_strategy, sink_of
+from tests.executor.tables import batch_of_rows, cancel_delay, cut, row_strategy, rows_of, task, through
+from tests.executor.test_sort import Row, duckdbs, keys_strategy, sink_of
 
 KB = 1 << 10
 TYPES = ["BIGINT", "VARCHAR", "DOUBLE", "DECIMAL(38,4)", "BIGINT"]
@@ -31,7 +31,7 @@ def run(
 ) -> tuple[list[Row], int]:  # fmt: skip
     """The rows in order, and how many bytes were spilled."""
     sink = sink_of(types, keys, limit, offset)
-    out = feed(sink, batches, workers, context)
+    out = through(sink, batches, context, workers)
     assert context.memory.unsettled == 0
     assert sink.stats.rows_out == sum(b.num_rows for b in out)
     return rows_of(out), sink.stats.bytes_spilled
