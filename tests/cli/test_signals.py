@@ -17,6 +17,7 @@ from tests.server.live_server import LONG_QUERY, clean_environment
 
 STATUS = {signal.SIGTERM: 143, signal.SIGHUP: 129}
 SIGNALS = pytest.mark.parametrize("sig", STATUS)
+SECOND_SLOW = pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 DISTRIBUTED = ("--agents", "1", "--route", "distributed")
 
 
@@ -77,7 +78,7 @@ def test_command_ends_while_it_opens_its_engine(data: Path, tmp_path: Path, sig:
     ends_without_a_trace(process, sig, tmp_path)
 
 
-@SIGNALS
+@SECOND_SLOW
 def test_shell_ends_in_the_middle_of_a_statement_and_between_two(data: Path, tmp_path: Path, sig: signal.Signals) -> None:
     busy = start(tmp_path, "shell", data, *DISTRIBUTED, stdin=f"{LONG_QUERY};\n")
     until(job_folder_with_blocks(busy), 30)
@@ -88,7 +89,7 @@ def test_shell_ends_in_the_middle_of_a_statement_and_between_two(data: Path, tmp
     ends_without_a_trace(idle, sig, tmp_path)
 
 
-@SIGNALS
+@SECOND_SLOW
 def test_demo_ends_with_its_server(tmp_path: Path, sig: signal.Signals) -> None:
     process = start(tmp_path, "demo", "--sf", "0.01", "--agents", "1", "--data", tmp_path / "demo")
     assert process.stdout is not None

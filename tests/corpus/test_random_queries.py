@@ -16,7 +16,7 @@ COUNT = 50  # on each of two pools
 CHUNK = 25  # queries a test
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
 def routes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routes]:
     with open_routes(tmp_path_factory.mktemp("random"), SEED * 10 + request.param, request.param) as found:
         yield found

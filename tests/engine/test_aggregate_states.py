@@ -76,7 +76,7 @@ def oracle(files: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
 
 
-@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 2, 3])
+@pytest.fixture(scope="module", params=[2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def pool(request: pytest.FixtureRequest, files: Path) -> Iterator[sabot_sql.Connection]:
     with sabot_sql.connect(data={"t": str(files)}, num_local_agents=request.param) as db:
         yield db

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.fixture(scope="module", params=[*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
 def db(folder: Path, request: pytest.FixtureRequest) -> Iterator[sabot_sql.Connection]:
     """Agents of two threads, whose engine has learnt how the values lie."""
     with sabot_sql.connect("embedded:", data=str(folder), num_local_agents=request.param) as db:
