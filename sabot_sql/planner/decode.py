@@ -74,9 +74,6 @@ CLOCK = frozenset(
 # DuckDB's scan of one row has one column, which nothing reads.
 ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
 
-# Functions whose value differs from row to row or call to call; inlining a CTE that holds one would change its meaning.
-VOLATILE = frozenset("random uuid gen_random_uuid uuidv4 uuidv7 nextval setseed".split())
-
 # Functions that read how their arguments are called, which a bound plan no longer says.
 NAMED = frozenset(("alias", "struct_insert", "struct_update"))
 
@@ -300,12 +297,7 @@ class _Decoder:
             sides = (self.expression(c["left"]), self.expression(c["right"]))
             conditions.append(lg.Condition(sides[0], COMPARISONS[c["comparison"]], sides[1]))
         join = lg.Join(left, right, kind, tuple(conditions), ex.conjunction(tuple(residual)) if residual else None)
-        keep_left = op["left_projection_map"] or list(range(len(left.schema)))
-        rest = len(join.schema) - len(left.schema)
-        keep_right = [] if kind in ("semi", "anti") else op["right_projection_map"] or list(range(rest))
-        if kind == "mark":
-            keep_right = [0]
-        return _pick(join, [*keep_left, *(len(left.schema) + i for i in keep_right)])
+        return _kept(join, op)
 
     def asof_join(self, op: Json) -> lg.Plan:
         words = {"INNER": "ASOF JOIN", "LEFT": "ASOF LEFT JOIN", "RIGHT": "ASOF RIGHT JOIN", "FULL": "ASOF FULL JOIN"}
@@ -316,10 +308,7 @@ class _Decoder:
             lg.Condition(self.expression(c["left"]), COMPARISONS[c["comparison"]], self.expression(c["right"]))
             for c in op["conditions"]
         )
-        plan = lg.Join(left, right, "full", conditions, words=words[op["join_type"]])
-        keep_left = op["left_projection_map"] or list(range(len(left.schema)))
-        keep_right = op["right_projection_map"] or list(range(len(right.schema)))
-        return _pick(plan, [*keep_left, *(len(left.schema) + i for i in keep_right)])
+        return _kept(lg.Join(left, right, "full", conditions, words=words[op["join_type"]]), op)
 
     def positional_join(self, op: Json) -> lg.Plan:
         return lg.Join(self.child(op, 0), self.child(op, 1), "full", (), words="POSITIONAL JOIN")
@@ -328,7 +317,14 @@ class _Decoder:
         kind = JOINS.get(op["join_type"])
         if kind is None:
             raise NotSupported(f"{op['join_type']} join cannot run distributed yet")
-        return lg.Join(self.child(op, 0), self.child(op, 1), kind, (), self.expression(op["condition"]))
+        left, right = self.child(op, 0), self.child(op, 1)
+        # DuckDB counts the columns of the condition as those that the join hands on: fewer, where it has maps
+        width = len(left.schema)
+        theirs = (
+            range(len(right.schema)) if kind in ("semi", "anti") else op["right_projection_map"] or range(len(right.schema))
+        )
+        at = dict(enumerate([*(op["left_projection_map"] or range(width)), *(width + i for i in theirs)]))
+        return _kept(lg.Join(left, right, kind, (), ex.remap(self.expression(op["condition"]), at)), op)
 
     def cross_product(self, op: Json) -> lg.Plan:
         return lg.Join(self.child(op, 0), self.child(op, 1), "inner", ())
@@ -656,6 +652,15 @@ def _pick(plan: lg.Plan, positions: list[int]) -> lg.Plan:
     return lg.Compute(plan, refs, tuple(schema[i].name for i in positions))
 
 
+def _kept(join: lg.Join, op: Json) -> lg.Plan:
+    """`join` with only those columns of its sides that `op` hands on; an empty map means all of them."""
+    width = len(join.left.schema)
+    right = [0] if join.kind == "mark" else op["right_projection_map"] or range(len(join.schema) - width)
+    if join.kind in ("semi", "anti"):
+        right = ()
+    return _pick(join, [*(op["left_projection_map"] or range(width)), *(width + i for i in right)])
+
+
 def _refs(plan: lg.Plan) -> list[Expr]:
     return [ex.Ref(i, f.type) for i, f in enumerate(plan.schema)]
 
@@ -677,7 +682,7 @@ def _distinct(plan: lg.Plan) -> lg.Plan:
 
 def _is_volatile(node: Any) -> bool:
     if isinstance(node, dict):
-        if node.get("expression_class") == "BOUND_FUNCTION" and node["qname"]["path"][-1] in VOLATILE:
+        if node.get("expression_class") == "BOUND_FUNCTION" and node["qname"]["path"][-1] in ex.VOLATILE:
             return True
         return any(_is_volatile(v) for v in node.values())
     return isinstance(node, list) and any(_is_volatile(v) for v in node)

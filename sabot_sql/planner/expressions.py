@@ -14,6 +14,9 @@ from sabot_sql.types import BOOLEAN, Lane, SqlType
 
 CompareOp = Literal["=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
 
+# Functions whose value differs from row to row or call to call; inlining a CTE that holds one would change its meaning.
+VOLATILE = frozenset("random uuid gen_random_uuid uuidv4 uuidv7 nextval setseed".split())
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:

@@ -9,6 +9,7 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.render import render
+from sabot_sql.planner.rules.prune_columns import prune_columns
 from sabot_sql.planner.rules.rewrite_joins import rewrite_joins
 from sabot_sql.planner.whole_joins import duckdb_join, duckdb_mark
 from sabot_sql.planner.windows import Reads, aggregate_text, order_text
@@ -47,7 +48,7 @@ def recursive_cte(index: int, anchor: lg.Plan, term: lg.Plan, union_all: bool) -
     columns = _columns(len(anchor.schema))
     sql = (
         f"WITH RECURSIVE round{index}({columns}) AS (SELECT {columns} FROM in0 UNION{' ALL' if union_all else ''} "
-        f"{text.of(term)}) SELECT {columns} FROM round{index}"
+        f"{text.of(prune_columns(term))}) SELECT {columns} FROM round{index}"
     )
     return lg.Relational(tuple(text.inputs), sql, anchor.schema, None, "RecursiveCTE")
 

@@ -94,6 +94,8 @@ select r.region from regions r anti join sales s on r.region = s.region order by
 select r.region from regions r semi join sales s on r.people < s.qty order by 1;
 select k.id from kinds k semi join (select nums from kinds where id > 40) o on k.nums = o.nums order by 1;
 select id from sales s where id < 300 and exists (select 1 from sales t where t.product = s.product and t.id < s.id and t.region is distinct from s.region) order by 1;
+select s.id, v.f from sales s semi join products p on s.product = p.product and ('a' in (select name from regions)) = (p.product > 900) left join (values (true), (false)) v(f) on true order by all;
+select s.id, v.f from sales s anti join products p on s.product = p.product and (s.region in (select region from regions)) = (p.product > 20) join (values (true), (false)) v(f) on v.f or s.flag order by all;
 -- construct: ASOF and POSITIONAL JOIN
 select count(*) from products p positional join regions r positional join sales s;
 select s.id from products p positional join sales s positional join regions r order by all limit 5;

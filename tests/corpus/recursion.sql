@@ -23,3 +23,5 @@ with recursive r(n) as (select 0 union all select n + 1 from r where n < 3 and n
 with recursive r(n) as ((select 1 union all select 2) union all select n + 2 from r where n < 7) select * from r order by n;
 with recursive a(n) as (select 1 union all select n + 1 from a where n < 4) select id, (select count(*) from a where a.n < s.id) c from sales s where id < 6 order by id;
 with recursive t(a, b) as (select 'x', 1 union all select a || chr(96 + b), b + 1 from t where b < 6) select max(a), count(*) from t;
+with recursive r(n) as (select 0 union select n + 1 from r semi join products p on true where n < 3) select * from r order by n;
+with recursive r(n) as (select 0 union select n + 1 from r anti join nothing p on true where n < 3) select * from r order by n;

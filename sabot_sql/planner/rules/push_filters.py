@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
-from sabot_sql.planner.decode import VOLATILE
 from sabot_sql.planner.expressions import Expr
 
 
@@ -26,7 +25,7 @@ def push_filters(plan: lg.Plan) -> lg.Plan:
 
 def is_volatile(expr: Expr) -> bool:
     """Whether `expr` may give another value at each evaluation."""
-    return any(isinstance(e, ex.Call) and e.name in VOLATILE for e in ex.walk(expr))
+    return any(isinstance(e, ex.Call) and e.name in ex.VOLATILE for e in ex.walk(expr))
 
 
 def substitute(expr: Expr, by: tuple[Expr, ...]) -> Expr:
