@@ -312,15 +312,17 @@ class HeldOutputs:
 
 
 def scanned(stage: Stage, task: Task) -> tuple[int, int]:
-    """Rows and bytes of the splits that a task reads, as the catalog knows them."""
+    """Rows and bytes of the splits that a task reads, as the catalog knows them; what each task of the stage reads counts for
+    the first."""
     rows = size = 0
+    first = stage.tasks[0]
     if not task.splits:
         return rows, size
     nodes: list[Any] = [stage.root]
     while nodes:
         node = nodes.pop()
         nodes.extend(node.inputs)
-        if isinstance(node, Scan):
+        if isinstance(node, Scan) and (task is first or task.splits.get(node.scan_id) != first.splits.get(node.scan_id)):
             for split in task.splits.get(node.scan_id, ()):
                 whole = node.spec.files[split.file].rows if split.file < len(node.spec.files) else None
                 left = max(0, whole - split.first_row) if whole is not None else 0

@@ -29,9 +29,12 @@ from sabot_sql.planner.physical import (
     Stage,
     StateAggregate,
     Task,
+    Union,
+    Values,
 )
+from sabot_sql.planner.stages import is_repeatable
 
-SMALL_BYTES = 64 << 10
+SMALL_BYTES = 256 << 10
 """Up to so many bytes of input, one task does a stage's work in less time than a second one takes to start."""
 
 SKEWED_BYTES = 8 << 20
@@ -97,12 +100,13 @@ def broadcast_small_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
     if size > plan.broadcast_bytes or stage.rows is None or copies * rows * 2 > stage.rows + rows:
         return None
     read = {b: tuple(range(_stage(plan, b).output.partitions)) for b in builds} | whole
+    small = reader.tasks[0].splits  # tables that each task reads whole: what reads partitions has no others
     note = f"build side broadcast, not partitioned: {_rows(plan, builds, known)}"
     merged = replace(
         reader,
         root=_swapped(reader.root, source, stage.root),
         inputs=tuple(sorted({*stage.inputs, *reader.inputs} - {stage.stage_id})),
-        tasks=tuple(replace(t, partitions={**t.partitions, **read}) for t in stage.tasks),
+        tasks=tuple(replace(t, splits=t.splits | small, partitions=t.partitions | read) for t in stage.tasks),
         notes=(*stage.notes, *reader.notes, note),
     )
     return replace(plan, stages=tuple(merged if s is reader else s for s in plan.stages if s is not stage))
@@ -137,7 +141,7 @@ def partition_large_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
             join.probe,
             Exchange("hash", join.probe_keys, partitions),
             tuple(sorted(set(below))),
-            tuple(replace(t, partitions={s: p for s, p in t.partitions.items() if s in below}) for t in stage.tasks),
+            tuple(_only(t, join.probe) for t in stage.tasks),
         )
         again = Stage(
             first + 1,
@@ -149,13 +153,13 @@ def partition_large_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
         )
         joined = replace(join, probe=ExchangeRead(first, join.probe.schema), build=ExchangeRead(first + 1, join.build.schema))
         root = _swapped(stage.root, join, joined)
-        above = {s: p for s, p in whole.items() if s in _inputs(root)}
+        above = _only(stage.tasks[0], root)  # what every task does
         note = f"both sides partitioned, build side not broadcast: {_rows(plan, {build}, known)}"
         new = replace(
             stage,
             root=root,
             inputs=tuple(sorted(set(_inputs(root)))),
-            tasks=tuple(Task(i, {}, {first: (i,), first + 1: (i,), **above}) for i in range(partitions)),
+            tasks=tuple(Task(i, above.splits, {first: (i,), first + 1: (i,), **above.partitions}) for i in range(partitions)),
             notes=(*stage.notes, note),
         )
         stages = [x for s in plan.stages for x in ((probe, again, new) if s is stage else (s,))]
@@ -195,9 +199,10 @@ def split_skewed_partitions(plan: DistributedPlan, stage: Stage, known: Known) -
 
 def merge_small_partitions(plan: DistributedPlan, stage: Stage, known: Known) -> DistributedPlan | None:
     """One task reads all partitions of inputs that turned out small."""
-    if len(stage.tasks) < 2 or stage.output.kind == "forward" or any(t.splits or t.producers for t in stage.tasks):
+    if len(stage.tasks) < 2 or stage.output.kind == "forward" or any(t.producers for t in stage.tasks):
         return None
-    if not stage.inputs or not known.keys() >= set(stage.inputs):
+    copies = stage.tasks[0].splits
+    if not stage.inputs or not known.keys() >= set(stage.inputs) or any(t.splits != copies for t in stage.tasks):
         return None
     size = sum(known[s].size_bytes for s in stage.inputs)
     if size > SMALL_BYTES:
@@ -207,7 +212,49 @@ def merge_small_partitions(plan: DistributedPlan, stage: Stage, known: Known) ->
         for source, read in task.partitions.items():
             partitions[source] = tuple(sorted({*partitions.get(source, ()), *read}))
     note = f"1 task, not {len(stage.tasks)}: {size:,} bytes of input"
-    return _with(plan, replace(stage, tasks=(Task(0, {}, partitions),), notes=(*stage.notes, note)))
+    return _with(plan, replace(stage, tasks=(Task(0, copies, partitions),), notes=(*stage.notes, note)))
+
+
+def run_in_reader(plan: DistributedPlan, stage: Stage, known: Known) -> DistributedPlan | None:
+    """What one task makes of inputs that turned out small is made by the stage that reads it, in each of its tasks.
+
+        stage 2: HashAggregate final                      stage 3: HashJoin
+                   ExchangeRead 1                                    Scan probe
+        stage 3: HashJoin                          ⇒                 HashAggregate final
+                   Scan probe                                          ExchangeRead 1
+                   ExchangeRead 2
+
+    In several tasks only what makes the same rows each time."""
+    if len(stage.tasks) != 1 or stage.output.kind not in ("gather", "broadcast", "hash"):
+        return None
+    if not stage.inputs or not known.keys() >= set(stage.inputs):
+        return None
+    size = sum(known[s].size_bytes for s in stage.inputs)
+    readers = [s for s in plan.stages if stage.stage_id in s.inputs]
+    if size > SMALL_BYTES or len(readers) != 1:
+        return None
+    (reader,), (task,) = readers, stage.tasks
+    every = tuple(range(stage.output.partitions))
+    if any(t.partitions.get(stage.stage_id) != every or t.producers for t in reader.tasks) or task.producers:
+        return None
+    if _inputs(reader.root).count(stage.stage_id) != 1 or (len(reader.tasks) > 1 and not is_repeatable(stage.root)):
+        return None
+    if any(t.partitions.get(s, read) != read for t in reader.tasks for s, read in task.partitions.items()):
+        return None
+    source = next(n for n in _nodes(reader.root) if isinstance(n, ExchangeRead) and n.stage == stage.stage_id)
+    tasks = []
+    for each in reader.tasks:
+        partitions = {s: p for s, p in each.partitions.items() if s != stage.stage_id} | task.partitions
+        tasks.append(replace(each, splits=each.splits | task.splits, partitions=partitions))
+    note = f"stage {stage.stage_id} runs in this one: {size:,} bytes of input"
+    merged = replace(
+        reader,
+        root=_replaced(reader.root, source, stage.root),
+        inputs=tuple(sorted({*stage.inputs, *reader.inputs} - {stage.stage_id})),
+        tasks=tuple(tasks),
+        notes=(*stage.notes, *reader.notes, note),
+    )
+    return replace(plan, stages=tuple(merged if s is reader else s for s in plan.stages if s is not stage))
 
 
 Rule = Callable[[DistributedPlan, Stage, Known], DistributedPlan | None]
@@ -217,6 +264,7 @@ RULES: tuple[Rule, ...] = (
     broadcast_small_build,
     partition_large_build,
     merge_small_partitions,
+    run_in_reader,
     split_skewed_partitions,
 )
 
@@ -278,6 +326,33 @@ def _swapped(root: Node, old: Node, new: Node) -> Node:
         case Relational():
             return replace(root, inputs=(_swapped(root.inputs[0], old, new),))
     return root
+
+
+def _replaced(root: Node, old: Node, new: Node) -> Node:
+    """`root` with another node anywhere in it."""
+    if root is old:
+        return new
+    match root:
+        case HashJoin():
+            return replace(root, probe=_replaced(root.probe, old, new), build=_replaced(root.build, old, new))
+        case Relational() | Union():
+            return replace(root, inputs=tuple(_replaced(i, old, new) for i in root.inputs))
+        case Scan() | ExchangeRead() | Values():
+            return root
+    return replace(root, input=_replaced(root.input, old, new))
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    yield root
+    for each in root.inputs:
+        yield from _nodes(each)
+
+
+def _only(task: Task, root: Node) -> Task:
+    """`task` with what `root` reads, and nothing else."""
+    stages, scans = set(_inputs(root)), {n.scan_id for n in _nodes(root) if isinstance(n, Scan)}
+    splits = {s: read for s, read in task.splits.items() if s in scans}
+    return replace(task, splits=splits, partitions={s: p for s, p in task.partitions.items() if s in stages})
 
 
 def _is_constant(node: Node, keys: Sequence[int]) -> bool:

@@ -31,7 +31,7 @@ from sabot_sql.planner.physical import (
     state_types,
 )
 from sabot_sql.planner.ranges import range_bounds
-from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
+from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, is_small, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
 from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Schema, inner_schema
@@ -304,6 +304,9 @@ class _Lowering:
             return replace(sides.fragment(probe, build, swap, rows, None), parts=(part,))
         together = probe.keys == probe_keys and build.keys == build_keys and len(probe.parts) == len(build.parts) == 1
         if not together and (not keyed or self._broadcasts(probe, build)):
+            if is_small(build):
+                beside = tuple(p.beside(build.parts[0]) for p in probe.parts)
+                return replace(sides.fragment(probe, build, swap, rows, probe.keys), parts=beside)
             read, stage = self.builder.broadcast(build)
             small = Fragment(read, (), build.rows)
             parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -9,14 +10,37 @@ from sabot_sql.catalog.splits import splits
 from sabot_sql.catalog.table import Split, Table
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
+from sabot_sql.planner.cardinality import column_bytes
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.physical import Exchange, ExchangeRead, Filter, HashJoin, Node, Project, Scan, SortKey, Stage, Task
+from sabot_sql.planner.physical import (
+    Exchange,
+    ExchangeRead,
+    Filter,
+    HashAggregate,
+    HashJoin,
+    Node,
+    Project,
+    Scan,
+    SortKey,
+    Stage,
+    Task,
+)
 from sabot_sql.planner.ranges import Bound
 from sabot_sql.planner.rules.push_filters import is_volatile, substitute
 from sabot_sql.types import Field, Schema, inner_arrow_type
 
 MIN_SPLIT_BYTES = 1 << 20
 MAX_SPLIT_BYTES = 64 << 20
+
+SMALL_BYTES = 1 << 20
+SMALL_ROWS = 25_000
+"""What reads no more of tables is done by each task that joins with it: a stage of its own would take longer to start."""
+
+PARSED = 8
+"""Text costs so many times as much to read as columns do."""
+
+MADE = 4
+"""What a task makes for itself may be so many times larger, as it is not compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +56,39 @@ class Cluster:
     broadcast_bytes: int = 32 << 20
 
 
+Reads = tuple[tuple[int, tuple[Split, ...]], ...]
+"""The splits of scans, by scan_id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """How some tasks of a fragment get their input: by the splits of scans, by hash partitions of input stages, and whole
-    input stages (broadcast or gathered)."""
+    input stages (broadcast or gathered).
 
-    scans: tuple[tuple[int, tuple[Split, ...]], ...] = ()
+    Attributes:
+        copies: scans that each of the tasks reads whole.
+    """
+
+    scans: Reads = ()
     hashed: tuple[int, ...] = ()
     whole: tuple[int, ...] = ()
+    copies: Reads = ()
 
     @property
     def is_one_task(self) -> bool:
         return not self.hashed and all(len(s) <= 1 for _, s in self.scans)
 
     def merge(self, other: Part) -> Part:
-        return Part(self.scans + other.scans, self.hashed + other.hashed, self.whole + other.whole)
+        return Part(
+            self.scans + other.scans,
+            self.hashed + other.hashed,
+            self.whole + other.whole,
+            self.copies + other.copies,
+        )
+
+    def beside(self, small: Part) -> Part:
+        """This part, each of whose tasks also does all of the `small` one."""
+        return replace(self, whole=self.whole + small.whole, copies=self.copies + small.scans + small.copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +194,62 @@ class StageBuilder:
 
     def _tasks(self, part: Part, first: int) -> list[Task]:
         whole = {stage: tuple(range(self.stages[stage].output.partitions)) for stage in part.whole}
+        copies = dict(part.copies)
         if part.hashed:
-            return [Task(first + p, {}, {**whole, **dict.fromkeys(part.hashed, (p,))}) for p in range(self.cluster.slots)]
-        if not part.scans:
-            return [Task(first, {}, whole)]
-        if len(part.scans) > 1:
-            return [Task(first, dict(part.scans), whole)]
+            each = (dict.fromkeys(part.hashed, (p,)) for p in range(self.cluster.slots))
+            return [Task(first + i, copies, {**whole, **hashed}) for i, hashed in enumerate(each)]
+        if len(part.scans) != 1:
+            return [Task(first, {**dict(part.scans), **copies}, whole)]
         scan_id, pieces = part.scans[0]
         chunks = balanced(pieces, self.cluster.slots)
-        return [Task(first + i, {scan_id: chunk}, whole) for i, chunk in enumerate(chunks)]
+        return [Task(first + i, {scan_id: chunk, **copies}, whole) for i, chunk in enumerate(chunks)]
+
+
+def is_small(fragment: Fragment) -> bool:
+    """Whether each task that needs the rows of `fragment` may as well make them itself: it makes the same rows each time, not
+    many, and reads only small tables and what stages handed on to all."""
+    part = fragment.parts[0]
+    if len(fragment.parts) > 1 or not part.scans or part.hashed or not is_repeatable(fragment.root):
+        return False
+    weights = {node.scan_id: _weight(node.spec.kind) for node in _scans(fragment.root)}
+    read = [(split, weights[scan]) for scan, pieces in (*part.scans, *part.copies) for split in pieces]
+    made = fragment.rows * sum(column_bytes(f.type) for f in fragment.schema)
+    return (
+        sum(split.size_bytes * weight for split, weight in read) <= SMALL_BYTES
+        and sum(split.num_rows or 0 for split, _ in read) <= SMALL_ROWS
+        and made <= MADE * SMALL_BYTES
+    )
+
+
+def _weight(kind: str) -> int:
+    """How much more a byte of a file costs to read than one of columns."""
+    return PARSED if kind in ("csv", "json") else 1
+
+
+def _scans(root: Node) -> Iterator[Scan]:
+    if isinstance(root, Scan):
+        yield root
+    for each in root.inputs:
+        yield from _scans(each)
+
+
+def is_repeatable(root: Node) -> bool:
+    """Whether tasks that each run `root` over the same input make the same rows."""
+    exprs: tuple[Expr, ...]
+    match root:
+        case Scan():
+            exprs = (*root.exprs, *root.filters)
+        case Project():
+            exprs = root.exprs
+        case Filter():
+            exprs = (root.predicate,)
+        case HashJoin(residual=residual):
+            exprs = () if residual is None else (residual,)
+        case ExchangeRead() | HashAggregate():
+            exprs = ()
+        case _:
+            return False
+    return not any(map(is_volatile, exprs)) and all(map(is_repeatable, root.inputs))
 
 
 def _only_reads(fragment: Fragment) -> int | None:

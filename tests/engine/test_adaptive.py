@@ -30,7 +30,8 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnectio
         f"CREATE TABLE skewed AS SELECT CASE WHEN i % 10 = 0 THEN i ELSE 7 END AS k, i AS v FROM range({3 * ROWS}) t(i)"
     )
     folder = tmp_path_factory.mktemp("data")
-    for name in ("a", "b", "skewed"):
+    con.execute("CREATE TABLE names AS SELECT i AS g, 'name ' || i AS s FROM range(25) t(i)")
+    for name in ("a", "b", "skewed", "names"):
         con.execute(f"COPY {name} TO '{folder / name}.parquet' (ROW_GROUP_SIZE 20000)")
     con.execute(f"SET VARIABLE folder = '{folder}'")
     return con
@@ -79,6 +80,40 @@ def test_skewed_partition_is_split(
 def test_small_partitions_are_read_by_one_task(db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection) -> None:
     sql = f"select k, count(*) n, count(distinct v) v from b where {NONE_OF_IT} group by k order by k"
     assert any(c.startswith("1 task, not 4") for c in changes(db, oracle, sql))
+
+
+def test_what_one_task_makes_of_little_is_made_where_it_is_read(
+    db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection
+) -> None:
+    sql = "select count(*) n, min(k) k from b where k > (select avg(v) from skewed where hash(k) % 7 <> 9)"
+    assert any("runs in this one: " in c for c in changes(db, oracle, sql))
+
+
+def test_small_table_is_read_by_each_task_that_joins_with_it(
+    db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection
+) -> None:
+    sql = "select s, count(*) n from skewed join names on v % 25 = g group by s order by s"
+    stages = db.explain(sql, route="distributed").stages
+    assert [sum("names" in o for o in stage["operators"]) for stage in stages] == [1, 0]
+    assert stages[0]["tasks"]["total"] > 1
+    answer = db.execute_sql(sql, route="distributed", timeout_s=60)
+    assert difference(oracle.sql(sql).to_arrow_table(), answer.to_arrow()) == ""
+    assert answer.stats["rows_scanned"] == 3 * ROWS + 25
+
+
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [
+        ("select count(distinct x) n from skewed join (select g, random() x from names) on v % 25 = g", 25),
+        (
+            "select count(distinct x) n from b, (select *, random() x from (select distinct v % 9 g from a)) where g = v % 9",
+            9,
+        ),
+    ],
+    ids=["small table", "small stage"],
+)
+def test_random_values_are_made_once(sql: str, values: int, db: sabot_sql.Connection) -> None:
+    assert db.execute_sql(sql, route="distributed", timeout_s=60).to_arrow().to_pylist() == [{"n": values}]
 
 
 def test_resumed_job_goes_on_by_the_changed_plan(db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection) -> None:
