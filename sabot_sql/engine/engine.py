@@ -21,6 +21,7 @@ from sabot_sql.engine.default_names import refuse_other_names
 from sabot_sql.engine.explanation import explanation
 from sabot_sql.engine.learning import Learning
 from sabot_sql.engine.local_route import LocalRoute, is_large
+from sabot_sql.engine.plan_cache import PlanCache, Planned
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
@@ -76,6 +77,7 @@ class Engine:
         self._pool: AgentPool | None = None
         self._pooling = threading.Lock()
         self._binder: Binder | None = None
+        self._plans = PlanCache()
         self._binding = threading.Lock()
         self._closed = False
         self._warming: threading.Thread | None = None
@@ -230,23 +232,31 @@ class Engine:
         params = bound_parameters(statement, prepared.request.params)
         sql = inline_parameters(statement, prepared.request.params)
         asked = (statement.sql, params) if params else None
-        try:
-            self._refuse_guarded(statement, params)
-            bound = self._binder_of_all().bind(sql, prepared.tables, self.catalog.table, prepared.session, asked)
-            bind_end = time.perf_counter()
-            plan = optimize(bound.plan)
-            cluster = Cluster(self.slots, self.settings.broadcast_bytes)
-            prepared.plan = lower(plan, bound.schema, cluster, prepared.session)
-            answer_schema(prepared.plan)
-        except (NotSupported, RecursionError) as caught:
-            error = caught if isinstance(caught, NotSupported) else NotSupported("its plan is nested too deeply for the agents")
-            if prepared.request.route == "distributed":
-                raise error from None
-            prepared.route, prepared.plan = "local", None
-            prepared.reason = f"{prepared.reason}, but {error.detail}, so it runs locally"
-            return
-        prepared.logical = logical.draw(plan)
-        prepared.columns = bound.schema
+        zone = prepared.session.timezone
+        key = (sql, statement.sql, zone, tuple((t.name, t.version) for t in prepared.tables), self.slots)
+        planned = self._plans.get(key)
+        bind_end = time.perf_counter()
+        if planned is None:
+            try:
+                self._refuse_guarded(statement, params)
+                bound = self._binder_of_all().bind(sql, prepared.tables, self.catalog.table, prepared.session, asked)
+                bind_end = time.perf_counter()
+                optimized = optimize(bound.plan)
+                cluster = Cluster(self.slots, self.settings.broadcast_bytes)
+                plan = lower(optimized, bound.schema, cluster, prepared.session)
+                answer_schema(plan)
+            except (NotSupported, RecursionError) as caught:
+                deep = NotSupported("its plan is nested too deeply for the agents")
+                error = caught if isinstance(caught, NotSupported) else deep
+                if prepared.request.route == "distributed":
+                    raise error from None
+                prepared.route, prepared.plan = "local", None
+                prepared.reason = f"{prepared.reason}, but {error.detail}, so it runs locally"
+                return
+            planned = Planned(bound.schema, logical.draw(optimized), plan)
+            self._plans.put(key, sql, planned)
+        prepared.plan = replace(planned.plan, session=prepared.session)
+        prepared.logical, prepared.columns = planned.logical, planned.columns
         prepared.stats |= {
             "bind_ms": (bind_end - begin) * 1e3,
             "optimize_ms": (time.perf_counter() - bind_end) * 1e3,
