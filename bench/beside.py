@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,9 @@ from sabot_sql.jobs.manager import JobManager
 PAUSE_S = 0.2
 """Between repeats, in which columns are loaded: a thread of the lowest priority finds no time in a busy loop."""
 
+WARM_UP = 3
+"""How often each query is asked before warm times are taken: what is read for the second time is loaded."""
+
 Run = Callable[[str], pa.Table]
 
 
@@ -26,8 +31,8 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
     """Run each query on both sides and print their times, the ratio of each and that of the sums.
 
     DuckDB has as many threads as there are agents and reads the files each time. Cold: the first run of a query in a pool that
-    keeps no columns, kernels loaded, the files in the machine's page cache. Warm: the best of the repeats in a pool that keeps
-    columns. Every answer is compared with DuckDB's.
+    keeps no columns, kernels loaded, the files in the machine's page cache. Warm: the best of the repeats in a pool that has
+    been asked all queries before, so that it has plans and columns. Every answer is compared with DuckDB's.
 
     Args:
         data: holds the tables as folders of Parquet files.
@@ -42,19 +47,12 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
         return duck.sql(sql).to_arrow_table()
 
     found = {}
-    for way, times, settings in (
-        ("cold", 1, AgentSettings(count=agents, threads=1, column_cache_bytes=0)),
-        ("warm", repeats, AgentSettings(count=agents, threads=1)),
-    ):
-        manager = JobManager(Settings(agents=settings), str(data))
-        manager.start()
-
-        def on_agents(sql: str, manager: JobManager = manager) -> pa.Table:
-            return manager.execute(QueryRequest(sql, route="distributed")).table
-
-        on_agents(next(iter(queries.values())))  # the pool starts
-        found[way] = {name: measure(sql, on_duckdb, on_agents, times) for name, sql in queries.items()}
-        manager.close()
+    for way, times in (("cold", 1), ("warm", repeats)):
+        with pool(data, agents, keeps_columns=way == "warm") as on_agents:
+            on_agents(next(iter(queries.values())))  # the agents start
+            if way == "warm":
+                warm_up(on_agents, queries)
+            found[way] = {name: measure(sql, on_duckdb, on_agents, times) for name, sql in queries.items()}
     for name in queries:
         cells = (f"{way} {ours:7.1f} ms, DuckDB {theirs:7.1f}, ratio {ours / theirs:5.2f}" for way, (theirs, ours) in
                  ((way, times[name]) for way, times in found.items()))  # fmt: skip
@@ -64,6 +62,49 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
         print(f"{way}: {ours:.0f} ms against DuckDB's {theirs:.0f}, ratio {ours / theirs:.2f}")
     if json_path:
         Path(json_path).write_text(json.dumps({"machine": machine_line(), **found}, indent=1))
+
+
+def scaling(data: Path, queries: Mapping[str, str], repeats: int, heaviest: int = 8) -> None:
+    """Run each query on one agent and on two, warm, and print how much faster two are for those that take one the longest."""
+    print(machine_line())
+    found: list[dict[str, float]] = []
+    for agents in (1, 2):
+        with pool(data, agents) as on_agents:
+            warm_up(on_agents, queries)
+            found.append({name: best(sql, on_agents, repeats) for name, sql in queries.items()})
+    one, two = found
+    for name in sorted(one, key=lambda n: -one[n])[:heaviest]:
+        print(f"{name}  1 agent {one[name]:7.1f} ms   2 agents {two[name]:7.1f} ms   {one[name] / two[name]:.2f} times as fast")
+
+
+@contextlib.contextmanager
+def pool(data: Path, agents: int, keeps_columns: bool = True) -> Iterator[Run]:
+    """Runs queries on agents of one thread each."""
+    settings = AgentSettings(count=agents, threads=1)
+    manager = JobManager(Settings(agents=settings if keeps_columns else replace(settings, column_cache_bytes=0)), str(data))
+    try:
+        manager.start()
+        yield lambda sql: manager.execute(QueryRequest(sql, route="distributed")).table
+    finally:
+        manager.close()
+
+
+def warm_up(on_agents: Run, queries: Mapping[str, str]) -> None:
+    """Ask all queries until what they read is loaded."""
+    for _ in range(WARM_UP):
+        for sql in queries.values():
+            on_agents(sql)
+            time.sleep(PAUSE_S)
+
+
+def best(sql: str, run: Run, repeats: int) -> float:
+    """The best milliseconds of a query."""
+    found = float("inf")
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        run(sql)
+        found = min(found, (time.perf_counter() - begin) * 1e3)
+    return found
 
 
 def measure(sql: str, on_duckdb: Run, on_agents: Run, repeats: int) -> tuple[float, float]:
