@@ -104,7 +104,7 @@ def broadcast_small_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
     note = f"build side broadcast, not partitioned: {_rows(plan, builds, known)}"
     merged = replace(
         reader,
-        root=_swapped(reader.root, source, stage.root),
+        root=_replaced(reader.root, source, stage.root),
         inputs=tuple(sorted({*stage.inputs, *reader.inputs} - {stage.stage_id})),
         tasks=tuple(replace(t, splits=t.splits | small, partitions=t.partitions | read) for t in stage.tasks),
         notes=(*stage.notes, *reader.notes, note),
@@ -152,7 +152,7 @@ def partition_large_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
             float(known[build].rows),
         )
         joined = replace(join, probe=ExchangeRead(first, join.probe.schema), build=ExchangeRead(first + 1, join.build.schema))
-        root = _swapped(stage.root, join, joined)
+        root = _replaced(stage.root, join, joined)
         above = _only(stage.tasks[0], root)  # what every task does
         note = f"both sides partitioned, build side not broadcast: {_rows(plan, {build}, known)}"
         new = replace(
@@ -312,20 +312,6 @@ def _inputs(root: Node) -> list[int]:
     if isinstance(root, ExchangeRead):
         return [root.stage]
     return [s for n in root.inputs for s in _inputs(n)]
-
-
-def _swapped(root: Node, old: Node, new: Node) -> Node:
-    """`root` with another node on its spine."""
-    if root is old:
-        return new
-    match root:
-        case HashJoin():
-            return replace(root, probe=_swapped(root.probe, old, new))
-        case Filter() | Project() | HashAggregate() | StateAggregate() | Sort() | Limit():
-            return replace(root, input=_swapped(root.input, old, new))
-        case Relational():
-            return replace(root, inputs=(_swapped(root.inputs[0], old, new),))
-    return root
 
 
 def _replaced(root: Node, old: Node, new: Node) -> Node:
