@@ -167,11 +167,7 @@ class DuckQuery:
         with duck_session(context).cursor(context) as cursor:
             if self.columns:
                 names = [f"c{i}" for i in range(len(self.columns))]
-                cursor.register("morsel", pa.RecordBatch.from_arrays([batch.column(i) for i in self.columns], names))
-                try:
-                    table = cursor.table(self.select + "morsel")
-                finally:
-                    cursor.unregister("morsel")
+                table = cursor.over(self.select, pa.RecordBatch.from_arrays([batch.column(i) for i in self.columns], names))
             else:
                 table = cursor.table(f"{self.select}range({batch.num_rows})")
         if table.num_rows != batch.num_rows:
