@@ -12,9 +12,9 @@ import contextlib
 import os
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -28,6 +28,7 @@ from sabot_sql.planner.duckdb_errors import translate
 
 WATCH_INTERVAL_S = 0.01
 IDLE_CURSORS = 16
+MAX_PREPARED = 32
 
 CONFIG: dict[str, Any] = {
     "threads": 1,
@@ -79,12 +80,38 @@ class Limits:
         return found
 
 
+class Morsel:
+    """What a prepared query reads: the batch that is put in, as an Arrow stream."""
+
+    def __init__(self, name: str, schema: pa.Schema) -> None:
+        self.name = name
+        self.schema = schema
+        self.batch: pa.RecordBatch | None = None
+
+    def __arrow_c_schema__(self) -> object:
+        return self.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        assert self.batch is not None
+        return self.batch.__arrow_c_stream__(requested_schema)
+
+
+@dataclass(slots=True)
+class Line:
+    """A connection of one thread at a time, with the queries that are prepared on it, the most recently used last."""
+
+    connection: duckdb.DuckDBPyConnection
+    prepared: OrderedDict[tuple[str, pa.Schema], Morsel] = field(default_factory=OrderedDict)
+    count: int = 0
+
+
 class Cursor:
     """A borrowed DuckDB cursor: runs SQL and translates what goes wrong."""
 
-    def __init__(self, session: DuckSession, connection: duckdb.DuckDBPyConnection, context: TaskContext) -> None:
+    def __init__(self, session: DuckSession, line: Line, context: TaskContext) -> None:
         self.session = session
-        self.connection = connection
+        self.line = line
+        self.connection = line.connection
         self.context = context
 
     def register(self, name: str, data: object) -> None:
@@ -113,6 +140,36 @@ class Cursor:
         """The whole result of `sql`."""
         with self.translating(sql):
             return self.connection._submit(sql, None, "arrow").arrow_table()
+
+    def over(self, select: str, batch: pa.RecordBatch) -> pa.Table:
+        """The result of `select`, which lacks its table, over `batch`. It is planned once for all batches of one schema that
+        come to this connection; planning takes longer than most batches do."""
+        morsel = self._prepared(select, batch.schema)
+        morsel.batch = batch
+        try:
+            return self.table(f"EXECUTE {morsel.name}")
+        finally:
+            morsel.batch = None
+
+    def _prepared(self, select: str, schema: pa.Schema) -> Morsel:
+        line, key = self.line, (select, schema)
+        if (found := line.prepared.get(key)) is not None:
+            line.prepared.move_to_end(key)
+            return found
+        if len(line.prepared) >= MAX_PREPARED:
+            _, oldest = line.prepared.popitem(last=False)
+            self._run(f"DEALLOCATE {oldest.name}")
+            self.unregister(oldest.name)
+        line.count += 1
+        morsel = Morsel(f"morsel{line.count}", schema)
+        self.register(morsel.name, morsel)
+        self._run(f"PREPARE {morsel.name} AS {select}{morsel.name}")
+        line.prepared[key] = morsel
+        return morsel
+
+    def _run(self, sql: str) -> None:
+        with self.translating(sql):
+            self.connection.execute(sql).fetchall()
 
     def scalar(self, sql: str) -> Any:
         """The one value that `sql` gives."""
@@ -167,7 +224,7 @@ class DuckSession:
             self._root.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
         self.columns = ColumnCache(self._root, limits.cache_bytes)
         self._lock = threading.Condition()
-        self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
+        self._idle: dict[str, list[Line]] = defaultdict(list)
         self._attached: dict[str, tuple[str, int]] = {}  # name in SQL and users, by path
         self._busy: set[Cursor] = set()
         self._watcher: threading.Thread | None = None
@@ -191,7 +248,7 @@ class DuckSession:
                 idle = self._idle[timezone]
                 returned = returned and len(idle) < IDLE_CURSORS
                 if returned:
-                    idle.append(cursor.connection)
+                    idle.append(cursor.line)
             if not returned:  # after an error there may be an open result on it
                 cursor.connection.close()
 
@@ -232,8 +289,8 @@ class DuckSession:
         with self._lock:
             self._closed = True
             self._lock.notify()
-            for connection in (c for idle in self._idle.values() for c in idle):
-                connection.close()
+            for line in (line for idle in self._idle.values() for line in idle):
+                line.connection.close()
             self._idle.clear()
             self._root.close()
         if self._watcher is not None:
@@ -246,14 +303,14 @@ class DuckSession:
         finally:
             cursor.close()
 
-    def _take(self, timezone: str) -> duckdb.DuckDBPyConnection:
+    def _take(self, timezone: str) -> Line:
         with self._lock:
             if idle := self._idle[timezone]:
                 return idle.pop()
             connection = self._root.cursor()
         quoted = timezone.replace("'", "''")
         connection.execute(f"SET TimeZone = '{quoted}'").fetchall()
-        return connection
+        return Line(connection)
 
     def _watch(self) -> None:
         """Have the watching thread awake; called with the lock held."""

@@ -8,13 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sabot_sql.errors import InternalError, QueryError
+from sabot_sql.errors import InternalError
 from sabot_sql.executor import kernel_cache as kernel_cache
-from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap_fixed
+from sabot_sql.executor.arithmetic import (
+    Wides,
+    Words,
+    arithmetic,
+    both,
+    cast_wides,
+    cast_words,
+    full,
+    negation,
+    wide_arithmetic,
+    wide_negation,
+    widened,
+)
+from sabot_sql.executor.columns import Array, Column, unwrap, wrap_fixed, wrap_wide
 from sabot_sql.executor.duckdb_session import duck_session
 from sabot_sql.executor.fused import Fused
 from sabot_sql.executor.gather import select
 from sabot_sql.executor.kernels import expressions as kernels
+from sabot_sql.executor.kernels.wide_arithmetic import compare_wides
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.expressions import (
     Call,
@@ -30,6 +44,7 @@ from sabot_sql.planner.expressions import (
     conjunction,
     conjuncts,
     has_kernel,
+    is_word,
     references,
     remap,
 )
@@ -39,7 +54,6 @@ from sabot_sql.types import BOOLEAN, Lane, Schema, SqlType
 OPS = {"=": kernels.EQ, "<>": kernels.NE, "<": kernels.LT, "<=": kernels.LE, ">": kernels.GT, ">=": kernels.GE}
 FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 PARTS = {"year": kernels.YEAR, "month": kernels.MONTH, "day": kernels.DAY}
-NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
 class Evaluator:
@@ -58,7 +72,8 @@ class Evaluator:
         self.output = output
         self.in_duckdb = tuple(i for i, e in enumerate(exprs) if not has_kernel(e))
         self.in_kernels = tuple(i for i, e in enumerate(exprs) if has_kernel(e) and not isinstance(e, Ref))
-        self.fused = Fused([exprs[i] for i in self.in_kernels])
+        self.in_function = tuple(i for i in self.in_kernels if is_word(exprs[i]))
+        self.fused = Fused([exprs[i] for i in self.in_function])
         self.query = DuckQuery(tuple(exprs[i] for i in self.in_duckdb)) if self.in_duckdb else None
 
     @property
@@ -77,7 +92,7 @@ class Evaluator:
             results = dict(zip(self.in_duckdb, self.query.run(batch, context)))
         fields = list(self.output)
         if (found := self.fused.run(batch)) is not None:
-            for i, (values, valid) in zip(self.in_kernels, found):
+            for i, (values, valid) in zip(self.in_function, found):
                 results[i] = wrap_fixed(values, valid, fields[i].type)
         morsel = MorselView(batch, self.input_types)
         for i, expr in enumerate(self.exprs):
@@ -100,7 +115,7 @@ class Predicate:
         slow = tuple(p for p in parts if not has_kernel(p))
         self.input_types = input_types
         self.fast = conjunction(fast) if fast else None
-        self.fused = Fused([_is_true(self.fast)] if self.fast is not None else [])
+        self.fused = Fused([_is_true(self.fast)] if self.fast is not None and is_word(self.fast) else [])
         # as the condition of a CASE, and of WHERE, but not as a column, DuckDB evaluates AND and OR for undecided rows only
         self.query = DuckQuery((_is_true(conjunction(slow)),)) if slow else None
 
@@ -152,11 +167,7 @@ class DuckQuery:
         with duck_session(context).cursor(context) as cursor:
             if self.columns:
                 names = [f"c{i}" for i in range(len(self.columns))]
-                cursor.register("morsel", pa.RecordBatch.from_arrays([batch.column(i) for i in self.columns], names))
-                try:
-                    table = cursor.table(self.select + "morsel")
-                finally:
-                    cursor.unregister("morsel")
+                table = cursor.over(self.select, pa.RecordBatch.from_arrays([batch.column(i) for i in self.columns], names))
             else:
                 table = cursor.table(f"{self.select}range({batch.num_rows})")
         if table.num_rows != batch.num_rows:
@@ -199,17 +210,6 @@ def _same_values(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 @dataclass(slots=True)
-class Words:
-    """Values of a one-word lane: int64[n] or float64[n], or one constant (a Python number) for all rows.
-
-    valid: uint8[n], None for no NULL. A NULL constant has valid all zero.
-    """
-
-    values: Array | int | float
-    valid: Array | None
-
-
-@dataclass(slots=True)
 class Condition:
     """A three-valued condition: true and false, uint8[n] of 0 and 1; NULL where neither."""
 
@@ -232,11 +232,15 @@ class MorselView:
             condition = self.condition(expr, None)
             known = condition.true | condition.false
             return wrap_fixed(condition.true, known, arrow_type)
+        if expr.type.lane is Lane.WIDE:
+            wides = self.wides(expr, None)
+            return wrap_wide(wides.low, wides.high, wides.valid, arrow_type)
         words = self.words(expr, None)
-        return wrap_fixed(self._full(words.values, expr.type), words.valid, arrow_type)
+        return wrap_fixed(full(words.values, expr.type, self.length), words.valid, arrow_type)
 
     def words(self, expr: Expr, wanted: Array | None) -> Words:
-        """`expr`, not a condition, for all rows; errors count only in rows where `wanted` (uint8[n]; None: all) is 1."""
+        """`expr`, of one word and not a condition, for all rows; errors count only in rows where `wanted` (uint8[n]; None: all)
+        is 1."""
         match expr:
             case Ref(index=index):
                 column = self._column(index)
@@ -247,14 +251,41 @@ class MorselView:
                     return Words(0.0 if t.lane is Lane.FLOAT else 0, np.zeros(self.length, np.uint8))
                 assert not isinstance(value, str)
                 return Words(_float(value, t) if t.lane is Lane.FLOAT else int(value), None)
+            case Call(name="-", args=(arg,)):
+                return negation(expr, self.words(arg, wanted), self.length, wanted)
             case Call(name=name, args=(arg,)):
                 return self._date_part(name, self.words(arg, wanted))
             case Call(args=(left, right)):
-                return self._arithmetic(expr, self.words(left, wanted), self.words(right, wanted), wanted)
+                return arithmetic(expr, self.words(left, wanted), self.words(right, wanted), self.length, wanted)
             case Case():
                 return self._case(expr, wanted)
             case Cast(arg=arg):
-                return self.words(arg, wanted)
+                return cast_words(expr, self.words(arg, wanted), self.types, self.length, wanted)
+        raise InternalError(f"kernels do not evaluate {type(expr).__name__} of type {expr.type}")
+
+    def wides(self, expr: Expr, wanted: Array | None) -> Wides:
+        """`expr`, a decimal of one word or two, as two words; the rest as `words`."""
+        if expr.type.lane is not Lane.WIDE:
+            return widened(self.words(expr, wanted), self.length)
+        match expr:
+            case Ref(index=index):
+                column = self._column(index)
+                assert column.values is not None
+                assert column.high is not None
+                return Wides(column.values, column.high, column.valid)
+            case Const(value=value):
+                assert not isinstance(value, str)
+                number, valid = int(value or 0), np.zeros(self.length, np.uint8) if value is None else None
+                low = np.full(self.length, number & 0xFFFFFFFFFFFFFFFF, np.uint64)
+                return Wides(low, np.full(self.length, number >> 64, np.int64), valid)
+            case Call(args=(arg,)):
+                return wide_negation(self.wides(arg, wanted))
+            case Call(args=(left, right)):
+                return wide_arithmetic(expr, self.wides(left, wanted), self.wides(right, wanted), wanted)
+            case Case():
+                return self._wide_case(expr, wanted)
+            case Cast(arg=arg):
+                return cast_wides(expr, self.wides(arg, wanted), self.types, wanted)
         raise InternalError(f"kernels do not evaluate {type(expr).__name__} of type {expr.type}")
 
     def condition(self, expr: Expr, wanted: Array | None) -> Condition:
@@ -292,39 +323,40 @@ class MorselView:
         if expr.type.id == "BOOLEAN":
             condition = self.condition(expr, wanted)
             return condition.true | condition.false
-        valid = self.words(expr, wanted).valid
+        valid = (self.wides if expr.type.lane is Lane.WIDE else self.words)(expr, wanted).valid
         return np.ones(self.length, np.uint8) if valid is None else valid
 
-    def _full(self, values: Array | int | float, t: SqlType) -> Array:
-        if isinstance(values, np.ndarray):
-            return values
-        return np.full(self.length, values, np.float64 if t.lane is Lane.FLOAT else np.int64)
-
     def _compare(self, expr: Compare, wanted: Array | None) -> Condition:
-        if expr.left.type.id == "BOOLEAN":
-            left, right = (self._as_words(self.condition(e, wanted)) for e in (expr.left, expr.right))
-        else:
-            left, right = self.words(expr.left, wanted), self.words(expr.right, wanted)
         op: str = expr.op
         distinct = op in ("IS DISTINCT FROM", "IS NOT DISTINCT FROM")
-        out = self._compared("=" if distinct else op, left, right, expr.left.type)
+        out, left, right = self._compared("=" if distinct else op, expr.left, expr.right, wanted)
         if not distinct:
-            return _masked(out, _both(left.valid, right.valid))
-        lefts, rights = (np.ones(self.length, np.uint8) if v is None else v for v in (left.valid, right.valid))
+            return _masked(out, both(left, right))
+        lefts, rights = (np.ones(self.length, np.uint8) if v is None else v for v in (left, right))
         same = (out & lefts & rights) | ((lefts | rights) ^ 1)
         return Condition(same ^ 1, same) if op == "IS DISTINCT FROM" else Condition(same, same ^ 1)
 
-    def _compared(self, op: str, left: Words, right: Words, t: SqlType) -> Array:
+    def _compared(self, op: str, first: Expr, second: Expr, wanted: Array | None) -> tuple[Array, Array | None, Array | None]:
+        """first op second, uint8[n], as if there were no NULL, and the flags of both."""
+        out = np.empty(self.length, np.uint8)
+        if first.type.lane is Lane.WIDE:
+            a, b = self.wides(first, wanted), self.wides(second, wanted)
+            compare_wides(OPS[op], a.low, a.high, b.low, b.high, out)
+            return out, a.valid, b.valid
+        if first.type.id == "BOOLEAN":
+            left, right = (self._as_words(self.condition(e, wanted)) for e in (first, second))
+        else:
+            left, right = self.words(first, wanted), self.words(second, wanted)
+        valid = left.valid, right.valid
         if not isinstance(left.values, np.ndarray) and isinstance(right.values, np.ndarray):
             left, right, op = right, left, FLIPPED[op]
-        values = self._full(left.values, t)
-        out = np.empty(self.length, np.uint8)
-        is_float = t.lane is Lane.FLOAT
+        values = full(left.values, first.type, self.length)
+        is_float = first.type.lane is Lane.FLOAT
         if isinstance(right.values, np.ndarray):
             (kernels.compare_floats if is_float else kernels.compare_ints)(OPS[op], values, right.values, out)
         else:
             (kernels.compare_floats_to if is_float else kernels.compare_ints_to)(OPS[op], values, right.values, out)
-        return out
+        return out, *valid
 
     def _as_words(self, condition: Condition) -> Words:
         known = condition.true | condition.false
@@ -348,51 +380,7 @@ class MorselView:
         out, finite = np.empty(self.length, np.int64), np.empty(self.length, np.uint8)
         values = days.values if isinstance(days.values, np.ndarray) else np.full(self.length, days.values, np.int64)
         kernels.date_parts(PARTS[name], values, out, finite)
-        return Words(out, _both(days.valid, None if finite.all() else finite))
-
-    def _arithmetic(self, call: Call, left: Words, right: Words, wanted: Array | None) -> Words:
-        valid = _both(left.valid, right.valid)
-        if call.type.id == "DOUBLE":
-            function = {"+": np.add, "-": np.subtract, "*": np.multiply}[call.name]
-            with np.errstate(all="ignore"):
-                values = function(self._full(left.values, call.type), right.values)
-            return Words(values, valid)
-        limit = 10**call.type.width
-        out = np.empty(self.length, np.int64)
-        if self._integer_arithmetic(call, left, right, limit, out):
-            flags = [f for f in (valid, wanted) if f is not None]
-            counted = NO_FLAGS if not flags else flags[0] if len(flags) == 1 else flags[0] & flags[1]
-            self._raise_beyond(call, left, right, limit, counted)
-        return Words(out, valid)
-
-    def _integer_arithmetic(self, call: Call, left: Words, right: Words, limit: int, out: Array) -> bool:
-        """Fill `out`; whether any row, counted or not, is beyond `limit`."""
-        a, b, name = left.values, right.values, call.name
-        if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-            if name == "*":
-                return bool(kernels.multiply_ints(a, b, limit, out))
-            return bool(kernels.add_ints(a, b, 1 if name == "+" else -1, limit, out))
-        if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
-            a = self._full(a, call.type)
-        if isinstance(a, np.ndarray):
-            factor, offset = (b, 0) if name == "*" else (1, b if name == "+" else -b)
-            return bool(kernels.affine_ints(a, factor, offset, limit, out))
-        assert isinstance(b, np.ndarray)
-        factor, offset = (a, 0) if name == "*" else (1 if name == "+" else -1, a)
-        return bool(kernels.affine_ints(b, factor, offset, limit, out))
-
-    def _raise_beyond(self, call: Call, left: Words, right: Words, limit: int, counted: Array) -> None:
-        a, b = self._full(left.values, call.type), self._full(right.values, call.type)
-        if call.name == "*":
-            row = int(kernels.first_beyond_product(a, b, limit, counted))
-        else:
-            row = int(kernels.first_beyond_sum(a, b if call.name == "+" else -b, limit, counted))
-        if row >= 0:
-            raise QueryError(
-                f"Overflow in {NAMES[call.name]} of DECIMAL({call.type.width}) ({a[row]} {call.name} {b[row]}). "
-                "You might want to add an explicit cast to a bigger decimal.",
-                code="INVALID_VALUE",
-            )
+        return Words(out, both(days.valid, None if finite.all() else finite))
 
     def _case(self, case: Case, wanted: Array | None) -> Words:
         out = np.zeros(self.length, np.float64 if case.type.lane is Lane.FLOAT else np.int64)
@@ -409,6 +397,18 @@ class MorselView:
 
         self._branches(case, wanted, put)
         return Words(out, None if known.all() else known)
+
+    def _wide_case(self, case: Case, wanted: Array | None) -> Wides:
+        low, high, known = np.zeros(self.length, np.uint64), np.zeros(self.length, np.int64), np.zeros(self.length, np.uint8)
+
+        def put(value: Expr, taken: Array) -> None:
+            wides = self.wides(value, taken)
+            kernels.put_words(taken, wides.low.view(np.int64), low.view(np.int64))
+            kernels.put_words(taken, wides.high, high)
+            kernels.put_flags(taken, taken if wides.valid is None else wides.valid, known)
+
+        self._branches(case, wanted, put)
+        return Wides(low, high, None if known.all() else known)
 
     def _case_condition(self, case: Case, wanted: Array | None) -> Condition:
         found = Condition(np.zeros(self.length, np.uint8), np.zeros(self.length, np.uint8))
@@ -435,12 +435,6 @@ class MorselView:
 
 def _float(value: bool | int | float, t: SqlType) -> float:
     return float(np.float32(value)) if t.id == "FLOAT" else float(value)
-
-
-def _both(left: Array | None, right: Array | None) -> Array | None:
-    if left is None or right is None:
-        return right if left is None else left
-    return left & right
 
 
 def _masked(true: Array, valid: Array | None) -> Condition:

@@ -20,7 +20,8 @@ CODE = FusedCode()
 
 
 class Fused:
-    """`exprs`, for all of which `has_kernel` holds, over batches. Thread-safe: what two threads do at once is done twice.
+    """`exprs`, for all of which `has_kernel` and `is_word` hold, over batches. Thread-safe: what two threads do at once is done
+    twice.
 
     Args:
         code: where machine code comes from.
@@ -36,7 +37,7 @@ class Fused:
 
     def run(self, batch: pa.RecordBatch) -> list[tuple[Array, Array | None]] | None:
         """Values and flags of each expression for each row; None where the interpreter must evaluate: there is no function yet,
-        or a decimal may have overflowed.
+        or a number may have overflowed.
 
         Values are of the dtype of their Arrow type, those of BOOLEAN uint8[n], 1 where true. Flags are uint8[n], 1 where not
         NULL, or None for no NULL.

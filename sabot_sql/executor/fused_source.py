@@ -10,8 +10,8 @@ The text is made of node classes, type names and widths, and of names that are c
 columns and any other text of the user's do not enter it. Expressions that differ only in constants and in the places of their
 columns therefore have one text, and one machine code.
 
-NULL, floats and AND, OR and CASE are as in `evaluate`. Overflow of decimals is only noticed: the function then returns True,
-and who called it has the interpreter look again, which names the row or finds that it does not count.
+NULL, floats and AND, OR and CASE are as in `evaluate`. Overflow is only noticed: the function then returns True, and who
+called it has the interpreter look again, which names the values or finds that they do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +29,21 @@ from sabot_sql.executor.columns import word_dtype
 from sabot_sql.executor.kernels.compile import F64, I64, U8
 from sabot_sql.executor.kernels.expressions import INFINITE_DAYS
 from sabot_sql.executor.kernels.generated import Generated
-from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, IsNull, Logic, Not, Ref, walk
+from sabot_sql.planner.expressions import (
+    Call,
+    Case,
+    Cast,
+    Compare,
+    Const,
+    Expr,
+    IsNull,
+    Logic,
+    Not,
+    Ref,
+    is_same_word,
+    walk,
+    word_range,
+)
 from sabot_sql.types import Lane, SqlType, inner_arrow_type
 
 MAX_NODES = 200
@@ -44,7 +58,7 @@ NO_WRAP = "9.0e18"
 @dataclass(frozen=True, slots=True)
 class Program:
     """A written function and how to call it: `name(*columns, *flags, words, floats, *outputs, *known)`, which returns whether a
-    decimal may have overflowed.
+    number may have overflowed.
 
     Attributes:
         columns: positions of the input columns that are read, in the order of their arguments; each has the dtype of
@@ -85,7 +99,7 @@ def is_small_enough(exprs: tuple[Expr, ...]) -> bool:
 
 
 def write(exprs: tuple[Expr, ...], with_nulls: bool) -> Program:
-    """The function that evaluates `exprs`, for all of which `has_kernel` holds.
+    """The function that evaluates `exprs`, for all of which `has_kernel` and `is_word` hold.
 
     Args:
         with_nulls: whether columns may have NULLs; without, the function is shorter.
@@ -170,16 +184,25 @@ class _Writer:
                 return self._constant(expr), None
             case Call(name="+" | "-" | "*" as name, args=(left, right), type=t):
                 (a, a_valid), (b, b_valid) = self._operand(left, wanted), self._operand(right, wanted)
-                result, valid = self._let(f"{a} {name} {b}"), self._and(a_valid, b_valid)
+                text = f"{a} {name} {b}" if t.id == "DOUBLE" else f"int64(uint64({a}) {name} uint64({b}))"  # which may wrap
+                result, valid = self._let(text), self._and(a_valid, b_valid)
                 if t.id != "DOUBLE":
                     self._look_for_overflow(name, a, b, result, t, self._and(valid, wanted))
+                return result, valid
+            case Call(name="-", args=(arg,), type=t):
+                value, valid = self.word(arg, wanted)
+                result = self._let(f"-{value}")
+                if t.id != "DECIMAL":
+                    least, _ = word_range(t)
+                    beyond = self._let(f"{value} == {least}" if least < 0 else f"{value} != 0")
+                    self._mark(beyond, self._and(valid, wanted))
                 return result, valid
             case Call(name="year" | "month" | "day" as name, args=(arg,)):
                 return self._date_part(name, *self.word(arg, wanted))
             case Case():
                 return self._case(expr, wanted)
-            case Cast(arg=arg):
-                return self.word(arg, wanted)
+            case Cast():
+                return self._cast(expr, *self.word(expr.arg, wanted), wanted)
         raise InternalError(f"kernels do not evaluate {type(expr).__name__} of type {expr.type}")
 
     def condition(self, expr: Expr, wanted: str | None) -> tuple[str, str | None]:
@@ -243,7 +266,7 @@ class _Writer:
     def _operand(self, expr: Expr, wanted: str | None) -> tuple[str, str | None]:
         """An operand of arithmetic. Equal constants share a name here: they seldom come from the user's parameters, and
         `price * (1 - discount)` in two expressions is computed once."""
-        while isinstance(expr, Cast):
+        while isinstance(expr, Cast) and is_same_word(expr.arg.type, expr.type):
             expr = expr.arg
         if not isinstance(expr, Const) or expr.value is None:
             return self.word(expr, wanted)
@@ -280,11 +303,29 @@ class _Writer:
         }[name]
         return self._let(text), self._and(self._let(f"abs({days}) != {INFINITE_DAYS}"), valid)
 
+    def _cast(self, cast: Cast, value: str, valid: str | None, wanted: str | None) -> tuple[str, str | None]:
+        old, new = cast.arg.type, cast.type
+        if is_same_word(old, new):
+            return value, valid
+        digits = new.scale - old.scale
+        limit = 10 ** (new.width - digits)
+        fits = self._let(f"({value} < {limit}) & ({value} > {-limit})")
+        if cast.is_try:
+            valid = self._and(valid, fits)
+        else:
+            self._mark(self._not(fits), self._and(valid, wanted))
+        return self._let(f"int64(uint64({value}) * uint64({10**digits}))"), valid
+
     def _look_for_overflow(self, name: str, a: str, b: str, result: str, t: SqlType, counted: str | None) -> None:
-        limit = 10**t.width
-        beyond = self._let(f"({result} >= {limit}) | ({result} <= {-limit})")
+        least, most = word_range(t)
+        tests = [] if t.id == "BIGINT" else [f"({result} > {most})", f"({result} < {least})"]
         if name == "*":
-            beyond = self._let(f"(abs(float64({a}) * float64({b})) >= {NO_WRAP}) | {beyond}")
+            tests.append(f"(abs(float64({a}) * float64({b})) >= {NO_WRAP})")
+        elif t.id == "BIGINT":
+            tests.append(f"((({a} ^ {result}) & ({b if name == '+' else a} ^ {result if name == '+' else b})) < 0)")
+        self._mark(self._let(" | ".join(tests)), counted)
+
+    def _mark(self, beyond: str, counted: str | None) -> None:
         self.lines.append(f"bad |= {self._and(beyond, counted)}")
 
     def _compare(self, expr: Compare, wanted: str | None) -> tuple[str, str | None]:

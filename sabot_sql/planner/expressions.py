@@ -231,56 +231,95 @@ def disjunction(parts: tuple[Expr, ...]) -> Expr:
 KERNEL_LANES = frozenset((Lane.INT, Lane.FLOAT))
 DATE_PARTS = ("year", "month", "day")
 
-# Bits of the integers that are one signed word to kernels.
+# Bits of the integers that are one signed word to kernels, and the decimal digits they have at most.
 SIGNED = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
 UNSIGNED = {"UTINYINT": 8, "USMALLINT": 16, "UINTEGER": 32}
+DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}
 
 
 def has_kernel(expr: Expr) -> bool:
     """Whether kernels evaluate `expr` (`[numba]`); otherwise DuckDB does (`[duckdb]`).
 
     Kernels know column references of any lane at the top, and below that comparisons, AND, OR, NOT, IS NULL, CASE, the
-    arithmetic `+ - *` of DOUBLE and of DECIMAL up to 18 digits, and year, month and day of a DATE, over one-word lanes. A
-    DECIMAL cast to one of more digits and the same scale is the same word, and so is an integer cast to a wider one.
+    arithmetic `+ - *` of DOUBLE, of DECIMAL and of integers that are one signed word, and year, month and day of a DATE, over
+    one-word lanes and DECIMAL of two. An integer cast to a wider one is the same word, and so is a DECIMAL cast to one of more
+    digits and the same scale; integers and DECIMAL are cast to any DECIMAL that has no fewer digits behind the point.
     """
     if isinstance(expr, Ref):
         return expr.type.lane is not None
     return _inner_kernel(expr)
 
 
+def is_word(expr: Expr) -> bool:
+    """Whether nothing in `expr` has two words a value."""
+    return all(e.type.lane is not Lane.WIDE for e in walk(expr))
+
+
+def word_range(t: SqlType) -> tuple[int, int]:
+    """The least and the greatest value of an integer that is one signed word, or of a DECIMAL as its unscaled integer."""
+    if t.id == "DECIMAL":
+        return 1 - 10**t.width, 10**t.width - 1
+    if t.id in UNSIGNED:
+        return 0, (1 << UNSIGNED[t.id]) - 1
+    return -(1 << SIGNED[t.id] - 1), (1 << SIGNED[t.id] - 1) - 1
+
+
+def is_same_word(old: SqlType, new: SqlType) -> bool:
+    """Whether every value of `old` is the same word as a value of `new`."""
+    if new.id == "DECIMAL":
+        return old.lane is new.lane is Lane.INT and old.scale == new.scale and always_fits(old, new)
+    if old.id in UNSIGNED:
+        return UNSIGNED[old.id] <= UNSIGNED.get(new.id, 0) or UNSIGNED[old.id] < SIGNED.get(new.id, 0)
+    return old.id in SIGNED and SIGNED[old.id] <= SIGNED.get(new.id, 0)
+
+
+def always_fits(old: SqlType, new: SqlType) -> bool:
+    """Whether the DECIMAL `new` has a place for every digit before the point of `old`, an integer or a DECIMAL."""
+    if old.id == "DECIMAL":
+        return old.width - old.scale <= new.width - new.scale
+    bits = SIGNED.get(old.id) or UNSIGNED.get(old.id)
+    return bits is not None and DIGITS[bits] <= new.width - new.scale
+
+
 def _inner_kernel(expr: Expr) -> bool:
     match expr:
         case Ref(type=t):
-            return t.lane in KERNEL_LANES
+            return _is_computed(t)
         case Const(value=value, type=t, sql=None):
-            return t.lane in KERNEL_LANES and not isinstance(value, str)
+            return _is_computed(t) and not isinstance(value, str)
         case Compare(left=left, right=right):
             return left.type == right.type and _inner_kernel(left) and _inner_kernel(right)
         case Logic() | Not() | IsNull():
             return all(map(_inner_kernel, children(expr)))
         case Case(whens=whens, otherwise=otherwise, type=t):
             values = (*(value for _, value in whens), otherwise)
-            return t.lane in KERNEL_LANES and all(v.type == t for v in values) and all(map(_inner_kernel, children(expr)))
+            return _is_computed(t) and all(v.type == t for v in values) and all(map(_inner_kernel, children(expr)))
         case Cast(arg=arg, type=t):
-            return t.lane is Lane.INT and _is_same_word(arg.type, t) and _inner_kernel(arg)
+            return _is_cast(arg.type, t) and _inner_kernel(arg)
         case Call(name=name, args=(arg,), type=t) if name in DATE_PARTS:
             return arg.type.id == "DATE" and t.id == "BIGINT" and _inner_kernel(arg)
+        case Call(name="-", args=(arg,), type=t):
+            return arg.type == t and (t.id == "DECIMAL" or t.id in SIGNED or t.id in UNSIGNED) and _inner_kernel(arg)
         case Call(name="+" | "-" | "*" as name, args=(left, right), type=t):
-            if not (_inner_kernel(left) and _inner_kernel(right)):
-                return False
-            if t.id == "DOUBLE":
-                return left.type == right.type == t
-            both = left.type.id == right.type.id == t.id == "DECIMAL" and t.lane is Lane.INT
-            if name == "*":
-                return both and left.type.scale + right.type.scale == t.scale
-            return both and left.type.scale == right.type.scale == t.scale
+            return _is_arithmetic(name, left.type, right.type, t) and _inner_kernel(left) and _inner_kernel(right)
     return False
 
 
-def _is_same_word(old: SqlType, new: SqlType) -> bool:
-    """Whether every value of `old` is the same word as a value of `new`."""
-    if new.id == "DECIMAL":
-        return old.id == "DECIMAL" and new.scale == old.scale and new.width >= old.width
-    if old.id in UNSIGNED:
-        return UNSIGNED[old.id] <= UNSIGNED.get(new.id, 0) or UNSIGNED[old.id] < SIGNED.get(new.id, 0)
-    return old.id in SIGNED and SIGNED[old.id] <= SIGNED.get(new.id, 0)
+def _is_computed(t: SqlType) -> bool:
+    return t.lane in KERNEL_LANES or t.id == "DECIMAL"
+
+
+def _is_cast(old: SqlType, new: SqlType) -> bool:
+    if new.id != "DECIMAL":
+        return is_same_word(old, new)
+    if old.id == "DECIMAL":
+        return old.scale <= new.scale and (old.lane is Lane.INT or new.lane is Lane.WIDE)
+    return old.id in SIGNED or old.id in UNSIGNED
+
+
+def _is_arithmetic(name: str, left: SqlType, right: SqlType, t: SqlType) -> bool:
+    if t.id != "DECIMAL":
+        return left == right == t and (t.id == "DOUBLE" or t.id in SIGNED or t.id in UNSIGNED)
+    if not left.id == right.id == "DECIMAL" or (t.lane is Lane.INT and not left.lane is right.lane is Lane.INT):
+        return False
+    return left.scale + right.scale == t.scale if name == "*" else left.scale == right.scale == t.scale

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from sabot_sql.errors import QueryError
@@ -24,9 +24,9 @@ from sabot_sql.executor.fused import Fused, call
 from sabot_sql.executor.fused_code import LOAD_ROWS, FusedCode, Wanted, without_constants
 from sabot_sql.executor.fused_source import MAX_NODES, Program, is_small_enough, write
 from sabot_sql.executor.kernels.compile import JIT
-from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, IsNull, Logic, Not, Ref, walk
+from sabot_sql.planner.expressions import Call, Case, Cast, Compare, Const, Expr, IsNull, Logic, Not, Ref, walk, word_range
 from sabot_sql.planner.wire import to_wire
-from sabot_sql.types import BIGINT, DOUBLE, SqlType, inner_arrow_type, parse_type
+from sabot_sql.types import BIGINT, DOUBLE, Field, SqlType, inner_arrow_type, parse_type
 from tests.executor.tables import batch_of_rows, task
 from tests.executor.test_evaluate import (
     CONSTANTS,
@@ -52,12 +52,18 @@ exprs_of_all_kinds = st.one_of(conditions(2), decimals(), dates(), *(values(t, 2
 
 
 def in_python(program: Program) -> Callable[..., Any]:
-    """The function before it is compiled."""
+    """The function before it is compiled; what it stores is cut to the width of its place, as machine code does it."""
     function = program.generated().function
 
     def run(*args: Any) -> Any:
+        first, count = len(args) - len(program.output_dtypes) - sum(program.output_flags), len(program.output_dtypes)
+        outputs = args[first : first + count]
+        words = [np.empty(len(o), np.float64 if o.dtype.kind == "f" else np.int64) for o in outputs]
         with np.errstate(all="ignore"):
-            return function(*args)
+            bad = function(*args[:first], *words, *args[first + count :])
+        for place, found in zip(outputs, words):
+            place[:] = found.astype(place.dtype)
+        return bad
 
     return run
 
@@ -128,6 +134,44 @@ def test_what_the_interpreter_refuses_is_noticed(data: list[tuple[int | None, in
         assert found is None or found[0].equals(expected)
 
 
+def integers_of(t: SqlType) -> st.SearchStrategy[int]:
+    least, most = word_range(t)
+    return st.sampled_from(
+        [v for v in (least, least + 1, -2, -1, 0, 1, 2, 3037000500, most // 2, most - 1, most) if least <= v <= most]
+    )
+
+
+def integer_sums(t: SqlType, depth: int) -> st.SearchStrategy[Expr]:
+    """As `sums`, of integers, with negation and casts to DECIMAL that may fail or give NULL."""
+    if depth == 0:
+        return st.sampled_from([Ref(0, t), Ref(1, t)]) | integers_of(t).map(lambda v: Const(v, t))
+    below = integer_sums(t, depth - 1)
+    few = SqlType("DECIMAL", 3, 1)
+    casts = st.builds(lambda e, is_try: Cast(e, few, is_try), below, st.booleans())
+    tests = st.builds(Compare, st.sampled_from(["<", "=", ">="]), below, below) | casts.map(IsNull)
+    tests |= st.builds(Compare, st.sampled_from(["<", "="]), casts, st.just(Const(5, few)))
+    case = st.builds(lambda when, a, b: Case(((when, a),), b, t), tests, below, below)
+    arithmetic = st.builds(lambda op, a, b: Call(op, (a, b), t), st.sampled_from("+-*"), below, below)
+    return arithmetic | case | below.map(lambda e: Call("-", (e,), t))
+
+
+@given(st.data(), st.sampled_from(["TINYINT", "UTINYINT", "INTEGER", "UINTEGER", "BIGINT"]))
+@settings(max_examples=200, deadline=None)
+def test_what_the_interpreter_refuses_of_integers_is_noticed(data: st.DataObject, text: str) -> None:
+    t = parse_type(text)
+    expr = data.draw(integer_sums(t, 2))
+    column = st.lists(st.none() | integers_of(t), min_size=4, max_size=4)
+    batch = pa.record_batch([pa.array(data.draw(column), inner_arrow_type(t)) for _ in range(2)], ["a", "b"])
+    found = fused((expr,), batch)
+    try:
+        expected = MorselView(batch, (Field("a", t), Field("b", t))).array(expr, inner_arrow_type(t))
+    except QueryError:
+        assert found is None
+    else:
+        assert found is None or found[0].equals(expected)
+    event("served" if found else "refused")
+
+
 @pytest.mark.parametrize("value", [2, LARGE])
 def test_overflow_where_it_does_not_count_is_not_noticed(value: int) -> None:
     product, small = Call("*", (A, B), WIDE), Compare("<", A, Const(10, WIDE))
@@ -161,6 +205,7 @@ def test_text_of_the_user_does_not_enter_the_source() -> None:
         "not",
         "abs",
         "int64",
+        "uint64",
         "float64",
         "False",
         "words",
@@ -231,6 +276,27 @@ def test_machine_code_notices_overflow(tmp_path: Path) -> None:
         assert fused((expr,), pairs([1, LARGE], [0, 0]), make) is None
         found = fused((expr,), pairs([1, 2], [0, 0]), make)
         assert (found is None) == (op == "-")
+
+
+@needs_jit
+@pytest.mark.parametrize("text", ["UTINYINT", "INTEGER", "BIGINT"])
+def test_machine_code_notices_overflow_of_integers(text: str, tmp_path: Path) -> None:
+    t, make = parse_type(text), compiled_in(tmp_path)
+    least, most = word_range(t)
+    a, b, few = Ref(0, t), Ref(1, t), SqlType("DECIMAL", 4, 2)
+
+    def run(expr: Expr, *values: int) -> list[Any] | None:
+        row = pa.record_batch([pa.array([v], inner_arrow_type(t)) for v in values], ["a", "b"])
+        found = fused((expr,), row, make)
+        return found and found[0].to_pylist()
+
+    total, rest, product = (Call(op, (a, b), t) for op in "+-*")
+    assert (run(total, most, 1), run(total, most - 1, 1)) == (None, [most])
+    assert (run(rest, least, 1), run(rest, least + 1, 1)) == (None, [least])
+    assert (run(product, most, 2), run(product, most // 4, 2)) == (None, [most // 4 * 2])
+    assert (run(Call("-", (a,), t), least or 1, 0), run(Call("-", (a,), t), 0, 0)) == (None, [0])
+    assert (run(Cast(a, few), 100, 0), run(Cast(a, few), 99, 0)) == (None, [99])
+    assert (run(Cast(a, few, True), 100, 0), run(Cast(a, few, True), 99, 0)) == ([None], [99])
 
 
 @pytest.fixture

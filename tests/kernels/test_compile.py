@@ -43,7 +43,7 @@ time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
 totals, less, sums = np.zeros(2, np.int64), np.zeros(3, np.uint8), np.zeros(1, np.int64)
 aggregates.count_rows(np.array([0, 1, 1]), totals)
 expressions.compare_ints_to(expressions.LT, np.array([1, 2, 3]), 3, less)
-expressions.add_ints(np.array([1]), np.array([2]), 1, 100, sums)
+expressions.add_ints(np.array([1]), np.array([2]), -100, 100, sums)
 print(totals.tolist(), less.tolist(), sums.tolist())
 """
 

@@ -1,4 +1,4 @@
-"""Kernels that evaluate one node of an expression over a morsel: comparisons, decimal arithmetic, and the pieces of CASE.
+"""Kernels that evaluate one node of an expression over a morsel: comparisons, arithmetic of words, and the pieces of CASE.
 
 Conditions are two arrays of flags, `true` and `false`; a row where neither is set is NULL. Floats compare as in DuckDB: NaN
 equals NaN and is greater than anything else.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sabot_sql.executor.kernels.compile import F64, I64, OUT_I64, OUT_U8, U8, f64, i64, inline, kernel, void
+from sabot_sql.executor.kernels.wide import LOWEST, minus, overflows, plus, times
 
 EQ, NE, LT, LE, GT, GE = range(6)
 
@@ -124,59 +125,92 @@ def compare_floats_to(op: Any, left: Any, right: Any, out: Any) -> None:
 
 
 @kernel(i64(I64, I64, i64, i64, OUT_I64))
-def add_ints(left: Any, right: Any, sign: Any, limit: Any, out: Any) -> Any:
-    """out (int64[n]) = left + sign * right for sign 1 or -1.
+def add_ints(left: Any, right: Any, least: Any, most: Any, out: Any) -> Any:
+    """out (int64[n]) = left + right.
 
     Returns:
-        1 when the magnitude of a sum reaches `limit`, else 0. All rows count, wanted or not: see `first_beyond_sum`.
+        1 when a sum is not within `least` and `most`, else 0. All rows count, wanted or not: see `first_beyond_sum`.
     """
     beyond = False
     for i in range(len(out)):
-        total = left[i] + sign * right[i]
+        total = plus(left[i], right[i])
         out[i] = total
-        beyond |= (total >= limit) | (total <= -limit)
+        beyond |= overflows(left[i], right[i], total) | (total < least) | (total > most)
     return 1 if beyond else 0
 
 
-@kernel(i64(I64, I64, i64, OUT_I64))
-def multiply_ints(left: Any, right: Any, limit: Any, out: Any) -> Any:
-    """out (int64[n]) = left * right; returns 1 when the magnitude of a product reaches `limit`, else 0 (all rows count)."""
+@kernel(i64(I64, I64, i64, i64, OUT_I64))
+def subtract_ints(left: Any, right: Any, least: Any, most: Any, out: Any) -> Any:
+    """out (int64[n]) = left - right; returns as `add_ints`."""
     beyond = False
     for i in range(len(out)):
-        product = left[i] * right[i]
+        rest = minus(left[i], right[i])
+        out[i] = rest
+        beyond |= _wraps(left[i], right[i], rest) | (rest < least) | (rest > most)
+    return 1 if beyond else 0
+
+
+@kernel(i64(I64, I64, i64, i64, OUT_I64))
+def multiply_ints(left: Any, right: Any, least: Any, most: Any, out: Any) -> Any:
+    """out (int64[n]) = left * right; returns as `add_ints`, and 1 where a product only may have wrapped."""
+    beyond = False
+    for i in range(len(out)):
+        product = times(left[i], right[i])
         out[i] = product
-        beyond |= (abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP) | (product >= limit) | (product <= -limit)
+        beyond |= (abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP) | (product < least) | (product > most)
     return 1 if beyond else 0
 
 
-@kernel(i64(I64, i64, i64, i64, OUT_I64))
-def affine_ints(values: Any, factor: Any, offset: Any, limit: Any, out: Any) -> Any:
-    """out (int64[n]) = offset + factor * values (int64[n]); returns 1 when a magnitude reaches `limit`, else 0."""
+@kernel(i64(I64, i64, i64, i64, i64, OUT_I64))
+def affine_ints(values: Any, factor: Any, offset: Any, least: Any, most: Any, out: Any) -> Any:
+    """out (int64[n]) = offset + factor * values (int64[n]); returns as `multiply_ints`."""
     beyond = False
     for i in range(len(out)):
-        result = offset + factor * values[i]
+        product = times(factor, values[i])
+        result = plus(offset, product)
         out[i] = result
-        beyond |= (abs(np.float64(factor) * np.float64(values[i])) >= _NO_WRAP) | (result >= limit) | (result <= -limit)
+        wraps = (abs(np.float64(factor) * np.float64(values[i])) >= _NO_WRAP) | overflows(offset, product, result)
+        beyond |= wraps | (result < least) | (result > most)
     return 1 if beyond else 0
 
 
-@kernel(i64(I64, I64, i64, U8))
-def first_beyond_sum(left: Any, right: Any, limit: Any, wanted: Any) -> Any:
-    """The first row with wanted (uint8[n]; empty: all) where |left + right| (int64[n]) reaches `limit`; -1 for none."""
+@inline
+def _wraps(left: Any, right: Any, rest: Any) -> Any:
+    """Whether rest = left - right (int64) has wrapped."""
+    return ((left ^ right) & (left ^ rest)) < 0
+
+
+@kernel(i64(I64, I64, i64, i64, U8))
+def first_beyond_sum(left: Any, right: Any, least: Any, most: Any, wanted: Any) -> Any:
+    """The first row with wanted (uint8[n]; empty: all) where left + right is not within `least` and `most`; -1 for none."""
     for i in range(len(left)):
-        total = left[i] + right[i]
-        if ((total >= limit) | (total <= -limit)) and (len(wanted) == 0 or wanted[i] != 0):
+        total = plus(left[i], right[i])
+        if (overflows(left[i], right[i], total) | (total < least) | (total > most)) and (len(wanted) == 0 or wanted[i] != 0):
             return i
     return -1
 
 
-@kernel(i64(I64, I64, i64, U8))
-def first_beyond_product(left: Any, right: Any, limit: Any, wanted: Any) -> Any:
-    """The first row with wanted (uint8[n]; empty: all) where |left * right| (int64[n]) reaches `limit`; -1 for none."""
+@kernel(i64(I64, I64, i64, i64, U8))
+def first_beyond_difference(left: Any, right: Any, least: Any, most: Any, wanted: Any) -> Any:
+    """As `first_beyond_sum`, of left - right."""
     for i in range(len(left)):
-        product = left[i] * right[i]
-        wrapped = abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP
-        if (wrapped | (product >= limit) | (product <= -limit)) and (len(wanted) == 0 or wanted[i] != 0):
+        rest = minus(left[i], right[i])
+        if (_wraps(left[i], right[i], rest) | (rest < least) | (rest > most)) and (len(wanted) == 0 or wanted[i] != 0):
+            return i
+    return -1
+
+
+@kernel(i64(I64, I64, i64, i64, U8))
+def first_beyond_product(left: Any, right: Any, least: Any, most: Any, wanted: Any) -> Any:
+    """As `first_beyond_sum`, of left * right."""
+    for i in range(len(left)):
+        a, b = left[i], right[i]
+        product = times(a, b)
+        if a == -1:  # there is no quotient of the least word and -1
+            wrapped = b == LOWEST
+        else:
+            wrapped = a != 0 and product // a != b
+        if (wrapped or product < least or product > most) and (len(wanted) == 0 or wanted[i] != 0):
             return i
     return -1
 
@@ -232,9 +266,11 @@ def warm() -> None:
         compare_floats,
         compare_floats_to,
         add_ints,
+        subtract_ints,
         multiply_ints,
         affine_ints,
         first_beyond_sum,
+        first_beyond_difference,
         first_beyond_product,
         date_parts,
         put_words,

@@ -22,14 +22,14 @@ class Generated:
 
     Args:
         name: of the function in `source`; it must say what `source` is, as code is kept under it.
-        source: one function definition; it may use `int64` and `float64`.
+        source: one function definition; it may use `int64`, `uint64` and `float64`.
         signature: the numba signature it is compiled for. What it fills must not overlap anything else it is given.
     """
 
     def __init__(self, name: str, source: str, signature: Any) -> None:
         self.name = name
         self.signature = signature
-        scope: dict[str, Any] = {"__name__": __name__, "int64": np.int64, "float64": np.float64}
+        scope: dict[str, Any] = {"__name__": __name__, "int64": np.int64, "uint64": np.uint64, "float64": np.float64}
         exec(compile(source, __file__, "exec"), scope)
         self.function: Callable[..., Any] = scope[name]
 

@@ -33,6 +33,24 @@ def overflows(a: Any, b: Any, total: Any) -> Any:
 
 
 @inline
+def plus(a: Any, b: Any) -> Any:
+    """a + b (int64) that wraps; of signed words numba lets the compiler assume that they do not."""
+    return np.int64(_U(np.int64(a)) + _U(np.int64(b)))
+
+
+@inline
+def minus(a: Any, b: Any) -> Any:
+    """a - b, as `plus`."""
+    return np.int64(_U(np.int64(a)) - _U(np.int64(b)))
+
+
+@inline
+def times(a: Any, b: Any) -> Any:
+    """a * b, as `plus`."""
+    return np.int64(_U(np.int64(a)) * _U(np.int64(b)))
+
+
+@inline
 def add_word(low: Any, high: Any, at: Any, value: Any) -> Any:
     """Add an int64 to the sum at position `at` of low and high (int64[...]); returns 1 where `high` was written to, else 0."""
     before = low[at]
