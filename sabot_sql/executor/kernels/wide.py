@@ -54,7 +54,7 @@ def times(a: Any, b: Any) -> Any:
 def add_word(low: Any, high: Any, at: Any, value: Any) -> Any:
     """Add an int64 to the sum at position `at` of low and high (int64[...]); returns 1 where `high` was written to, else 0."""
     before = low[at]
-    total = before + value
+    total = plus(before, value)
     low[at] = total
     if overflows(before, value, total):
         high[at] += np.int64(1) if value >= 0 else np.int64(-1)
@@ -67,7 +67,7 @@ def add_wide(low: Any, high: Any, at: Any, value_low: Any, value_high: Any) -> A
     """Add a 128-bit integer (uint64, int64) to the sum at position `at`; whether the sum overflowed."""
     word = np.int64(value_low)
     before = low[at]
-    total = before + word
+    total = plus(before, word)
     carry = np.int64(0)
     if word < 0:
         carry += np.int64(1)
@@ -75,8 +75,8 @@ def add_wide(low: Any, high: Any, at: Any, value_low: Any, value_high: Any) -> A
         carry += np.int64(1) if word >= 0 else np.int64(-1)
     low[at] = total
     upper = high[at]
-    first = upper + value_high
-    second = first + carry
+    first = plus(upper, value_high)
+    second = plus(first, carry)
     high[at] = second
     # both steps may wrap in opposite directions, which is no overflow
     return overflows(upper, value_high, first) != overflows(first, carry, second)
