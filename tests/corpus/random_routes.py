@@ -27,8 +27,9 @@ REFUSED = ("may make values of any size", "type TIME WITH TIME ZONE", "type BIT"
 DATA = ("INVALID_VALUE", "DIVISION_BY_ZERO")
 DATA_ERRORS = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
 
-# DuckDB fails on these itself, in its optimizer.
+# DuckDB fails on these itself, in its optimizer or by an assertion of its own.
 DUCKDB_BUG = "BindBuiltinScalarFunction"
+BROKEN = (duckdb.InternalException, duckdb.FatalException)
 
 # Joins of joins may have more rows than are worth a comparison: what DuckDB itself does not do within these is not asked.
 MOST_S, MOST_MEMORY = 10, "2GB"
@@ -54,12 +55,19 @@ class Verdict:
     complaint: str = ""
 
 
-@dataclass(frozen=True)
 class Routes:
     """DuckDB alone, and the product over the same tables."""
 
-    duckdb: duckdb.DuckDBPyConnection
-    db: sabot_sql.Connection
+    def __init__(self, tables: dict[str, str], db: sabot_sql.Connection) -> None:
+        self.tables = tables
+        self.db = db
+        self.duckdb = self._opened()
+
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        con = duckdb.connect(config={"threads": 1, "memory_limit": MOST_MEMORY})
+        for name, path in self.tables.items():
+            con.execute(f"CREATE VIEW {name} AS SELECT * FROM '{Path(path) / '*.parquet'}'").fetchall()
+        return con
 
     def answer(self, sql: str, optimizer: bool = True) -> pa.Table | duckdb.Error:
         """DuckDB's answer, or its error."""
@@ -69,6 +77,9 @@ class Routes:
         try:
             return self.duckdb.sql(sql).to_arrow_table()
         except duckdb.Error as error:
+            if isinstance(error, BROKEN):  # the database takes no further work
+                self.duckdb.close()
+                self.duckdb = self._opened()
             return error
         finally:
             timer.cancel()
@@ -93,7 +104,7 @@ class Routes:
         except sabot_sql.SabotError as error:
             return Verdict("failed", f"{type(error).__name__}: {error}\n{sql}")
         if isinstance(want, duckdb.Error):
-            if isinstance(want, DATA_ERRORS) or DUCKDB_BUG in str(want):
+            if isinstance(want, (*DATA_ERRORS, *BROKEN)) or DUCKDB_BUG in str(want):
                 return Verdict("error")
             return Verdict("failed", f"DuckDB fails: {want}\n{sql}")
         found = difference(_plain(want), _plain(got), positions)
@@ -126,12 +137,12 @@ def _number(t: pa.DataType) -> pa.DataType:
 def open_routes(folder: Path, seed: int, agents: int) -> Iterator[Routes]:
     """Random tables below `folder`, and both ways to ask about them."""
     tables = make_random_tables(folder, seed, more=True)
-    con = duckdb.connect(config={"threads": 1, "memory_limit": MOST_MEMORY})
-    for name, path in tables.items():
-        con.execute(f"CREATE VIEW {name} AS SELECT * FROM '{Path(path) / '*.parquet'}'").fetchall()
     with sabot_sql.connect("embedded:", data=tables, num_local_agents=agents) as db:
-        yield Routes(con, db)
-    con.close()
+        routes = Routes(tables, db)
+        try:
+            yield routes
+        finally:
+            routes.duckdb.close()
 
 
 def smallest(taken: Sequence[int], judge: Callable[[Choices], Verdict]) -> Verdict:
