@@ -23,7 +23,7 @@ import duckdb
 from sabot_sql.catalog.sources import scan_sql
 from sabot_sql.catalog.stamps import Stamp, is_settled, stamp
 from sabot_sql.catalog.table import ScanSpec, Split
-from sabot_sql.types import quote_identifier
+from sabot_sql.types import Schema, quote_identifier
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,15 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class SplitKey:
-    """A range of rows of a file as it was when it was looked at, read in one way."""
+    """A range of rows of a file as it was when it was looked at, read in one way as the columns of a table: two tables may give
+    a column of the file different types."""
 
     path: str
     stamp: Stamp
     first_row: int
     num_rows: int | None
     reader: str
+    schema: Schema
 
 
 @dataclass(slots=True)
@@ -307,7 +309,7 @@ def _key(spec: ScanSpec, split: Split) -> SplitKey | None:
     variants = spec.options.get("variant_of")
     options = spec.options["variants"][variants[split.file]] if variants else spec.options
     reader = json.dumps([spec.kind, options, spec.hive, file.partition], default=str)
-    return SplitKey(file.path, found, split.first_row, split.num_rows, reader)
+    return SplitKey(file.path, found, split.first_row, split.num_rows, reader, spec.schema)
 
 
 def _columns(spec: ScanSpec, names: Sequence[str]) -> frozenset[Column]:

@@ -23,7 +23,7 @@ from sabot_sql.planner.render import is_not_carried, render_output
 from sabot_sql.types import Schema
 
 BATCH_ROWS = 1 << 16
-WHAT = "rows that DuckDB is to see together (Relational)"
+WHAT = "an operator that DuckDB runs over all its rows (Relational)"
 
 
 @dataclass(slots=True)

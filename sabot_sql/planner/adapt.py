@@ -246,7 +246,7 @@ def run_in_reader(plan: DistributedPlan, stage: Stage, known: Known) -> Distribu
     for each in reader.tasks:
         partitions = {s: p for s, p in each.partitions.items() if s != stage.stage_id} | task.partitions
         tasks.append(replace(each, splits=each.splits | task.splits, partitions=partitions))
-    note = f"stage {stage.stage_id} runs in this one: {size:,} bytes of input"
+    note = f"stage {stage.stage_id} was merged into this one: its input has only {size:,} bytes"
     merged = replace(
         reader,
         root=_replaced(reader.root, source, stage.root),

@@ -118,7 +118,7 @@ class Binder:
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {text['error_message']}")
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
-        return BoundQuery(decode_plan(text["plans"][0], lookup, session), schema)
+        return BoundQuery(decode_plan(text["plans"][0], lookup, session, "rowid" in sql.lower()), schema)
 
     def _borrow(self, timezone: str) -> duckdb.DuckDBPyConnection:
         with self._lock:

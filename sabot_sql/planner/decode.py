@@ -78,18 +78,19 @@ ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
 NAMED = frozenset(("alias", "struct_insert", "struct_update"))
 
 
-def decode_plan(plan: Json, lookup: Callable[[str], Table], session: Session) -> lg.Plan:
+def decode_plan(plan: Json, lookup: Callable[[str], Table], session: Session, reads_rowid: bool = True) -> lg.Plan:
     """The logical plan of one serialised statement.
 
     Args:
         plan: one element of `plans` in the answer of json_serialize_plan.
         lookup: the catalog's table for a name as it stands in the planning catalog.
         session: gives now() its one value for the query.
+        reads_rowid: whether the statement may ask for the rowid, which DuckDB's plans also list where no column is read.
 
     Raises:
         NotSupported: the plan holds a construct that is not distributed yet; the message names it.
     """
-    return _Decoder(lookup, session).operator(plan)
+    return _Decoder(lookup, session, lg.ROWID if reads_rowid else lg.ROW).operator(plan)
 
 
 def _has_collation(found: Any) -> bool:
@@ -136,9 +137,10 @@ def decode_type(t: Json, depth: int = 0) -> SqlType:
 class _Decoder:
     """Walks one plan; `ctes` are the materialised CTEs in scope, by table index."""
 
-    def __init__(self, lookup: Callable[[str], Table], session: Session) -> None:
+    def __init__(self, lookup: Callable[[str], Table], session: Session, rowid: int) -> None:
         self.lookup = lookup
         self.session = session
+        self.rowid = rowid
         self.ctes: dict[int, lg.Plan] = {}
         self.shared = 0
 
@@ -167,7 +169,7 @@ class _Decoder:
         for column in op["column_indexes"]:
             if column["index_type"] != "FULL_READ" or column["child_indexes"]:
                 raise NotSupported("reading single fields of a nested column cannot run distributed yet")
-            columns.append(lg.ROWID if int(column["index"]) == NO_COLUMN else int(column["index"]))
+            columns.append(self.rowid if int(column["index"]) == NO_COLUMN else int(column["index"]))
         filters = self._table_filters(op, columns)
         plan: lg.Plan = lg.Get(table, tuple(columns), tuple(filters))
         return _pick(plan, op["projection_ids"])
@@ -199,7 +201,7 @@ class _Decoder:
         for entry in op["table_filters"]["filters"]:
             position = int(entry["key"])
             read = columns[position]
-            column = ex.Ref(position, lg.ROWID_FIELD.type if read == lg.ROWID else decode_type(op["returned_types"][read]))
+            column = ex.Ref(position, lg.ROWID_FIELD.type if read < 0 else decode_type(op["returned_types"][read]))
             if (found := self._filter(entry["value"], column)) is not None:
                 filters.extend(ex.conjuncts(found))
         for entry in op["table_filters"]["multi_column_filters"]:

@@ -16,6 +16,11 @@ from sabot_sql.types import BIGINT, BOOLEAN, Field, Schema, SqlType
 
 # The position of DuckDB's rowid, which its scans list where no column is read (`count(*)`) and files do not have.
 ROWID = -1
+"""Of a statement that may ask for it."""
+
+ROW = -2
+"""Of one that does not: the column only stands for the row."""
+
 ROWID_FIELD = Field("rowid", BIGINT)
 
 
@@ -33,7 +38,7 @@ class Get:
 
     @property
     def schema(self) -> Schema:
-        return tuple(ROWID_FIELD if i == ROWID else self.table.schema[i] for i in self.columns)
+        return tuple(ROWID_FIELD if i < 0 else self.table.schema[i] for i in self.columns)
 
     def describe(self) -> str:
         return f"Get {self.table.name} [{', '.join(f.name for f in self.schema)}]" + (

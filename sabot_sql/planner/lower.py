@@ -91,7 +91,7 @@ class _Lowering:
             case lg.Get():
                 if lg.ROWID in plan.columns:
                     raise NotSupported(f"rowid is no column of {plan.table.name}; it cannot be read distributed")
-                return self.builder.scan(plan.table, plan.columns, plan.filters, self.estimator.rows(plan))
+                return self.scan(plan)
             case lg.OneRow():
                 return Fragment(Values(plan.num_rows, plan.schema, plan.source), (Part(),), float(plan.num_rows))
             case lg.Compute():
@@ -121,6 +121,17 @@ class _Lowering:
                 return self._shared[number]
             case lg.Relational():
                 return self.relational(plan)
+
+    def scan(self, plan: lg.Get) -> Fragment:
+        rows = self.estimator.rows(plan)
+        real = [i for i, column in enumerate(plan.columns) if column != lg.ROW]
+        if len(real) == len(plan.columns):
+            return self.builder.scan(plan.table, plan.columns, plan.filters, rows)
+        at = {old: new for new, old in enumerate(real)}
+        filters = tuple(ex.remap(f, at) for f in plan.filters)
+        fragment = self.builder.scan(plan.table, tuple(plan.columns[i] for i in real), filters, rows)
+        exprs = tuple(ex.Ref(at[i], f.type) if i in at else ex.Const(0, f.type) for i, f in enumerate(plan.schema))
+        return project(fragment, exprs, tuple(f.name for f in plan.schema))
 
     def extend(self, plan: lg.Extend) -> Fragment:
         fragment, places = _keyed(self.fragment(plan.input), plan.exprs)

@@ -13,6 +13,8 @@ select id from sales s where price > all (select price from sales t where t.regi
 select id, id < some (select product from products) m from sales where id between 190 and 210 order by id;
 select id from sales where qty > all (select a from nothing) and id < 10 order by id;
 select id from sales where not (qty = any (select 2 union all select 3)) and id < 60 order by id;
+select a.product from products a cross join products b where a.product = all (select 3) and b.product < 5 order by 1;
+select count(*) from products a cross join regions b where a.product >= all (select product from products);
 -- construct: scalar subqueries
 select id, (select max(price) from sales) - price as below from sales where id < 40 order by id;
 select (select count(*) from sales), (select count(*) from products), (select max(country) from regions);

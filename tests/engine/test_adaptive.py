@@ -86,7 +86,7 @@ def test_what_one_task_makes_of_little_is_made_where_it_is_read(
     db: sabot_sql.Connection, oracle: duckdb.DuckDBPyConnection
 ) -> None:
     sql = "select count(*) n, min(k) k from b where k > (select avg(v) from skewed where hash(k) % 7 <> 9)"
-    assert any("runs in this one: " in c for c in changes(db, oracle, sql))
+    assert any("was merged into this one: " in c for c in changes(db, oracle, sql))
 
 
 def test_small_table_is_read_by_each_task_that_joins_with_it(

@@ -73,7 +73,7 @@ def _count(call: lg.Call, get: lg.Get, columns: dict[int, int], rows: int) -> in
 
 def _nulls(table: Table, column: int) -> int | None:
     """The NULLs of a column where the files count them, in the type that the table has."""
-    if column == lg.ROWID or "variants" in table.scan.options or table.schema[column].type.children:
+    if column < 0 or "variants" in table.scan.options or table.schema[column].type.children:
         return None
     known = table.statistics.columns.get(table.schema[column].name)
     return known.null_count if known is not None and known.counts_nulls else None
