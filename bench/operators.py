@@ -31,9 +31,9 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.answers import same_answer
 from bench.machine import machine_line
 from sabot_sql.catalog.table import ColumnStatistics, DataFile, ScanSpec, Table, TableStatistics
-from sabot_sql.client.difference import difference
 from sabot_sql.engine.result import answer_table
 from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
@@ -59,7 +59,6 @@ from sabot_sql.planner.stages import Cluster
 from sabot_sql.types import Field, inner_schema, parse_type
 
 INPUT = 1000  # blocks of tables are numbered from here, by scan
-SMALL_ROWS = 20_000  # answers up to this size are compared row by row in Python
 
 ROWS = 10_000_000
 PROBE_ROWS = 6_000_000
@@ -316,26 +315,6 @@ class Ours:
             root = Filter(root, condition)
         as_is = len(node.exprs) == len(fields) and all(getattr(e, "index", None) == i for i, e in enumerate(node.exprs))
         return root if as_is else Project(root, node.exprs, node.schema)
-
-
-def same_answer(want: pa.Table, got: pa.Table, ordered_by: Sequence[int]) -> str:
-    """As `difference`; large answers by a hash of each row, and by their ordered columns value by value."""
-    if max(want.num_rows, got.num_rows) <= SMALL_ROWS:
-        return difference(want, got, ordered_by)
-    if want.schema != got.schema:
-        return f"columns {got.schema} instead of {want.schema}"
-    for i in ordered_by:
-        if not want.column(i).combine_chunks().equals(got.column(i).combine_chunks()):
-            return f"the order by column {i} differs"
-    with duckdb.connect() as judge:
-        columns = ", ".join(f"c{i}" for i in range(want.num_columns))
-        asked = f"SELECT count(*), bit_xor(hash({columns})), sum(hash({columns})) FROM rows"
-        sums = []
-        for table in (want, got):
-            judge.register("rows", table.rename_columns([f"c{i}" for i in range(table.num_columns)]))
-            sums.append(judge.sql(asked).fetchall())
-            judge.unregister("rows")
-    return "" if sums[0] == sums[1] else f"rows, xor and sum of hashes {sums[1]} instead of {sums[0]}"
 
 
 def measure(case: Case, tables: Tables, binder: Binder, repeats: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bench import operators
+from bench import answers, operators
 
 
 def test_every_case_gives_the_answer_of_duckdb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,9 +26,20 @@ def test_only_takes_a_part_of_the_name(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_large_answers_are_compared_as_bags() -> None:
-    rows = operators.SMALL_ROWS + 2
+    rows = answers.SMALL_ROWS + 2
     want = pa.table({"a": list(range(rows)), "b": ["x"] * rows})
     other = pa.table({"a": [*range(rows - 1), 0], "b": ["x"] * rows})
-    assert operators.same_answer(want, want.take(list(reversed(range(rows)))), ()) == ""
-    assert operators.same_answer(want, want.take(list(reversed(range(rows)))), (0,)) != ""
-    assert operators.same_answer(want, other, ()) != ""
+    assert answers.same_answer(want, want.take(list(reversed(range(rows)))), ()) == ""
+    assert answers.same_answer(want, want.take(list(reversed(range(rows)))), (0,)) != ""
+    assert answers.same_answer(want, other, ()) != ""
+
+
+def test_large_answers_may_differ_in_the_last_digits_of_sums_only() -> None:
+    rows = answers.SMALL_ROWS + 2
+    want = pa.table({"k": list(range(rows)), "x": [i / 7 for i in range(rows)]})
+    near = pa.table({"k": list(range(rows)), "x": [i / 7 * (1 + 1e-14) for i in range(rows)]})
+    swapped = pa.table({"k": list(range(rows)), "x": [1 / 7, 0.0, *(i / 7 for i in range(2, rows))]})
+    far = pa.table({"k": list(range(rows)), "x": [i / 7 * 1.001 for i in range(rows)]})
+    assert answers.same_answer(want, near) == ""
+    assert answers.same_answer(want, far) != ""
+    assert answers.same_answer(want, swapped) != ""
