@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 import sabot_sql
+from sabot_sql.engine.plan_cache import PlanCache
 from sabot_sql.planner.rules import push_aggregates
 
 TABLES = {
@@ -30,6 +31,12 @@ QUERIES = [
     "select n, count(*) over (), q from (select n, sum(v) q from facts join names using (k) group by n)",
     "select n, sum(v)::varchar, count(*)::varchar from facts join names using (k) group by n order by all limit 3",
 ]
+
+
+@pytest.fixture(autouse=True)
+def plans_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the planner decides by is changed between two runs of a statement."""
+    monkeypatch.setattr(PlanCache, "get", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

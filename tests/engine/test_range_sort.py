@@ -11,6 +11,7 @@ import pytest
 
 import sabot_sql
 from sabot_sql.client.difference import difference
+from sabot_sql.engine.plan_cache import PlanCache
 from sabot_sql.planner import adapt, ranges
 
 ROWS = 6_000
@@ -55,6 +56,12 @@ def db(folder: Path, request: pytest.FixtureRequest) -> Iterator[sabot_sql.Conne
         engine.catalog.learn(engine.catalog.tables())
         assert engine.catalog.wait_learned(60)
         yield db
+
+
+@pytest.fixture(autouse=True)
+def plans_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the planner decides by is changed between two runs of a statement."""
+    monkeypatch.setattr(PlanCache, "get", lambda *_: None)
 
 
 def by_ranges(db: sabot_sql.Connection, sql: str) -> pa.Table:
