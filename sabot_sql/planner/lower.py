@@ -315,10 +315,10 @@ class _Lowering:
             return replace(sides.fragment(probe, build, swap, rows, None), parts=(part,))
         together = probe.keys == probe_keys and build.keys == build_keys and len(probe.parts) == len(build.parts) == 1
         if not together and (not keyed or self._broadcasts(probe, build)):
-            if is_small(build):
+            if is_small(build) and not any(set(p.hashed) & set(build.parts[0].whole) for p in probe.parts):
                 beside = tuple(p.beside(build.parts[0]) for p in probe.parts)
                 return replace(sides.fragment(probe, build, swap, rows, probe.keys), parts=beside)
-            read, stage = self.builder.broadcast(build)
+            read, stage = self.builder.broadcast(build, probe.parts)
             small = Fragment(read, (), build.rows)
             parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
             return replace(sides.fragment(probe, small, swap, rows, probe.keys), parts=parts)
@@ -326,6 +326,8 @@ class _Lowering:
             probe, build = self._reduced(sides, probe, build)
         build = self.builder.hashed(build, build_keys)  # first: what it really has may spare the probe side its exchange
         probe = self.builder.hashed(probe, probe_keys)
+        if probe.parts[0].merge(build.parts[0]).is_torn:
+            build = self.builder.hashed(build, build_keys, anew=True)
         part = probe.parts[0].merge(build.parts[0])
         return replace(sides.fragment(probe, build, swap, rows, probe_keys), parts=(part,))
 
@@ -343,6 +345,8 @@ class _Lowering:
         if not isinstance(probe.root, ExchangeRead):
             return probe, build
         stage = probe.root.stage
+        if any(stage in p.hashed for p in build.parts):
+            return probe, build
         semi = HashJoin(
             build.root,
             probe.root,

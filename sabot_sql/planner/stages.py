@@ -78,6 +78,11 @@ class Part:
     def is_one_task(self) -> bool:
         return not self.hashed and all(len(s) <= 1 for _, s in self.scans)
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether tasks would read a stage whole and in part, which they cannot."""
+        return not set(self.hashed).isdisjoint(self.whole)
+
     def merge(self, other: Part) -> Part:
         return Part(
             self.scans + other.scans,
@@ -162,9 +167,10 @@ class StageBuilder:
             stage = self.close(fragment, Exchange("gather"))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(whole=(stage,)),), fragment.rows)
 
-    def hashed(self, fragment: Fragment, keys: tuple[int, ...]) -> Fragment:
-        """The rows of `fragment` partitioned by the hash of the columns `keys`."""
-        if fragment.keys == keys and len(fragment.parts) == 1:
+    def hashed(self, fragment: Fragment, keys: tuple[int, ...], anew: bool = False) -> Fragment:
+        """The rows of `fragment` partitioned by the hash of the columns `keys`; with `anew` by a stage of their own, even where
+        they are."""
+        if fragment.keys == keys and len(fragment.parts) == 1 and not anew:
             return fragment
         stage = self.close(fragment, Exchange("hash", keys, self.cluster.slots))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows, keys)
@@ -175,10 +181,10 @@ class StageBuilder:
         stage = self.close(fragment, Exchange("range", partitions=self.cluster.slots, order=order, bounds=bounds))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows)
 
-    def broadcast(self, fragment: Fragment) -> tuple[ExchangeRead, int]:
-        """A reader of all rows of `fragment` for any task, and the stage that it reads."""
+    def broadcast(self, fragment: Fragment, tasks: tuple[Part, ...]) -> tuple[ExchangeRead, int]:
+        """A reader of all rows of `fragment` for each of `tasks`, and the stage that it reads."""
         stage = _only_reads(fragment)
-        if stage is None:
+        if stage is None or any(stage in p.hashed for p in tasks):  # a task reads a stage whole or in part, not both
             stage = self.close(fragment, Exchange("broadcast"))
         return ExchangeRead(stage, fragment.schema), stage
 
@@ -193,6 +199,8 @@ class StageBuilder:
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows, keys)
 
     def _tasks(self, part: Part, first: int) -> list[Task]:
+        if part.is_torn:
+            raise NotSupported("a plan that reads the same rows whole and in part cannot run distributed yet")
         whole = {stage: tuple(range(self.stages[stage].output.partitions)) for stage in part.whole}
         copies = dict(part.copies)
         if part.hashed:

@@ -119,3 +119,6 @@ with c as (select distinct region from sales) select count(*) from c, c d, c e;
 with c as materialized (select * from sales where qty > 5) select (select count(*) from c), (select max(price) from c), (select min(id) from c where region = 'north');
 with recursive t as (select product, count(*) n from sales group by product), r(p, k) as (select product, 0 from t where product < 3 union all select t.product, k + 1 from t join r on t.product = r.p + 1 where k < 5) select * from r order by all;
 with recursive r(p, k) as (select 1, 0 union all (with c as (select p + 1 as p, k + 1 as k from r) select a.p, a.k from c a join c b using (p) where a.k < 5)) select * from r order by all;
+with w as (select product, region, qty from sales where id % 3 = 0 union all select product, region, qty from sales where id % 5 = 0) select count(*), sum(a.qty) from w a join w b on a.qty = b.qty and a.product < b.product;
+with w as (select region, count(*) n from sales group by grouping sets (rollup (region, region), ())) select a.n, b.region from w a join w b on a.n = b.n order by all;
+with w as (select region r, flag f, count(*) n, max(id) m from sales group by region, flag) select a.r, b.f, a.n, b.m from w a left join w b on a.n < b.n and a.f = b.f order by all;
