@@ -100,6 +100,8 @@ def broadcast_small_build(plan: DistributedPlan, stage: Stage, known: Known) -> 
     if size > plan.broadcast_bytes or stage.rows is None or copies * rows * 2 > stage.rows + rows:
         return None
     read = {b: tuple(range(_stage(plan, b).output.partitions)) for b in builds} | whole
+    if any(t.partitions.get(s, every) != every for t in stage.tasks for s, every in read.items()):
+        return None  # the probe side reads a part of what each task is to read whole
     small = reader.tasks[0].splits  # tables that each task reads whole: what reads partitions has no others
     note = f"build side broadcast, not partitioned: {_rows(plan, builds, known)}"
     merged = replace(
