@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 import sabot_sql
-from sabot_sql.client.difference import difference
+from bench.answers import same_answer
 from tests.corpus.random_queries import Queries
 from tests.corpus.random_selects import Choices
 from tests.corpus.random_tables import make_random_tables
@@ -107,7 +107,7 @@ class Routes:
             if isinstance(want, (*DATA_ERRORS, *BROKEN)) or DUCKDB_BUG in str(want):
                 return Verdict("error")
             return Verdict("failed", f"DuckDB fails: {want}\n{sql}")
-        found = difference(_plain(want), _plain(got), positions)
+        found = same_answer(_plain(want), _plain(got), positions)
         return Verdict("different", f"{found}\n{sql}") if found else Verdict("same")
 
 
