@@ -80,7 +80,7 @@ class Limits:
         return found
 
 
-class Morsel:
+class PreparedInput:
     """What a prepared query reads: the batch that is put in, as an Arrow stream."""
 
     def __init__(self, name: str, schema: pa.Schema) -> None:
@@ -97,21 +97,21 @@ class Morsel:
 
 
 @dataclass(slots=True)
-class Line:
+class PooledConnection:
     """A connection of one thread at a time, with the queries that are prepared on it, the most recently used last."""
 
     connection: duckdb.DuckDBPyConnection
-    prepared: OrderedDict[tuple[str, pa.Schema], Morsel] = field(default_factory=OrderedDict)
+    prepared: OrderedDict[tuple[str, pa.Schema], PreparedInput] = field(default_factory=OrderedDict)
     count: int = 0
 
 
 class Cursor:
     """A borrowed DuckDB cursor: runs SQL and translates what goes wrong."""
 
-    def __init__(self, session: DuckSession, line: Line, context: TaskContext) -> None:
+    def __init__(self, session: DuckSession, pooled: PooledConnection, context: TaskContext) -> None:
         self.session = session
-        self.line = line
-        self.connection = line.connection
+        self.pooled = pooled
+        self.connection = pooled.connection
         self.context = context
 
     def register(self, name: str, data: object) -> None:
@@ -144,28 +144,28 @@ class Cursor:
     def over(self, select: str, batch: pa.RecordBatch) -> pa.Table:
         """The result of `select`, which lacks its table, over `batch`. It is planned once for all batches of one schema that
         come to this connection; planning takes longer than most batches do."""
-        morsel = self._prepared(select, batch.schema)
-        morsel.batch = batch
+        source = self._prepared(select, batch.schema)
+        source.batch = batch
         try:
-            return self.table(f"EXECUTE {morsel.name}")
+            return self.table(f"EXECUTE {source.name}")
         finally:
-            morsel.batch = None
+            source.batch = None
 
-    def _prepared(self, select: str, schema: pa.Schema) -> Morsel:
-        line, key = self.line, (select, schema)
-        if (found := line.prepared.get(key)) is not None:
-            line.prepared.move_to_end(key)
+    def _prepared(self, select: str, schema: pa.Schema) -> PreparedInput:
+        pooled, key = self.pooled, (select, schema)
+        if (found := pooled.prepared.get(key)) is not None:
+            pooled.prepared.move_to_end(key)
             return found
-        if len(line.prepared) >= MAX_PREPARED:
-            _, oldest = line.prepared.popitem(last=False)
+        if len(pooled.prepared) >= MAX_PREPARED:
+            _, oldest = pooled.prepared.popitem(last=False)
             self._run(f"DEALLOCATE {oldest.name}")
             self.unregister(oldest.name)
-        line.count += 1
-        morsel = Morsel(f"morsel{line.count}", schema)
-        self.register(morsel.name, morsel)
-        self._run(f"PREPARE {morsel.name} AS {select}{morsel.name}")
-        line.prepared[key] = morsel
-        return morsel
+        pooled.count += 1
+        source = PreparedInput(f"morsel{pooled.count}", schema)
+        self.register(source.name, source)
+        self._run(f"PREPARE {source.name} AS {select}{source.name}")
+        pooled.prepared[key] = source
+        return source
 
     def _run(self, sql: str) -> None:
         with self.translating(sql):
@@ -224,7 +224,7 @@ class DuckSession:
             self._root.execute(f"SET max_temp_directory_size = '{limits.spill_bytes}B'")
         self.columns = ColumnCache(self._root, limits.cache_bytes)
         self._lock = threading.Condition()
-        self._idle: dict[str, list[Line]] = defaultdict(list)
+        self._idle: dict[str, list[PooledConnection]] = defaultdict(list)
         self._attached: dict[str, tuple[str, int]] = {}  # name in SQL and users, by path
         self._busy: set[Cursor] = set()
         self._watcher: threading.Thread | None = None
@@ -248,7 +248,7 @@ class DuckSession:
                 idle = self._idle[timezone]
                 returned = returned and len(idle) < IDLE_CURSORS
                 if returned:
-                    idle.append(cursor.line)
+                    idle.append(cursor.pooled)
             if not returned:  # after an error there may be an open result on it
                 cursor.connection.close()
 
@@ -289,8 +289,8 @@ class DuckSession:
         with self._lock:
             self._closed = True
             self._lock.notify()
-            for line in (line for idle in self._idle.values() for line in idle):
-                line.connection.close()
+            for pooled in (p for idle in self._idle.values() for p in idle):
+                pooled.connection.close()
             self._idle.clear()
             self._root.close()
         if self._watcher is not None:
@@ -303,14 +303,14 @@ class DuckSession:
         finally:
             cursor.close()
 
-    def _take(self, timezone: str) -> Line:
+    def _take(self, timezone: str) -> PooledConnection:
         with self._lock:
             if idle := self._idle[timezone]:
                 return idle.pop()
             connection = self._root.cursor()
         quoted = timezone.replace("'", "''")
         connection.execute(f"SET TimeZone = '{quoted}'").fetchall()
-        return Line(connection)
+        return PooledConnection(connection)
 
     def _watch(self) -> None:
         """Have the watching thread awake; called with the lock held."""

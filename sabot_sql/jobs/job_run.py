@@ -22,7 +22,7 @@ from sabot_sql.jobs.ledger import Ledger, encode_results
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import decode_plan, encode_plan
 from sabot_sql.planner.adapt import Produced, adapt
-from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task
+from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task, operators
 
 if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine
@@ -318,10 +318,7 @@ def scanned(stage: Stage, task: Task) -> tuple[int, int]:
     first = stage.tasks[0]
     if not task.splits:
         return rows, size
-    nodes: list[Any] = [stage.root]
-    while nodes:
-        node = nodes.pop()
-        nodes.extend(node.inputs)
+    for node in operators(stage.root):
         if isinstance(node, Scan) and (task is first or task.splits.get(node.scan_id) != first.splits.get(node.scan_id)):
             for split in task.splits.get(node.scan_id, ()):
                 whole = node.spec.files[split.file].rows if split.file < len(node.spec.files) else None

@@ -31,8 +31,9 @@ from sabot_sql.planner.physical import (
     Task,
     Union,
     Values,
+    operators,
 )
-from sabot_sql.planner.stages import is_repeatable
+from sabot_sql.planner.small_work import is_repeatable
 
 SMALL_BYTES = 256 << 10
 """Up to so many bytes of input, one task does a stage's work in less time than a second one takes to start."""
@@ -243,7 +244,7 @@ def run_in_reader(plan: DistributedPlan, stage: Stage, known: Known) -> Distribu
         return None
     if any(t.partitions.get(s, read) != read for t in reader.tasks for s, read in task.partitions.items()):
         return None
-    source = next(n for n in _nodes(reader.root) if isinstance(n, ExchangeRead) and n.stage == stage.stage_id)
+    source = next(n for n in operators(reader.root) if isinstance(n, ExchangeRead) and n.stage == stage.stage_id)
     tasks = []
     for each in reader.tasks:
         partitions = {s: p for s, p in each.partitions.items() if s != stage.stage_id} | task.partitions
@@ -311,9 +312,7 @@ def _reads(stage: Stage, plan: DistributedPlan) -> tuple[set[int], dict[int, tup
 
 def _inputs(root: Node) -> list[int]:
     """The stages that operators read, each as often as it is read."""
-    if isinstance(root, ExchangeRead):
-        return [root.stage]
-    return [s for n in root.inputs for s in _inputs(n)]
+    return [n.stage for n in operators(root) if isinstance(n, ExchangeRead)]
 
 
 def _replaced(root: Node, old: Node, new: Node) -> Node:
@@ -330,15 +329,9 @@ def _replaced(root: Node, old: Node, new: Node) -> Node:
     return replace(root, input=_replaced(root.input, old, new))
 
 
-def _nodes(root: Node) -> Iterator[Node]:
-    yield root
-    for each in root.inputs:
-        yield from _nodes(each)
-
-
 def _only(task: Task, root: Node) -> Task:
     """`task` with what `root` reads, and nothing else."""
-    stages, scans = set(_inputs(root)), {n.scan_id for n in _nodes(root) if isinstance(n, Scan)}
+    stages, scans = set(_inputs(root)), {n.scan_id for n in operators(root) if isinstance(n, Scan)}
     splits = {s: read for s, read in task.splits.items() if s in scans}
     return replace(task, splits=splits, partitions={s: p for s, p in task.partitions.items() if s in stages})
 

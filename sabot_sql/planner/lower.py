@@ -28,10 +28,12 @@ from sabot_sql.planner.physical import (
     StateAggregate,
     Union,
     Values,
+    operators,
     state_types,
 )
 from sabot_sql.planner.ranges import range_bounds
-from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, is_small, keep, project
+from sabot_sql.planner.small_work import is_small
+from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
 from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Schema, inner_schema
@@ -315,8 +317,8 @@ class _Lowering:
             return replace(sides.fragment(probe, build, swap, rows, None), parts=(part,))
         together = probe.keys == probe_keys and build.keys == build_keys and len(probe.parts) == len(build.parts) == 1
         if not together and (not keyed or self._broadcasts(probe, build)):
-            if is_small(build) and not any(set(p.hashed) & set(build.parts[0].whole) for p in probe.parts):
-                beside = tuple(p.beside(build.parts[0]) for p in probe.parts)
+            beside = tuple(p.beside(build.parts[0]) for p in probe.parts) if is_small(build) else ()
+            if beside and not any(p.is_torn for p in beside):
                 return replace(sides.fragment(probe, build, swap, rows, probe.keys), parts=beside)
             read, stage = self.builder.broadcast(build, probe.parts)
             small = Fragment(read, (), build.rows)
@@ -484,13 +486,11 @@ def _is_idle(fragment: Fragment) -> bool:
     """Whether the operators of `fragment` give no row in a task that has none of its splits."""
     if not all(p.scans and not p.hashed and not p.whole for p in fragment.parts):
         return False
-    nodes: list[Node] = [fragment.root]
-    for node in nodes:
+    for node in operators(fragment.root):
         if isinstance(node, Values) or (isinstance(node, HashAggregate) and not node.groups):
             return False
         if isinstance(node, Relational) and node.name not in ROW_BY_ROW:  # such as an aggregate without groups
             return False
-        nodes.extend(node.inputs)
     return True
 
 

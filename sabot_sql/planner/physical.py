@@ -6,6 +6,7 @@ Keys, arguments and sort columns are always plain column positions: whatever mus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -340,6 +341,15 @@ Node = (
     | Union
     | Relational
 )
+
+
+def operators(root: Node) -> Iterator[Node]:
+    """`root` and all operators below it, in pre-order."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(node.inputs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -10,37 +9,14 @@ from sabot_sql.catalog.splits import splits
 from sabot_sql.catalog.table import Split, Table
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
-from sabot_sql.planner.cardinality import column_bytes
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.physical import (
-    Exchange,
-    ExchangeRead,
-    Filter,
-    HashAggregate,
-    HashJoin,
-    Node,
-    Project,
-    Scan,
-    SortKey,
-    Stage,
-    Task,
-)
+from sabot_sql.planner.physical import Exchange, ExchangeRead, Filter, HashJoin, Node, Project, Scan, SortKey, Stage, Task
 from sabot_sql.planner.ranges import Bound
 from sabot_sql.planner.rules.push_filters import is_volatile, substitute
 from sabot_sql.types import Field, Schema, inner_arrow_type
 
 MIN_SPLIT_BYTES = 1 << 20
 MAX_SPLIT_BYTES = 64 << 20
-
-SMALL_BYTES = 1 << 20
-SMALL_ROWS = 25_000
-"""What reads no more of tables is done by each task that joins with it: a stage of its own would take longer to start."""
-
-PARSED = 8
-"""Text costs so many times as much to read as columns do."""
-
-MADE = 4
-"""What a task makes for itself may be so many times larger, as it is not compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,53 +187,6 @@ class StageBuilder:
         scan_id, pieces = part.scans[0]
         chunks = balanced(pieces, self.cluster.slots)
         return [Task(first + i, {scan_id: chunk, **copies}, whole) for i, chunk in enumerate(chunks)]
-
-
-def is_small(fragment: Fragment) -> bool:
-    """Whether each task that needs the rows of `fragment` may as well make them itself: it makes the same rows each time, not
-    many, and reads only small tables and what stages handed on to all."""
-    part = fragment.parts[0]
-    if len(fragment.parts) > 1 or not part.scans or part.hashed or not is_repeatable(fragment.root):
-        return False
-    weights = {node.scan_id: _weight(node.spec.kind) for node in _scans(fragment.root)}
-    read = [(split, weights[scan]) for scan, pieces in (*part.scans, *part.copies) for split in pieces]
-    made = fragment.rows * sum(column_bytes(f.type) for f in fragment.schema)
-    return (
-        sum(split.size_bytes * weight for split, weight in read) <= SMALL_BYTES
-        and sum(split.num_rows or 0 for split, _ in read) <= SMALL_ROWS
-        and made <= MADE * SMALL_BYTES
-    )
-
-
-def _weight(kind: str) -> int:
-    """How much more a byte of a file costs to read than one of columns."""
-    return PARSED if kind in ("csv", "json") else 1
-
-
-def _scans(root: Node) -> Iterator[Scan]:
-    if isinstance(root, Scan):
-        yield root
-    for each in root.inputs:
-        yield from _scans(each)
-
-
-def is_repeatable(root: Node) -> bool:
-    """Whether tasks that each run `root` over the same input make the same rows."""
-    exprs: tuple[Expr, ...]
-    match root:
-        case Scan():
-            exprs = (*root.exprs, *root.filters)
-        case Project():
-            exprs = root.exprs
-        case Filter():
-            exprs = (root.predicate,)
-        case HashJoin(residual=residual):
-            exprs = () if residual is None else (residual,)
-        case ExchangeRead() | HashAggregate():
-            exprs = ()
-        case _:
-            return False
-    return not any(map(is_volatile, exprs)) and all(map(is_repeatable, root.inputs))
 
 
 def _only_reads(fragment: Fragment) -> int | None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sabot_sql.planner import adapt, lower, stages
+from sabot_sql.planner import adapt, lower, small_work
 from sabot_sql.planner.rules import push_aggregates
 from tests.corpus.random_queries import Queries
 from tests.corpus.random_routes import BAD, Outcome, open_routes, smallest
@@ -54,7 +54,7 @@ def run(seed: int, first: int, queries: int, most: int) -> int:
         # few rows are no few groups: both ways to merge partial aggregates run
         lower.GATHERED_GROUPS = (20_000, 3)[start // CHUNK % 2]
         push_aggregates.LEAST_ROWS, push_aggregates.LEAST_SHARE = ((200_000, 0.5), (0, 0.0))[start // CHUNK // 2 % 2]
-        stages.SMALL_ROWS, adapt.SMALL_BYTES = ((25_000, 256 << 10), (-1, -1))[start // CHUNK // 4 % 2]
+        small_work.SMALL_ROWS, adapt.SMALL_BYTES = ((25_000, 256 << 10), (-1, -1))[start // CHUNK // 4 % 2]
         agents = 1 + start // CHUNK % 3
         with tempfile.TemporaryDirectory() as folder, open_routes(Path(folder), seed * 1000 + start // CHUNK, agents) as routes:
             for number in range(max(start, first), min(start + CHUNK, first + queries)):

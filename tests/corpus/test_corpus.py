@@ -11,7 +11,7 @@ import pytest
 
 import sabot_sql
 from sabot_sql.client.difference import difference
-from sabot_sql.planner import adapt, stages
+from sabot_sql.planner import adapt, small_work
 from tests.corpus.data import make_tables
 from tests.corpus.queries import Query, load
 
@@ -37,7 +37,7 @@ def pool(request: pytest.FixtureRequest, tables: dict[str, str]) -> Iterator[sab
     """Agents; two of them part even the little that the tables hold, as if it were much."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == 2:
-            patch.setattr(stages, "SMALL_ROWS", -1)
+            patch.setattr(small_work, "SMALL_ROWS", -1)
             patch.setattr(adapt, "SMALL_BYTES", -1)
         with sabot_sql.connect("embedded:", data=tables, num_local_agents=request.param) as db:
             yield db
