@@ -27,7 +27,7 @@ from numba import types
 from sabot_sql.errors import InternalError
 from sabot_sql.executor.columns import word_dtype
 from sabot_sql.executor.kernels.compile import F64, I64, U8
-from sabot_sql.executor.kernels.expressions import INFINITE_DAYS, NO_WRAP
+from sabot_sql.executor.kernels.expressions import INFINITE_DAYS
 from sabot_sql.executor.kernels.generated import Generated
 from sabot_sql.planner.expressions import (
     Call,
@@ -50,6 +50,9 @@ MAX_NODES = 200
 MAX_COLUMNS = 24
 MAX_OUTPUTS = 16
 PYTHON_OPS = {"=": "==", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+
+# A product of two words whose magnitude in float64 is below this did not wrap.
+NO_WRAP = "9.0e18"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ def numbers(*values: int | None) -> pa.RecordBatch:
 def test_one_plan_serves_batches_of_any_length() -> None:
     context = task()
     with duck_session(context).cursor(context) as cursor:
-        before = cursor.line.count
+        before = cursor.pooled.count
         many = numbers(*range(200_000))
         for batch in (numbers(1, None, 3), numbers(), many, many.slice(77, 2), numbers(5)):
             expected = [None if v is None else 2 * v for v in batch.column(0).to_pylist()]
             assert cursor.over("SELECT c0 * 2 AS r FROM ", batch).column(0).to_pylist() == expected
-        assert cursor.line.count <= before + 1
-        assert all(morsel.batch is None for morsel in cursor.line.prepared.values())
+        assert cursor.pooled.count <= before + 1
+        assert all(morsel.batch is None for morsel in cursor.pooled.prepared.values())
 
 
 def test_batches_of_another_schema_have_another_plan() -> None:
@@ -47,7 +47,7 @@ def test_plans_of_a_connection_are_bounded() -> None:
     with duck_session(context).cursor(context) as cursor:
         for i in range(MAX_PREPARED + 5):
             assert cursor.over(f"SELECT c0 + {i} AS r FROM ", numbers(1)).column(0).to_pylist() == [1 + i]
-        assert len(cursor.line.prepared) == MAX_PREPARED
+        assert len(cursor.pooled.prepared) == MAX_PREPARED
         assert cursor.scalar("SELECT count(*) FROM duckdb_prepared_statements()") == MAX_PREPARED
         assert cursor.scalar("SELECT count(*) FROM duckdb_views() WHERE view_name LIKE 'morsel%'") == MAX_PREPARED
         first = cursor.over("SELECT c0 + 0 AS r FROM ", numbers(1))  # which had to go

@@ -19,7 +19,7 @@ YEAR, MONTH, DAY = range(3)
 INFINITE_DAYS = 2**31 - 1  # how DuckDB keeps the date 'infinity', and negated '-infinity'
 
 # A product of two words whose magnitude in float64 is below this did not wrap.
-NO_WRAP = 9.0e18
+_NO_WRAP = 9.0e18
 
 
 @kernel(void(i64, I64, I64, OUT_U8))
@@ -157,7 +157,7 @@ def multiply_ints(left: Any, right: Any, least: Any, most: Any, out: Any) -> Any
     for i in range(len(out)):
         product = times(left[i], right[i])
         out[i] = product
-        beyond |= (abs(np.float64(left[i]) * np.float64(right[i])) >= NO_WRAP) | (product < least) | (product > most)
+        beyond |= (abs(np.float64(left[i]) * np.float64(right[i])) >= _NO_WRAP) | (product < least) | (product > most)
     return 1 if beyond else 0
 
 
@@ -169,7 +169,7 @@ def affine_ints(values: Any, factor: Any, offset: Any, least: Any, most: Any, ou
         product = times(factor, values[i])
         result = plus(offset, product)
         out[i] = result
-        wraps = (abs(np.float64(factor) * np.float64(values[i])) >= NO_WRAP) | overflows(offset, product, result)
+        wraps = (abs(np.float64(factor) * np.float64(values[i])) >= _NO_WRAP) | overflows(offset, product, result)
         beyond |= wraps | (result < least) | (result > most)
     return 1 if beyond else 0
 
