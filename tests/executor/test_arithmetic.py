@@ -35,7 +35,7 @@ def numbers(t: SqlType) -> st.SearchStrategy[int]:
     """Values of `t`, unscaled, many of them near its limits or near those of words."""
     least, most = limits(t)
     near = st.integers(0, 38).flatmap(lambda n: st.integers(10**n - 2, 10**n + 2)) | st.sampled_from([0, 1, 2, most, most - 1])
-    signed = near.map(lambda v: min(v, most)) | near.map(lambda v: max(-v, least))
+    signed = (near | near.map(lambda v: -v)).map(lambda v: max(least, min(v, most)))
     return st.one_of(signed, st.integers(least, most), st.sampled_from([least, most]), st.integers(max(-9, least), 9))
 
 
