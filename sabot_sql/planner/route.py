@@ -210,11 +210,12 @@ def own_threshold(work: int, local_ms: float, machine: Machine) -> int:
 
 
 def _by_times(estimate: Estimate, rows: int, machine: Machine, past: Past) -> Decision:
-    """The route of a query that was distributed before: where it is faster, the agents winning up to a tenth."""
+    """The route of a query that was distributed before: where it is faster, the agents winning up to a tenth. They never win
+    where the local engine is done within the overhead of a job: there the two times differ by chance."""
     assert past.distributed_ms is not None
     measured = past.local_ms is not None
     local_ms = past.local_ms if past.local_ms is not None else machine.local_ms(estimate.work)
-    local = past.distributed_ms > local_ms * (1 + OVERHEAD_SHARE)
+    local = local_ms <= machine.speed.overhead_ms or past.distributed_ms > local_ms * (1 + OVERHEAD_SHARE)
     times = (
         f"earlier runs took {local_ms:.1f} ms locally, {past.distributed_ms:.1f} ms distributed"
         if measured

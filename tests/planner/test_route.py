@@ -107,6 +107,11 @@ def test_where_both_times_are_known_the_faster_route_wins_and_the_agents_by_a_te
     assert (found.route, found.reason) == (route, expected)
 
 
+def test_what_the_local_engine_does_within_the_overhead_of_a_job_is_no_work_for_agents():
+    past = Past(9, local_ms=5.0, distributed_ms=4.0)
+    assert choose(threshold="auto", rows=1_000_000, past=past).route == "local"
+
+
 def test_a_query_that_was_slow_on_the_agents_is_tried_locally():
     found = choose(threshold="auto", rows=8_000_000, past=Past(3, distributed_ms=400.0))
     assert (found.route, "locally it should take 201.0 ms" in found.reason) == ("local", True)
