@@ -11,12 +11,13 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from sabot_sql.catalog import column_summary
+from sabot_sql.catalog.attained_bounds import attained_bounds
 from sabot_sql.catalog.blocks import spread
 from sabot_sql.catalog.line_count import rows_by_lines
 from sabot_sql.catalog.partition_statistics import partition_columns
@@ -96,6 +97,9 @@ def learn_table(reading: Reading, pause: Callable[[], None]) -> Finding:
         if not counted:
             rows, counted, sample_rows = work.rows, work.complete, work.sample_rows
     found |= partition_columns(reading)
+    pause()
+    for name in attained_bounds(reading.table, reading.connection) & found.keys():
+        found[name] = replace(found[name], attained=True)
     took_s = round(time.monotonic() - began, 3)
     learnt = Learnt(dt.datetime.now(dt.UTC).replace(microsecond=0), sample_rows, took_s)
     return Finding(rows, counted, found, learnt)

@@ -36,6 +36,7 @@ def merged(known: TableStatistics, found: Finding) -> TableStatistics:
 
 def merged_column(known: ColumnStatistics, found: ColumnStatistics) -> ColumnStatistics:
     """One column of `merged`."""
+    attained = found.attained and known.exact
     if known.min is None and known.max is None:
         known = replace(known, min=found.min, max=found.max, exact=found.exact)
     return replace(
@@ -46,4 +47,5 @@ def merged_column(known: ColumnStatistics, found: ColumnStatistics) -> ColumnSta
         histogram=found.histogram,
         most_common=found.most_common,
         average_bytes=found.average_bytes,
+        attained=attained,
     )

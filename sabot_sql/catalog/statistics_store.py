@@ -22,7 +22,7 @@ from sabot_sql.catalog.table import ColumnStatistics, Learnt, Table
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MOST_TABLES = 10_000
 
 
@@ -151,6 +151,7 @@ def encoded_column(column: ColumnStatistics) -> dict[str, Any]:
         "most_common": [[to_json(value), share] for value, share in column.most_common] or None,
         "average_bytes": column.average_bytes,
         "distinct_from": column.distinct_from or None,
+        "attained": column.attained or None,
     }
     return {name: value for name, value in values.items() if value is not None}
 

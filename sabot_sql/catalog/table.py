@@ -83,6 +83,7 @@ class ColumnStatistics:
         min, max: plain Python values (int, float, str, Decimal, date, datetime) or None where unknown; no value lies outside.
         null_count: NULLs; an estimate where `distinct_from` is "sample" and the files do not count them.
         counts_nulls: whether `null_count` is what the files' own footers say of all rows.
+        attained: whether the files say that `min` and `max` are values of the column, and not just bounds.
         distinct_count: distinct values, NULL not counted.
         exact: whether the bounds are exact or only bounds.
         histogram: n + 1 bounds of n buckets that each hold 1/n of the values that are not NULL, ascending; a value that
@@ -106,6 +107,7 @@ class ColumnStatistics:
     distinct_from: Literal["", "count", "sketch", "sample"] = ""
     group_bounds: tuple[tuple[Any, Any] | None, ...] = ()
     counts_nulls: bool = False
+    attained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Answer counts of whole tables from what their files say of themselves."""
+"""Answer counts and bounds of whole tables from what their files say of themselves."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from sabot_sql.catalog.ipc_files import is_owned
 from sabot_sql.catalog.table import Table
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.ranges import physical
 from sabot_sql.types import INTEGER, Field
 
 
 def answer_counts(plan: lg.Plan) -> lg.Plan:
-    """Replace counts over all rows of a table by constants.
+    """Replace counts and bounds over all rows of a table by constants.
 
-        Aggregate count(*), count(x)          Compute 6001215, 6001000
-          Get t                         ->      OneRow
+        Aggregate count(*), min(x)          Compute 6001215, 17
+          Get t                       ->      OneRow
 
-    Only where the files count: Parquet footers, and Arrow files that were written here. Not where a condition, a LIMIT, a
-    SAMPLE or a group stands between, a call has DISTINCT or FILTER, or one of the calls is of another kind, because then the
-    table is read anyway. `min` and `max` are never answered so: see docs/decisions.md.
+    Only where the files count: Parquet footers, and Arrow files that were written here. Bounds only where every chunk of a
+    footer says that its bounds are values, and not of text and doubles: see docs/decisions.md. Not where a condition, a LIMIT,
+    a SAMPLE or a group stands between, a call has DISTINCT or FILTER, or one of the calls is of another kind, because then the
+    table is read anyway.
     """
     plan = lg.with_inputs(plan, tuple(answer_counts(i) for i in plan.inputs))
     if not isinstance(plan, lg.Aggregate) or plan.groups or not plan.calls:
@@ -27,11 +29,11 @@ def answer_counts(plan: lg.Plan) -> lg.Plan:
     get, columns = _scan(plan.input)
     if get is None or (rows := _rows(get.table)) is None:
         return plan
-    counts = [_count(call, get, columns, rows) for call in plan.calls]
-    if any(count is None for count in counts):
+    told = [_told(call, get, columns, rows) for call in plan.calls]
+    if any(value is None for value in told):
         return plan
     answer = lg.OneRow(1, (Field("row", INTEGER),), f"counted by the files of {get.table.name}")
-    return lg.Compute(answer, tuple(ex.Const(n, c.type) for n, c in zip(counts, plan.calls)), plan.names)
+    return lg.Compute(answer, tuple(value for value in told if value is not None), plan.names)
 
 
 def _scan(plan: lg.Plan) -> tuple[lg.Get | None, dict[int, int]]:
@@ -58,17 +60,30 @@ def _rows(table: Table) -> int | None:
     return rows
 
 
-def _count(call: lg.Call, get: lg.Get, columns: dict[int, int], rows: int) -> int | None:
+def _told(call: lg.Call, get: lg.Get, columns: dict[int, int], rows: int) -> ex.Const | None:
     """What `call` gives over all rows of a table."""
     if replace(call, function="", args=()) != lg.Call("", (), call.type):  # DISTINCT, FILTER or ORDER BY
         return None
     match call.function, call.args:
         case "count_star", ():
-            return rows
+            return ex.Const(rows, call.type)
         case "count", (ex.Ref(index=index),) if index in columns:
             nulls = _nulls(get.table, get.columns[columns[index]])
-            return rows - nulls if nulls is not None and 0 <= nulls <= rows else None
+            return ex.Const(rows - nulls, call.type) if nulls is not None and 0 <= nulls <= rows else None
+        case "min" | "max", (ex.Ref(index=index),) if index in columns:
+            return _bound(call, get.table, get.columns[columns[index]])
     return None
+
+
+def _bound(call: lg.Call, table: Table, column: int) -> ex.Const | None:
+    """The least or the greatest value of a column where it is known to be one."""
+    if column < 0 or table.schema[column].type != call.type or table.scan.kind != "parquet":
+        return None
+    known = table.statistics.columns.get(table.schema[column].name)
+    if known is None or not (known.attained and known.exact):
+        return None
+    value = physical(known.min if call.function == "min" else known.max, call.type)
+    return None if value is None or isinstance(value, str) else ex.Const(value, call.type)
 
 
 def _nulls(table: Table, column: int) -> int | None:
