@@ -24,6 +24,7 @@ from sabot_sql.executor.hash_aggregate import HashAggregateSink
 from sabot_sql.executor.hash_join import HashJoinProbe, JoinBuildSink, Residual
 from sabot_sql.executor.limit import LimitOperator
 from sabot_sql.executor.operator import OperatorStats, Sink, StreamOperator, TaskContext, Unit
+from sabot_sql.executor.partial_aggregate import PartialAggregateOperator, is_streamed
 from sabot_sql.executor.pipeline import Branch, run_pipeline
 from sabot_sql.executor.relational import RelationalSink, RelationalSource
 from sabot_sql.executor.scan import ScanSource
@@ -139,6 +140,9 @@ class Lowering:
                 return self._over(node.input, ProjectOperator(node, self.schema(node.schema), self.stats(node)))
             case Limit():
                 return self._over(node.input, LimitOperator(node, self.schema(node.schema), self.stats(node)))
+            case HashAggregate() if is_streamed(node):
+                groups_of = PartialAggregateOperator(node, node.input.schema, self.schema(node.schema), self.stats(node))
+                return self._over(node.input, groups_of)
             case HashAggregate():
                 groups = HashAggregateSink(node, node.input.schema, self.schema(node.schema), self.stats(node))
                 below = self.lower(node.input)

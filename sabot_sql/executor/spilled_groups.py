@@ -8,12 +8,13 @@ may have more of them than fit. They are counted part by part, and what that giv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from sabot_sql.executor.accumulators import Accumulator, RowCount
 from sabot_sql.executor.aggregate_feed import Feed, FeedState
+from sabot_sql.executor.aggregation import WHAT, AggregateState
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap, wrap
 from sabot_sql.executor.gather import batch_of, concatenate, take
 from sabot_sql.executor.operator import OperatorStats, TaskContext
@@ -21,13 +22,8 @@ from sabot_sql.executor.spill import SpillFile, SpillScope
 from sabot_sql.executor.spill_partitions import LEVELS, SpillPartitions, buffer_bytes
 from sabot_sql.types import BIGINT, Field, Lane, SqlType, inner_schema, parse_type
 
-if TYPE_CHECKING:
-    from sabot_sql.executor.hash_aggregate import AggregateState
-
 VALUE_BYTES = 128
 """What a distinct value takes beside itself, about, while its table grows."""
-
-WHAT = "an aggregation (HashAggregate)"
 
 CARRIERS: dict[Lane, tuple[SqlType, Any]] = {
     Lane.INT: (BIGINT, pa.int64()),

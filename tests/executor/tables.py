@@ -112,6 +112,19 @@ def through(sink: Any, batches: Sequence[pa.RecordBatch], context: TaskContext, 
     return out
 
 
+def streamed(operator: Any, batches: Sequence[pa.RecordBatch], context: TaskContext, workers: int = 1) -> list[pa.RecordBatch]:
+    """What a streaming operator gives of `batches`, dealt out to workers; afterwards the task holds nothing."""
+    states = [operator.new_state(context) for _ in range(workers)]
+    out: list[pa.RecordBatch] = []
+    for i, batch in enumerate(batches):
+        out += operator.process(batch, states[i % workers])
+    out += operator.drain(states)
+    for state in states:
+        operator.close(state)
+    assert context.memory.used_bytes == 0
+    return out
+
+
 def cancel_delay(context: TaskContext, work: Callable[[], object], after_s: float) -> float:
     """Seconds from the cancel, `after_s` after the start, to the end of `work`, which must take longer than that."""
     cancelled_at: list[float] = []

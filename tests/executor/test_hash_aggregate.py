@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pyarrow as pa
@@ -15,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sabot_sql.errors import Cancelled, OutOfMemory, QueryError
+from sabot_sql.executor import partial_aggregate
 from sabot_sql.executor.hash_aggregate import HashAggregateSink
 from sabot_sql.executor.operator import OperatorStats, TaskContext
+from sabot_sql.executor.partial_aggregate import PartialAggregateOperator, is_streamed
 from sabot_sql.planner.physical import AggregateCall, HashAggregate, Values, state_types, sum_type
 from sabot_sql.types import BIGINT, DOUBLE, Field, Schema, SqlType, arrow_type, inner_arrow_type, inner_schema, parse_type
-from tests.executor.tables import task, through
+from tests.executor.tables import streamed, task, through
 
 Spec = tuple[str, str | None, bool, str | None]  # function, argument, distinct, filter
 Columns = dict[str, tuple[str, list[Any]]]  # name -> (SQL type, values)
@@ -63,9 +66,13 @@ def node_of(schema: Schema, mode: Any, groups: Sequence[int], calls: Sequence[Ag
 def run_node(
     node: HashAggregate, batches: Sequence[pa.RecordBatch], workers: int = 1, context: TaskContext | None = None
 ) -> list[pa.RecordBatch]:
-    sink = HashAggregateSink(node, node.input.schema, inner_schema(node.schema), OperatorStats(0, "aggregate", "numba"))
-    out = through(sink, batches, context or task(), workers)
-    assert sink.stats.rows_in == sum(b.num_rows for b in batches)
+    stats = OperatorStats(0, "aggregate", "numba")
+    types, schema, context = node.input.schema, inner_schema(node.schema), context or task()
+    if is_streamed(node):
+        out = streamed(PartialAggregateOperator(node, types, schema, stats), batches, context, workers)
+    else:
+        out = through(HashAggregateSink(node, types, schema, stats), batches, context, workers)
+    assert (stats.rows_in, stats.rows_out) == (sum(b.num_rows for b in batches), sum(b.num_rows for b in out))
     return out
 
 
@@ -77,7 +84,13 @@ def rows_of(schema: Schema, batches: Sequence[pa.RecordBatch]) -> list[tuple[Any
 
 
 def ours(
-    columns: Columns, groups: Sequence[str], specs: Sequence[Spec], two_steps: bool = False, workers: int = 1, rows: int = 3
+    columns: Columns,
+    groups: Sequence[str],
+    specs: Sequence[Spec],
+    two_steps: bool = False,
+    workers: int = 1,
+    rows: int = 3,
+    look_groups: int = partial_aggregate.LOOK_GROUPS,
 ) -> list[tuple[Any, ...]]:
     schema = schema_of(columns)
     names = list(columns)
@@ -89,7 +102,8 @@ def ours(
         return rows_of(node.schema, run_node(node, batches, workers))
     partial = node_of(schema, "partial", keys, calls)
     half = len(batches) // 2
-    states = [b for part in (batches[:half], batches[half:]) for b in run_node(partial, part, workers)]
+    with patch.object(partial_aggregate, "LOOK_GROUPS", look_groups):
+        states = [b for part in (batches[:half], batches[half:]) for b in run_node(partial, part, workers)]
     final = node_of(partial.schema, "final", range(len(keys)), calls)
     return rows_of(final.schema, run_node(final, states, workers))
 
@@ -125,12 +139,14 @@ def same(a: Any, b: Any) -> bool:
 
 def assert_same(columns: Columns, groups: Sequence[str], specs: Sequence[Spec]) -> None:
     expected = ordered(duckdbs(columns, groups, specs), len(groups))
-    ways = [(False, 1), (False, 2)] + ([] if any(distinct for _, _, distinct, _ in specs) else [(True, 1), (True, 2)])
-    for two_steps, workers in ways:
-        found = ordered(ours(columns, groups, specs, two_steps, workers), len(groups))
-        assert len(found) == len(expected), (two_steps, workers)
+    ways: list[dict[str, Any]] = [{"workers": 1}, {"workers": 2}]
+    if not any(distinct for _, _, distinct, _ in specs):
+        ways += [{"two_steps": True, "workers": n, "look_groups": m} for n in (1, 2) for m in (1, 1000)]
+    for way in ways:
+        found = ordered(ours(columns, groups, specs, **way), len(groups))
+        assert len(found) == len(expected), way
         for mine, theirs in zip(found, expected):
-            assert all(map(same, mine, theirs)), (two_steps, workers, mine, theirs)
+            assert all(map(same, mine, theirs)), (way, mine, theirs)
 
 
 def every(*args: str, where: str | None = None) -> list[Spec]:
@@ -265,6 +281,19 @@ def test_many_groups_agree_with_duckdb() -> None:
         assert ordered(ours(columns, groups, specs, rows=7000), len(groups)) == expected
 
 
+@pytest.mark.parametrize(("keys", "most"), [("every row", 60_000), ("half", 30_000), ("first rows", 50_001)])
+def test_a_first_step_gives_up_where_nearly_every_row_is_a_group(keys: str, most: int) -> None:
+    size = 60_000
+    number = {"every row": lambda i: i, "half": lambda i: i // 2, "first rows": lambda i: min(i, 10_000)}[keys]
+    columns: Columns = {"k": ("BIGINT", [number(i) for i in range(size)]), "x": ("INTEGER", [i % 9 for i in range(size)])}
+    schema = schema_of(columns)
+    node = node_of(schema, "partial", [0], calls_of(schema, every("x")))
+    with patch.multiple(partial_aggregate, LOOK_GROUPS=10_000, PASSED_LOOKS=4):
+        assert sum(b.num_rows for b in run_node(node, batches_of(columns, 1000))) == most
+    expected = ordered(duckdbs(columns, ["k"], every("x")), 1)
+    assert ordered(ours(columns, ["k"], every("x"), two_steps=True, rows=1000, look_groups=10_000), 1) == expected
+
+
 @pytest.mark.parametrize(
     ("sql_type", "values"),
     [
@@ -319,4 +348,4 @@ def test_calls_over_one_column_share_its_sum() -> None:
     schema = schema_of(columns)
     node = node_of(schema, "single", [], calls_of(schema, every("x")))
     sink = HashAggregateSink(node, schema, inner_schema(node.schema), OperatorStats(0, "aggregate", "numba"))
-    assert len(sink.feeds) == 1
+    assert len(sink.aggregation.feeds) == 1
