@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,6 +120,17 @@ class Cursor:
 
     def unregister(self, name: str) -> None:
         self.connection.unregister(name)
+
+    @contextlib.contextmanager
+    def registered(self, tables: Mapping[str, object]) -> Iterator[None]:
+        """While inside, SQL on this cursor reads `tables` by their names."""
+        for name, data in tables.items():
+            self.register(name, data)
+        try:
+            yield
+        finally:
+            for name in tables:
+                self.unregister(name)
 
     def batches(self, sql: str, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """The result of `sql` as a stream of batches of about `batch_rows` rows."""

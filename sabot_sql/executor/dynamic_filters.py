@@ -6,6 +6,7 @@ out the rest.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +27,30 @@ MOST_VALUES = 256
 LISTED_ROWS = 1 << 16
 """Build rows up to which it is worth looking how many values they have."""
 
+KEY_ROWS = 1 << 18
+"""Build rows up to which the keys themselves go into the scan's query, for DuckDB to join with."""
+
+KEY_SHARE = 0.125
+"""Share of the scan's rows with a match up to which that costs less than handing out the others."""
+
 FALSE = "FALSE"
+
+
+NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a build side tells a scan.
+
+    Attributes:
+        text: SQL that holds for all rows with a match.
+        table, keys: the name and the rows of a table that `text` reads; "" and None for none.
+    """
+
+    text: str
+    table: str = ""
+    keys: pa.Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +61,17 @@ class DynamicFilter:
     build: JoinBuildSink
     key: int
 
-    def condition(self, column: str) -> str | None:
-        """SQL over `column` that holds for all rows with a match; None where there is nothing to say. To be called after the
-        build side is complete."""
+    def told(self, column: str) -> Told | None:
+        """A condition over `column`; None where there is nothing to say. To be called after the build side is complete."""
         sink, position = self.build, self.build.node.build_keys[self.key]
         if sink.spilled is not None:
             return None
         if sink.table is None:
-            return FALSE
+            return Told(FALSE)
         found = sink.column(position)
         if self.build.node.null_equal[self.key] and found.null_count:
             return None
-        return _condition(column, found, sink.types[position].type)
+        return _told(column, found, sink.types[position].type, self.build.node.share)
 
 
 def dynamic_filters(node: HashJoin, build: JoinBuildSink) -> Iterator[tuple[Scan, DynamicFilter]]:
@@ -84,21 +107,24 @@ def _origins(node: Node, position: int) -> Iterator[tuple[Scan, int]]:
                 yield from _origins(each, position)
 
 
-def _condition(column: str, values: pa.Array, t: SqlType) -> str | None:
+def _told(column: str, values: pa.Array, t: SqlType, share: float) -> Told | None:
     values = values.drop_null() if values.null_count else values
     if not len(values):
-        return FALSE
+        return Told(FALSE)
     few = len(values) <= LISTED_ROWS
     if t.lane is Lane.BYTES:
         texts = pc.unique(values) if few else values
-        return _listed(column, texts.to_pylist(), t) if len(texts) <= MOST_VALUES else None
+        return Told(_listed(column, texts.to_pylist(), t)) if len(texts) <= MOST_VALUES else None
     words = unwrap(values, t).values
     assert words is not None
     words = np.unique(words) if few else words
     low, high = int(words.min()), int(words.max())
     if len(words) <= MOST_VALUES and high - low + 1 > len(words):
-        return _listed(column, words.tolist(), t)
-    return f"{column} BETWEEN {render_constant(Const(low, t))} AND {render_constant(Const(high, t))}"
+        return Told(_listed(column, words.tolist(), t))
+    if len(words) <= KEY_ROWS and share <= KEY_SHARE and len(words) < high - low + 1 and (t.is_integer or t.id == "DATE"):
+        name = f"keys{next(NUMBERS)}"
+        return Told(f"{column} IN (SELECT k FROM {name})", name, pa.table({"k": values}))
+    return Told(f"{column} BETWEEN {render_constant(Const(low, t))} AND {render_constant(Const(high, t))}")
 
 
 def _listed(column: str, values: list[int] | list[str], t: SqlType) -> str:

@@ -1,7 +1,7 @@
 """From a stage's tree to pipelines: operators that must see all rows end a pipeline and begin the next.
 
 Exchange hash                        1. Scan s                     -> JoinBuild
-  HashAggregate partial        =>    2. Scan l -> HashJoinProbe    -> HashAggregate
+  HashAggregate single         =>    2. Scan l -> HashJoinProbe    -> HashAggregate
     HashJoin                         3. groups                     -> ExchangeWrite
       Scan l
       Scan s

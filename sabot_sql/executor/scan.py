@@ -68,6 +68,7 @@ class ScanSource:
         self.schema = schema
         self.stats = stats
         self.dynamic: list[DynamicFilter] = []
+        self.keys: dict[str, pa.Table] = {}  # tables that the conditions read
         columns = [quote_identifier(c) for c in node.columns]
         self._exprs = [render(e, columns) for e in node.exprs]
         self.columns = ", ".join(f"{render_output(e, columns)} AS c{i}" for i, e in enumerate(node.exprs))
@@ -75,8 +76,9 @@ class ScanSource:
 
     def units(self, context: TaskContext) -> Sequence[ScanUnit]:
         # the joins above have their build sides by now
-        told = (f.condition(self._exprs[f.column]) for f in self.dynamic)
-        self.conditions = (*self.conditions, *dict.fromkeys(text for text in told if text is not None))
+        told = [found for f in self.dynamic if (found := f.told(self._exprs[f.column])) is not None]
+        self.conditions = (*self.conditions, *dict.fromkeys(found.text for found in told))
+        self.keys = {found.table: found.keys for found in told if found.keys is not None}
         if FALSE in self.conditions:
             return []
         spec, names, cache = self.node.spec, self.node.columns, duck_session(context).columns
@@ -195,7 +197,7 @@ class ScanUnit:
 
     def _read(self, context: TaskContext) -> Iterator[tuple[pa.RecordBatch, int]]:
         with self._naming_file(context), duck_session(context).cursor(context) as cursor:
-            with self._relation(cursor, context) as (relation, bounds):
+            with self._relation(cursor, context) as (relation, bounds), cursor.registered(self.source.keys):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
                 schema = self.source.schema

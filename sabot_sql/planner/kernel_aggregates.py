@@ -48,6 +48,28 @@ def kernel_call(call: lg.Call, place: Callable[[Expr], int]) -> AggregateCall:
     return AggregateCall(name, place(arg), arg.type, call.type, distinct, where)
 
 
+def state_texts(call: AggregateCall) -> tuple[str, ...]:
+    """SQL of the columns of `state_types` over the columns c0, c1, ... of the input.
+
+    Example:
+        >>> state_texts(AggregateCall("avg", 2, DOUBLE, DOUBLE, filter=4))
+        ('sum(c2) FILTER (WHERE c4)', 'count(c2) FILTER (WHERE c4)')
+    """
+    where = "" if call.filter is None else f" FILTER (WHERE c{call.filter})"
+    match call.function:
+        case "count_star":
+            return (f"count(*){where}",)
+        case "avg":
+            return (f"sum(c{call.arg}){where}", f"count(c{call.arg}){where}")
+    return (f"{call.function}(c{call.arg}){where}",)
+
+
+def merge_text(text: str, column: str) -> str:
+    """SQL of one of `state_texts` over states in `column`."""
+    name = text.partition("(")[0]
+    return f"{name if name in ('min', 'max') else 'sum'}({column})"
+
+
 def _aggregates(name: AggregateName, arg: SqlType, result: SqlType) -> bool:
     """Whether the aggregate operator runs `name` over `arg` with the type DuckDB gives it."""
     numeric = arg.is_integer or arg.id in ("DECIMAL", "FLOAT", "DOUBLE", "BOOLEAN")

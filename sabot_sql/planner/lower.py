@@ -11,8 +11,9 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call
+from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call, merge_text, state_texts
 from sabot_sql.planner.physical import (
+    AggregateCall,
     DistributedPlan,
     Exchange,
     ExchangeRead,
@@ -22,6 +23,7 @@ from sabot_sql.planner.physical import (
     Limit,
     Node,
     Relational,
+    Scan,
     Session,
     Sort,
     SortKey,
@@ -36,7 +38,11 @@ from sabot_sql.planner.small_work import is_small
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
 from sabot_sql.planner.windows import Reads, aggregate_text
-from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Schema, inner_schema
+from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Lane, Schema, inner_schema
+
+# DuckDB aggregates what it scans from so many rows, up to so many groups: handing out a row costs more than aggregating it.
+SCANNED_ROWS = 100_000
+SCANNED_GROUPS = 10_000
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
@@ -256,6 +262,8 @@ class _Lowering:
         rows = self.estimator.rows(plan)
         schema = plan.schema
         here = fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(groups) and groups != ())
+        if isinstance(fragment.root, Scan) and self._reads_groups(plan, calls, fragment):
+            return self._final(self._scanned_states(fragment, groups, calls, schema, rows), len(groups), calls, plan)
         if not here and any(c.distinct for c in calls):
             fragment = self.builder.hashed(fragment, groups) if groups else self.builder.gathered(fragment)
             here = True
@@ -266,11 +274,39 @@ class _Lowering:
         states = tuple(Field(f"s{i}", t) for i, t in enumerate(t for c in calls for t in state_types(c)))
         partial = HashAggregate(fragment.root, "partial", groups, calls, (*schema[: len(groups)], *states))
         fragment = replace(fragment, root=partial, keys=None, rows=rows * self.builder.cluster.slots)
-        first = tuple(range(len(groups)))
-        small = not groups or rows <= GATHERED_GROUPS
-        fragment = self.builder.gathered(fragment) if small else self.builder.hashed(fragment, first)
-        final = HashAggregate(fragment.root, "final", first, calls, schema)
+        return self._final(fragment, len(groups), calls, plan)
+
+    def _final(self, fragment: Fragment, width: int, calls: tuple[AggregateCall, ...], plan: lg.Aggregate) -> Fragment:
+        """The second step over states of groups, which are the first `width` columns."""
+        rows, first = self.estimator.rows(plan), tuple(range(width))
+        small = fragment.is_one_task or not width or rows <= GATHERED_GROUPS
+        if not fragment.is_one_task:
+            fragment = self.builder.gathered(fragment) if small else self.builder.hashed(fragment, first)
+        final = HashAggregate(fragment.root, "final", first, calls, plan.schema)
         return replace(fragment, root=final, rows=rows, keys=None if small else first)
+
+    def _reads_groups(self, plan: lg.Aggregate, calls: tuple[AggregateCall, ...], fragment: Fragment) -> bool:
+        """Whether DuckDB aggregates what it scans: few groups of many rows, in calls that compute as the kernels do."""
+        if fragment.rows < SCANNED_ROWS or (plan.groups and self.estimator.rows(plan) > SCANNED_GROUPS):
+            return False
+        if any(c.distinct or (c.arg_type is not None and c.arg_type.lane is Lane.WIDE) for c in calls):
+            return False
+        return bool(calls) and all(self.estimator.is_known(plan.input, g) for g in plan.groups)
+
+    def _scanned_states(
+        self, fragment: Fragment, groups: tuple[int, ...], calls: tuple[AggregateCall, ...], schema: Schema, rows: float
+    ) -> Fragment:
+        """States as the kernels make them, by DuckDB while it scans.
+
+        HashAggregate partial g, avg(x)        Aggregate partial g, sum(x), count(x)
+          Scan                           ->      Scan
+        """
+        width = len(groups)
+        states = [(text, t) for c in calls for text, t in zip(state_texts(c), state_types(c))]
+        fields = (*schema[:width], *(Field(f"s{i}", t) for i, (_, t) in enumerate(states)))
+        merge = tuple(merge_text(text, f"c{width + i}") for i, (text, _) in enumerate(states))
+        node = StateAggregate(fragment.root, groups, tuple(text for text, _ in states), merge, fields)
+        return replace(fragment, root=node, keys=None, rows=rows * self.builder.cluster.slots)
 
     def join(self, plan: lg.Join) -> Fragment:
         if plan.kind == "full":
@@ -359,6 +395,7 @@ class _Lowering:
             None,
             tuple(range(len(build.schema))),
             build.schema,
+            round(kept / max(1.0, build.rows), 3),
         )
         parts = tuple(replace(p, whole=(*p.whole, stage)) for p in build.parts)
         return probe, replace(build, root=semi, parts=parts, rows=kept)
@@ -476,6 +513,7 @@ class _Sides:
             None if self.condition is None else ex.remap(self.condition, at),
             output,
             schema,
+            1.0 if self.condition is not None else round(min(1.0, rows / max(1.0, probe.rows)), 3),
         )
         kept = {column: i for i, column in reversed(list(enumerate(output)))}
         out_keys = tuple(kept[k] for k in keys) if keys is not None and all(k in kept for k in keys) else None

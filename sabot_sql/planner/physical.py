@@ -232,6 +232,7 @@ class HashJoin:
         null_equal: per key, whether NULL equals NULL (IS NOT DISTINCT FROM).
         residual: further condition over probe columns then build columns; part of the match for all kinds.
         output: positions over probe columns then build columns that come out (semi, anti: probe columns only).
+        share: of the probe rows that are expected to have a match.
     """
 
     probe: Node
@@ -243,6 +244,7 @@ class HashJoin:
     residual: Expr | None
     output: tuple[int, ...]
     schema: Schema
+    share: float = 1.0
 
     @property
     def inputs(self) -> tuple[Node, ...]:

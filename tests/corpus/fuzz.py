@@ -55,6 +55,7 @@ def run(seed: int, first: int, queries: int, most: int) -> int:
         lower.GATHERED_GROUPS = (20_000, 3)[start // CHUNK % 2]
         push_aggregates.LEAST_ROWS, push_aggregates.LEAST_SHARE = ((200_000, 0.5), (0, 0.0))[start // CHUNK // 2 % 2]
         small_work.SMALL_ROWS, adapt.SMALL_BYTES = ((25_000, 256 << 10), (-1, -1))[start // CHUNK // 4 % 2]
+        lower.SCANNED_ROWS = (100_000, 0)[start // CHUNK // 8 % 2]
         agents = 1 + start // CHUNK % 3
         with tempfile.TemporaryDirectory() as folder, open_routes(Path(folder), seed * 1000 + start // CHUNK, agents) as routes:
             for number in range(max(start, first), min(start + CHUNK, first + queries)):

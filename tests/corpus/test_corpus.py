@@ -11,7 +11,7 @@ import pytest
 
 import sabot_sql
 from sabot_sql.client.difference import difference
-from sabot_sql.planner import adapt, small_work
+from sabot_sql.planner import adapt, lower, small_work
 from tests.corpus.data import make_tables
 from tests.corpus.queries import Query, load
 
@@ -34,11 +34,13 @@ def answers(tables: dict[str, str]) -> dict[str, pa.Table]:
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def pool(request: pytest.FixtureRequest, tables: dict[str, str]) -> Iterator[sabot_sql.Connection]:
-    """Agents; two of them part even the little that the tables hold, as if it were much."""
+    """Agents; two of them part even the little that the tables hold, as if it were much, and three aggregate it while they scan."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == 2:
             patch.setattr(small_work, "SMALL_ROWS", -1)
             patch.setattr(adapt, "SMALL_BYTES", -1)
+        if request.param == 3:
+            patch.setattr(lower, "SCANNED_ROWS", 0)
         with sabot_sql.connect("embedded:", data=tables, num_local_agents=request.param) as db:
             yield db
 

@@ -25,7 +25,7 @@ def facts(tmp_path: Path) -> ScanSpec:
 
 
 def joined(
-    folder: Path, facts: ScanSpec, key: str, build: str, kind: Any, more: Any = None
+    folder: Path, facts: ScanSpec, key: str, build: str, kind: Any, more: Any = None, share: float = 1.0
 ) -> tuple[list[Any], list[Any], int]:
     """The ids that a join of the facts with `build` gives; those that DuckDB gives; and the rows that the scan gave."""
     spec = parquet_table(folder, "build", build)
@@ -33,7 +33,7 @@ def joined(
     if more is not None:
         probe = more(probe)
     right = scan(spec, ["b"], scan_id=1)
-    node = HashJoin(probe, right, kind, (1,), (0,), (False,), None, (0,), (Field("id", BIGINT),))
+    node = HashJoin(probe, right, kind, (1,), (0,), (False,), None, (0,), (Field("id", BIGINT),), share)
     tasks = (Task(0, {0: tuple(group_splits(facts)), 1: tuple(group_splits(spec))}),)
     runner = Runner(folder)
     rows = [row[0] for row in runner.run(Stage(0, node, GATHER, (), tasks))]
@@ -59,6 +59,23 @@ def joined(
 @pytest.mark.parametrize("kind", ["inner", "semi"])
 def test_the_scan_gives_what_can_match(tmp_path: Path, facts: ScanSpec, key: str, build: str, scanned: int, kind: str) -> None:
     rows, expected, given = joined(tmp_path, facts, key, build, kind)
+    assert rows == expected
+    assert given == scanned
+
+
+@pytest.mark.parametrize(
+    ("key", "build", "scanned"),
+    [
+        ("k", "SELECT i * 3 AS b FROM range(400, 900) t(i)", 2670),
+        ("k", "SELECT nullif(i * 7, 700) AS b FROM range(300) t(i), range(2)", 2850),
+        ("day", "SELECT DATE '2024-01-01' + i::INT * 1 AS b FROM range(0, 900, 3) t(i)", 6700),
+    ],
+)
+@pytest.mark.parametrize("kind", ["inner", "semi"])
+def test_the_keys_go_into_a_scan_of_which_few_rows_match(
+    tmp_path: Path, facts: ScanSpec, key: str, build: str, scanned: int, kind: str
+) -> None:
+    rows, expected, given = joined(tmp_path, facts, key, build, kind, share=0.1)
     assert rows == expected
     assert given == scanned
 
