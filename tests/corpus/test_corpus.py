@@ -34,7 +34,7 @@ def answers(tables: dict[str, str]) -> dict[str, pa.Table]:
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def pool(request: pytest.FixtureRequest, tables: dict[str, str]) -> Iterator[sabot_sql.Connection]:
-    """Agents; two of them part even the little that the tables hold, as if it were much, and three aggregate it while they scan."""
+    """Agents; two of them part even the little that the tables hold, as if it were much, three aggregate it in the scan."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == 2:
             patch.setattr(small_work, "SMALL_ROWS", -1)
