@@ -26,13 +26,14 @@ from sabot_sql.executor.limit import LimitOperator
 from sabot_sql.executor.operator import OperatorStats, Sink, StreamOperator, TaskContext, Unit
 from sabot_sql.executor.partial_aggregate import PartialAggregateOperator, is_streamed
 from sabot_sql.executor.pipeline import Branch, run_pipeline
-from sabot_sql.executor.relational import RelationalSink, RelationalSource
+from sabot_sql.executor.relational import RelationalSink, RelationalSource, ScanTop
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
 from sabot_sql.executor.sorted_runs import sort_bytes
 from sabot_sql.executor.state_aggregate import ScanStates, StateSink
 from sabot_sql.planner.physical import (
+    TOP,
     ExchangeRead,
     Filter,
     HashAggregate,
@@ -166,6 +167,9 @@ class Lowering:
                 return (Branch(SinkSource(rows)),)
             case HashJoin():
                 return self._join(node)
+            case Relational(name=name, inputs=(Scan() as scan,)) if name == TOP:
+                splits, schema = self.task.splits.get(scan.scan_id, ()), self.schema(node.schema)
+                return (Branch(ScanTop(node, scan, splits, schema, self.stats(node), self.stats(scan))),)
             case Relational():
                 sinks = []
                 for each in node.inputs:

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from sabot_sql.catalog.table import Split
 from sabot_sql.executor.duckdb_session import Cursor, duck_session
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext, Unit
+from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.spill import SpillFile, free_unused
 from sabot_sql.planner.expressions import Cast, Ref
-from sabot_sql.planner.physical import Relational
+from sabot_sql.planner.physical import Relational, Scan
 from sabot_sql.planner.render import is_not_carried, render_output
 from sabot_sql.types import Schema
 
@@ -156,6 +158,38 @@ class RelationalSource:
             self.stats.rows_out += batch.num_rows
             columns = [conform(column, f) for column, f in zip(batch.columns, self.schema)]
             yield batch_of(columns, batch.num_rows, self.schema)
+
+
+class ScanTop(ScanSource):
+    """The splits that a task reads of a table, each unit of them through an operator that may run over any part of the rows:
+    DuckDB runs it while it reads.
+
+    Args:
+        schema: of the batches: the inner Arrow types of the operator's columns.
+        stats, scan_stats: of the operator, whose time is the scan's, and of the scan.
+    """
+
+    def __init__(
+        self,
+        node: Relational,
+        scan: Scan,
+        splits: Sequence[Split],
+        schema: pa.Schema,
+        stats: OperatorStats,
+        scan_stats: OperatorStats,
+    ) -> None:
+        super().__init__(scan, splits, schema, scan_stats)
+        self.operator = node
+        self.operator_stats = stats
+
+    def statement(self, tail: str) -> str:
+        return typed_statement(self.operator.sql, [self.node.schema], self.operator.schema, super().statement(tail))
+
+    def taken(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        found, num_rows = super().taken(batch)
+        self.operator_stats.rows_in += num_rows
+        self.operator_stats.rows_out += num_rows
+        return found, num_rows
 
 
 def statement(node: Relational) -> str:

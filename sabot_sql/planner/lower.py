@@ -8,11 +8,13 @@ from dataclasses import replace
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner import window_top
 from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call, merge_text, state_texts
 from sabot_sql.planner.physical import (
+    TOP,
     AggregateCall,
     DistributedPlan,
     Exchange,
@@ -34,6 +36,7 @@ from sabot_sql.planner.physical import (
     state_types,
 )
 from sabot_sql.planner.ranges import range_bounds
+from sabot_sql.planner.rules.push_filters import is_volatile
 from sabot_sql.planner.small_work import is_small
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
 from sabot_sql.planner.whole_joins import duckdb_join
@@ -57,7 +60,7 @@ LARGE_STATE_BYTES = 512
 MOST = 4
 
 # Operators of DuckDB that give no row where they get none.
-ROW_BY_ROW = frozenset(("Unnest", "Window"))
+ROW_BY_ROW = frozenset(("Unnest", window_top.WINDOW, TOP))
 
 
 def lower(plan: lg.Plan, schema: Schema, cluster: Cluster, session: Session) -> DistributedPlan:
@@ -104,6 +107,10 @@ class _Lowering:
                 return Fragment(Values(plan.num_rows, plan.schema, plan.source), (Part(),), float(plan.num_rows))
             case lg.Compute():
                 return project(self.fragment(plan.input), plan.exprs, plan.names)
+            case lg.Select(input=lg.Extend(name=window_top.WINDOW) as windows) if not is_volatile(plan.predicate):
+                return self.extend(windows, plan)
+            case lg.Select() if (below := window_top.below_columns(plan)) is not plan:
+                return self.fragment(below)
             case lg.Select():
                 return keep(self.fragment(plan.input), plan.predicate, self.estimator.rows(plan))
             case lg.Aggregate():
@@ -141,15 +148,31 @@ class _Lowering:
         exprs = tuple(ex.Ref(at[i], f.type) if i in at else ex.Const(0, f.type) for i, f in enumerate(plan.schema))
         return project(fragment, exprs, tuple(f.name for f in plan.schema))
 
-    def extend(self, plan: lg.Extend) -> Fragment:
+    def extend(self, plan: lg.Extend, kept: lg.Select | None = None) -> Fragment:
+        """Columns that DuckDB makes over whole partitions; of their rows those that `kept` keeps."""
         fragment, places = _keyed(self.fragment(plan.input), plan.exprs)
         if plan.together is not None:
-            fragment = self._together(fragment, tuple(places[i] for i in plan.together))
+            keys = tuple(places[i] for i in plan.together)
+            if kept is not None and not self._lies_together(fragment, keys):
+                fragment = self._first_of_each(fragment, plan, places, kept)
+            fragment = self._together(fragment, keys)
         columns = [f"c{i}" for i in range(len(plan.input.schema))]
         texts = [text.format(*(f"c{i}" for i in places)) for text in plan.texts]
-        node = Relational((fragment.root,), plan.name, f"SELECT {', '.join((*columns, *texts))} FROM in0", plan.schema)
-        kept = fragment.keys if fragment.keys and max(fragment.keys) < len(columns) else None
-        return replace(fragment, root=node, keys=kept, rows=self.estimator.rows(plan))
+        sql = f"SELECT {', '.join((*columns, *texts))} FROM in0"
+        if kept is not None:
+            sql = window_top.kept(sql, kept.predicate, len(plan.schema))
+        node = Relational((fragment.root,), plan.name, sql, plan.schema)
+        by = fragment.keys if fragment.keys and max(fragment.keys) < len(columns) else None
+        return replace(fragment, root=node, keys=by, rows=self.estimator.rows(kept or plan))
+
+    def _first_of_each(self, fragment: Fragment, plan: lg.Extend, places: tuple[int, ...], kept: lg.Select) -> Fragment:
+        """`fragment` with no rows that cannot be among the first of their partition, where only these are asked for."""
+        first, tasks = window_top.first_rows(plan, kept.predicate), self.builder.cluster.slots
+        if first is None or not window_top.pays(plan, max(first[0], 0), tasks, self.estimator):
+            return fragment
+        sql = window_top.first_of_each(plan, places, len(fragment.schema), *first)
+        rows = self.estimator.rows(kept) * tasks
+        return replace(fragment, root=Relational((fragment.root,), TOP, sql, fragment.schema), rows=rows)
 
     def relational(self, plan: lg.Relational) -> Fragment:
         rows = self.estimator.rows(plan)
@@ -173,7 +196,7 @@ class _Lowering:
         """
         if not keys:
             return self.builder.gathered(fragment)
-        if not always and (fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(keys))):
+        if not always and self._lies_together(fragment, keys):
             return fragment
         if all(fragment.schema[k].type.lane is not None for k in keys):
             return self.builder.hashed(fragment, keys)
@@ -181,6 +204,10 @@ class _Lowering:
         values = tuple(ex.Ref(k, fragment.schema[k].type) for k in keys)
         fragment, (place,) = _keyed(fragment, [ex.Call("hash", values, UBIGINT)])
         return self.builder.hashed(fragment, (place,))
+
+    @staticmethod
+    def _lies_together(fragment: Fragment, keys: tuple[int, ...]) -> bool:
+        return fragment.is_one_task or (fragment.keys is not None and bool(keys) and set(fragment.keys) <= set(keys))
 
     def duckdb_aggregate(self, plan: lg.Aggregate) -> Fragment:
         """An aggregate without kernels: in two steps where states are smaller than rows, else over whole groups."""

@@ -310,6 +310,10 @@ class Union:
         return "numba"
 
 
+TOP = "Window top"
+"""Name of the `Relational` that keeps the first rows of each partition; it may run over any part of the rows by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relational:
     """One relational operator that DuckDB runs over all rows that the task has of each input.
