@@ -30,7 +30,7 @@ LISTED_ROWS = 1 << 16
 KEY_ROWS = 1 << 18
 """Build rows up to which the keys themselves go into the scan's query, for DuckDB to join with."""
 
-KEY_SHARE = 0.125
+KEY_SHARE = 0.25
 """Share of the scan's rows with a match up to which that costs less than handing out the others."""
 
 FALSE = "FALSE"

@@ -59,6 +59,9 @@ LARGE_STATE_BYTES = 512
 # A build side loses the rows without a match before it is partitioned where it has so many times more rows.
 MOST = 4
 
+# A probe side does where at most this share of its rows is expected to have one, and it has so many times more for each task.
+MATCHING_SHARE = 0.25
+
 # Operators of DuckDB that give no row where they get none.
 ROW_BY_ROW = frozenset(("Unnest", window_top.WINDOW, TOP))
 
@@ -390,6 +393,8 @@ class _Lowering:
         if not together and sides.kind != "inner" and not build.is_one_task:
             probe, build = self._reduced(sides, probe, build)
         build = self.builder.hashed(build, build_keys)  # first: what it really has may spare the probe side its exchange
+        if sides.kind in ("inner", "semi") and sides.condition is None:
+            probe = self._matching(probe, build, probe_keys, build_keys, sides.null_equal, rows)
         probe = self.builder.hashed(probe, probe_keys)
         if probe.parts[0].merge(build.parts[0]).is_torn:
             build = self.builder.hashed(build, build_keys, anew=True)
@@ -426,6 +431,40 @@ class _Lowering:
         )
         parts = tuple(replace(p, whole=(*p.whole, stage)) for p in build.parts)
         return probe, replace(build, root=semi, parts=parts, rows=kept)
+
+    def _matching(
+        self,
+        probe: Fragment,
+        build: Fragment,
+        probe_keys: tuple[int, ...],
+        build_keys: tuple[int, ...],
+        null_equal: tuple[bool, ...],
+        rows: float,
+    ) -> Fragment:
+        """The probe side without rows that have no match, where these are most: they need not be partitioned. The keys of the
+        build side go to all tasks that make its rows, in a stage of their own, as the whole rows may be wide.
+
+            HashJoin                                   HashJoin
+              exchange by key                            exchange by key
+                Scan lineitem                   ->         HashJoin semi
+              stage by key                                   Scan lineitem
+                                                             broadcast of the keys
+                                                         stage by key
+        """
+        if probe.keys == probe_keys or probe.is_one_task or rows > MATCHING_SHARE * probe.rows:
+            return probe
+        if MOST * self.builder.cluster.slots * build.rows > probe.rows:
+            return probe
+        names = tuple(f"key{i}" for i in range(len(build_keys)))
+        keys = project(build, tuple(ex.Ref(k, build.schema[k].type) for k in build_keys), names)
+        if _bytes(keys) > self.builder.cluster.broadcast_bytes:
+            return probe
+        read, stage = self.builder.broadcast(keys, probe.parts)
+        columns, share = tuple(range(len(probe.schema))), round(rows / max(1.0, probe.rows), 3)
+        places = tuple(range(len(build_keys)))
+        semi = HashJoin(probe.root, read, "semi", probe_keys, places, null_equal, None, columns, probe.schema, share)
+        parts = tuple(replace(p, whole=(*p.whole, stage)) for p in probe.parts)
+        return replace(probe, root=semi, parts=parts, rows=rows)
 
     def _broadcasts(self, probe: Fragment, build: Fragment) -> bool:
         """Whether sending the build side to every agent is cheaper than partitioning both sides. Building costs about
