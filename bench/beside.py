@@ -24,6 +24,9 @@ PAUSE_S = 0.2
 WARM_UP = 3
 """How often each query is asked before warm times are taken: what is read for the second time is loaded."""
 
+LEARN_S = 300.0
+"""How long the statistics of all tables may take."""
+
 Run = Callable[[str], pa.Table]
 
 
@@ -31,7 +34,7 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
     """Run each query on both sides and print their times, the ratio of each and that of the sums.
 
     DuckDB has as many threads as there are agents and reads the files each time. Cold: the first run of a query in a pool that
-    keeps no columns, kernels loaded, the files in the machine's page cache. Warm: the best of the repeats in a pool that has
+    keeps no columns, kernels loaded, the tables' statistics learnt, the files in the machine's page cache. Warm: the best of the repeats in a pool that has
     been asked all queries before, so that it has plans and columns. Every answer is compared with DuckDB's.
 
     Args:
@@ -84,6 +87,9 @@ def pool(data: Path, agents: int, keeps_columns: bool = True) -> Iterator[Run]:
     manager = JobManager(Settings(agents=settings if keeps_columns else replace(settings, column_cache_bytes=0)), str(data))
     try:
         manager.start()
+        catalog = manager._engine.catalog  # a server has done this long before
+        catalog.learn(catalog.tables())
+        assert catalog.wait_learned(LEARN_S)
         yield lambda sql: manager.execute(QueryRequest(sql, route="distributed")).table
     finally:
         manager.close()
