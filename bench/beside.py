@@ -34,9 +34,9 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
     """Run each query on both sides and print their times, the ratio of each and that of the sums.
 
     DuckDB has as many threads as there are agents and reads the files each time. Cold: the first run of a query in a pool that
-    keeps no columns, kernels loaded, the tables' statistics learnt, the files in the machine's page cache. Warm: the best of the
-    repeats in a pool that has been asked all queries before, so that it has plans and columns. Every answer is compared with
-    DuckDB's.
+    keeps no columns, kernels loaded, the tables' statistics learnt, the files in the machine's page cache. Warm: the best of
+    the repeats in a pool that has been asked all queries before, so that it has plans and columns. Every answer is compared
+    with DuckDB's.
 
     Args:
         data: holds the tables as folders of Parquet files.
