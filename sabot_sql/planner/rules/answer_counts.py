@@ -8,6 +8,7 @@ from sabot_sql.catalog.ipc_files import is_owned
 from sabot_sql.catalog.table import Table
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.nullness import counted_nulls
 from sabot_sql.planner.ranges import physical
 from sabot_sql.types import INTEGER, Field
 
@@ -68,7 +69,7 @@ def _told(call: lg.Call, get: lg.Get, columns: dict[int, int], rows: int) -> ex.
         case "count_star", ():
             return ex.Const(rows, call.type)
         case "count", (ex.Ref(index=index),) if index in columns:
-            nulls = _nulls(get.table, get.columns[columns[index]])
+            nulls = counted_nulls(get.table, get.columns[columns[index]])
             return ex.Const(rows - nulls, call.type) if nulls is not None and 0 <= nulls <= rows else None
         case "min" | "max", (ex.Ref(index=index),) if index in columns:
             return _bound(call, get.table, get.columns[columns[index]])
@@ -84,11 +85,3 @@ def _bound(call: lg.Call, table: Table, column: int) -> ex.Const | None:
         return None
     value = physical(known.min if call.function == "min" else known.max, call.type)
     return None if value is None or isinstance(value, str) else ex.Const(value, call.type)
-
-
-def _nulls(table: Table, column: int) -> int | None:
-    """The NULLs of a column where the files count them, in the type that the table has."""
-    if column < 0 or "variants" in table.scan.options or table.schema[column].type.children:
-        return None
-    known = table.statistics.columns.get(table.schema[column].name)
-    return known.null_count if known is not None and known.counts_nulls else None

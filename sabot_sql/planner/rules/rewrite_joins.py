@@ -8,6 +8,7 @@ from sabot_sql.errors import NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.expressions import Expr
+from sabot_sql.planner.nullness import is_never_null
 from sabot_sql.planner.whole_joins import duckdb_mark
 from sabot_sql.types import BIGINT, BOOLEAN, VARCHAR
 
@@ -20,8 +21,9 @@ def rewrite_joins(plan: lg.Plan) -> lg.Plan:
         Select mark                           Compute [left columns, TRUE]
           Join mark                     ->      Join semi
 
-    and likewise `not mark` into an anti join, where NULLs cannot make the mark unknown (EXISTS). Any other use computes the
-    mark: TRUE where a left join with the distinct keys finds one, NULL where SQL's IN does not know, else FALSE.
+    and likewise `not mark` into an anti join, where NULLs cannot make the mark unknown (EXISTS, and NOT IN over columns that
+    have none). Any other use computes the mark: TRUE where a left join with the distinct keys finds one, NULL where SQL's IN
+    does not know, else FALSE.
     """
     if isinstance(plan, lg.Select) and isinstance(plan.input, lg.Join) and plan.input.kind == "mark":
         return _select_mark(plan, plan.input)
@@ -63,7 +65,7 @@ def _select_mark(select: lg.Select, join: lg.Join) -> lg.Plan:
     parts = ex.conjuncts(select.predicate)
     mark = ex.Ref(len(join.left.schema), BOOLEAN)
     left, right = rewrite_joins(join.left), rewrite_joins(join.right)
-    known = all(c.op == "IS NOT DISTINCT FROM" for c in join.conditions)
+    known = all(c.op == "IS NOT DISTINCT FROM" or (c.op == "=" and _has_values(c, left, right)) for c in join.conditions)
     for part, kind, value in ((mark, "semi", True), (ex.Not(mark), "anti", False)):
         if part in parts and (kind == "semi" or known):
             exists = replace(join, left=left, right=right, kind="semi" if kind == "semi" else "anti")
@@ -72,6 +74,11 @@ def _select_mark(select: lg.Select, join: lg.Join) -> lg.Plan:
             rest = tuple(p for p in parts if p != part)
             return lg.Select(plan, ex.conjunction(rest)) if rest else plan
     return replace(select, input=_mark(replace(join, left=left, right=right)))
+
+
+def _has_values(condition: lg.Condition, left: lg.Plan, right: lg.Plan) -> bool:
+    """Whether neither side of a condition is ever NULL."""
+    return is_never_null(left, condition.left) and is_never_null(right, condition.right)
 
 
 def _is_unique(plan: lg.Plan, keys: set[Expr]) -> bool:
@@ -114,7 +121,7 @@ def _mark(join: lg.Join) -> lg.Plan:
     on = tuple(lg.Condition(c.left, c.op, ex.Ref(i, c.right.type)) for i, c in enumerate((*equal, *correlated)))
     plan: lg.Plan = lg.Join(join.left, flagged, "left", on)
     found = ex.IsNull(ex.Ref(width + len(keys), BOOLEAN), negated=True)
-    if equal:
+    if equal and not _has_values(equal[0], join.left, join.right):
         plan, unknown = _unknown(plan, join, equal[0], correlated)
         mark: Expr = ex.Case(
             ((found, ex.Const(True, BOOLEAN)), (unknown, ex.Const(None, BOOLEAN))), ex.Const(False, BOOLEAN), BOOLEAN
