@@ -59,7 +59,11 @@ LARGE_STATE_BYTES = 512
 # A build side loses the rows without a match before it is partitioned where it has so many times more rows.
 MOST = 4
 
-# A probe side does where at most this share of its rows is expected to have one, and it has so many times more for each task.
+# The build side of a semi join may have each row so many times, or be of so many rows.
+MOST_REPEATS = 4
+REPEATED_ROWS = 50_000
+
+# A probe side loses the rows without a match where at most this share of its rows is expected to have one.
 MATCHING_SHARE = 0.25
 
 # Operators of DuckDB that give no row where they get none.
@@ -344,6 +348,8 @@ class _Lowering:
         if plan.kind not in ("inner", "left", "semi", "anti"):
             raise NotSupported(f"{plan.kind.upper()} JOIN cannot run distributed yet")
         kind: JoinKind = plan.kind
+        if kind in ("semi", "anti"):
+            plan = replace(plan, right=self._with_repeats(plan.right))
         equal = [c for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM")]
         width = len(plan.left.schema)
         residual: list[Expr] = [
@@ -373,6 +379,18 @@ class _Lowering:
         _check_keys(left, left_keys, right, right_keys)
         sides = _Sides(plan, kind, left, right, left_keys, right_keys, null_equal, condition)
         return self._joined(sides, self.estimator.rows(plan), bool(equal))
+
+    def _with_repeats(self, plan: lg.Plan) -> lg.Plan:
+        """What gives the rows of `plan`, some of them several times: where only matters whether one matches, a few repeats are
+        not worth the two steps that remove them."""
+        if isinstance(plan, lg.Compute) and not any(map(is_volatile, plan.exprs)):
+            return replace(plan, input=self._with_repeats(plan.input))
+        if not isinstance(plan, lg.Aggregate) or plan.calls or not plan.groups:
+            return plan
+        rows = self.estimator.rows(plan.input)
+        if rows > max(REPEATED_ROWS, MOST_REPEATS * self.estimator.rows(plan)):
+            return plan
+        return lg.Compute(plan.input, plan.groups, plan.names)
 
     def _joined(self, sides: _Sides, rows: float, keyed: bool) -> Fragment:
         swap = sides.kind == "inner" and _bytes(sides.left) < _bytes(sides.right)
@@ -407,6 +425,8 @@ class _Lowering:
 
         Source: Bernstein and Chiu, Using semi-joins to solve relational queries, JACM 1981."""
         plan = sides.plan
+        if isinstance(build.root, HashJoin) and build.root.kind == "semi":  # as DuckDB has made it out of a subquery
+            return probe, build
         equal = tuple(lg.Condition(c.right, c.op, c.left) for c in plan.conditions if c.op in ("=", "IS NOT DISTINCT FROM"))
         kept = min(build.rows, self.estimator.rows(lg.Join(plan.right, plan.left, "semi", equal)))
         if build.rows < MOST * max(kept, probe.rows) or _bytes(probe) > self.builder.cluster.broadcast_bytes:
