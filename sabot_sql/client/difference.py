@@ -11,6 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 
+NOTHING = 1e-9
+"""What is left of a double where everything cancels out is smaller."""
+
+
 def difference(want: pa.Table, got: pa.Table, ordered_by: Sequence[int] = ()) -> str:
     """What first differs between two answers, as one sentence; empty when nothing does.
 
@@ -43,7 +47,7 @@ def difference(want: pa.Table, got: pa.Table, ordered_by: Sequence[int] = ()) ->
 def same_value(a: Any, b: Any) -> bool:
     """Equal, or both floats within 1e-9 relative; NaN equals NaN; nested values member by member."""
     if isinstance(a, float) and isinstance(b, float):
-        return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+        return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-9, abs_tol=NOTHING)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(same_value, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
@@ -62,5 +66,7 @@ def _rank(row: tuple[Any, ...]) -> list[str]:
 
 def _rank_value(value: Any) -> str:
     if isinstance(value, float):
-        return "nan" if math.isnan(value) else f"{value + 0.0:.6e}"
+        if math.isnan(value):
+            return "nan"
+        return f"{0.0 if abs(value) < NOTHING else value:.6e}"
     return str(value.normalize()) if isinstance(value, decimal.Decimal) else repr(value)
