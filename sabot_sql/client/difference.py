@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-
 NOTHING = 1e-9
 """What is left of a double where everything cancels out is smaller."""
 
