@@ -20,7 +20,7 @@ from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext, Unit
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.executor.spill import SpillFile, free_unused
 from sabot_sql.planner.expressions import Cast, Ref
-from sabot_sql.planner.physical import Relational, Scan
+from sabot_sql.planner.physical import Relational, Scan, StateAggregate
 from sabot_sql.planner.render import is_not_carried, render_output
 from sabot_sql.types import Schema
 
@@ -160,9 +160,8 @@ class RelationalSource:
             yield batch_of(columns, batch.num_rows, self.schema)
 
 
-class ScanTop(ScanSource):
-    """The splits that a task reads of a table, each unit of them through an operator that may run over any part of the rows:
-    DuckDB runs it while it reads.
+class ScanThrough(ScanSource):
+    """The splits that a task reads of a table, each unit of them through an operator that DuckDB runs while it reads.
 
     Args:
         schema: of the batches: the inner Arrow types of the operator's columns.
@@ -171,7 +170,7 @@ class ScanTop(ScanSource):
 
     def __init__(
         self,
-        node: Relational,
+        node: Relational | StateAggregate,
         scan: Scan,
         splits: Sequence[Split],
         schema: pa.Schema,
@@ -182,7 +181,12 @@ class ScanTop(ScanSource):
         self.operator = node
         self.operator_stats = stats
 
+
+class ScanTop(ScanThrough):
+    """A scan through a `Relational` that may run over any part of the rows."""
+
     def statement(self, tail: str) -> str:
+        assert isinstance(self.operator, Relational)
         return typed_statement(self.operator.sql, [self.node.schema], self.operator.schema, super().statement(tail))
 
     def taken(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from sabot_sql.catalog.table import Split
 from sabot_sql.executor.columns import unwrap
 from sabot_sql.executor.duckdb_session import duck_session
 from sabot_sql.executor.evaluate import conform
 from sabot_sql.executor.gather import batch_of
 from sabot_sql.executor.operator import Morsel, OperatorStats, TaskContext
-from sabot_sql.executor.relational import BATCH_ROWS, typed_statement
-from sabot_sql.executor.scan import ScanSource
+from sabot_sql.executor.relational import BATCH_ROWS, ScanThrough, typed_statement
 from sabot_sql.executor.spill import SpillFile
-from sabot_sql.planner.physical import Scan, StateAggregate
+from sabot_sql.planner.physical import StateAggregate
 from sabot_sql.types import BIGINT, Field
 
 CHUNK_ROWS = 1 << 18
@@ -48,38 +46,21 @@ def _grouped(by: Sequence[str], texts: Sequence[str]) -> str:
     return f"SELECT {', '.join((*by, *texts))} FROM in0" + (f" GROUP BY {', '.join(by)}" if by else "")
 
 
-class ScanStates(ScanSource):
-    """The splits that a task reads of a table, as states of groups; each unit gives its own.
-
-    Args:
-        schema: of the batches: the inner Arrow types of the aggregate's columns.
-        stats, scan_stats: of the aggregate, whose time is the scan's, and of the scan.
-    """
-
-    def __init__(
-        self,
-        node: StateAggregate,
-        scan: Scan,
-        splits: Sequence[Split],
-        schema: pa.Schema,
-        stats: OperatorStats,
-        scan_stats: OperatorStats,
-    ) -> None:
-        super().__init__(scan, splits, schema, scan_stats)
-        self.aggregate = node
-        self.aggregate_stats = stats
+class ScanStates(ScanThrough):
+    """A scan whose rows come out as states of groups; each unit gives its own."""
 
     def statement(self, tail: str) -> str:
-        sql, raw = partial_sql(self.aggregate, "count(*)"), super().statement(tail)
-        return typed_statement(sql, [self.node.schema], (*self.aggregate.schema, COUNT), raw)
+        assert isinstance(self.operator, StateAggregate)
+        sql, raw = partial_sql(self.operator, "count(*)"), super().statement(tail)
+        return typed_statement(sql, [self.node.schema], (*self.operator.schema, COUNT), raw)
 
     def taken(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
         found, _ = super().taken(batch)
         counts = unwrap(batch.column(len(self.schema)), BIGINT).values
         assert counts is not None
         num_rows = int(counts.sum())
-        self.aggregate_stats.rows_in += num_rows
-        self.aggregate_stats.rows_out += found.num_rows
+        self.operator_stats.rows_in += num_rows
+        self.operator_stats.rows_out += found.num_rows
         return found, num_rows
 
 
