@@ -6,7 +6,7 @@ import functools
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,10 @@ def test_a_cancel_ends_spilling_and_merging_at_once(tmp_path: Path) -> None:
     node = node_of(schema, "single", [0, 1], calls_of(schema, CALLS))
     batches = batches_of(data, 1000)
     run(node, batches[:5], short_task(tmp_path, 1000 * KB))  # loads the kernels
-    for after_s in (0.05, 0.5):
+
+    def start() -> tuple[TaskContext, Callable[[], object]]:
         context = short_task(tmp_path, 1000 * KB)
-        assert cancel_delay(context, functools.partial(run, node, batches * 8, context), after_s) < 0.3
+        return context, functools.partial(run, node, batches * 8, context)
+
+    for after_s in (0.05, 0.5):
+        assert cancel_delay(start, after_s) < 0.3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,9 +209,12 @@ def test_build_side_over_the_memory_limit_fails_and_holds_nothing(limit_bytes: i
 
 
 def cancelled_join() -> float:
-    join, context = Join(["BIGINT"], "inner"), task()
-    join.load(numbered([(1, 0)] * 3000), context, size=3000)
-    return cancel_delay(context, lambda: join.run(numbered([(1, 0)] * 30_000), context, size=30_000), after_s=0.15)
+    def start() -> tuple[TaskContext, Callable[[], object]]:
+        join, context = Join(["BIGINT"], "inner"), task()
+        join.load(numbered([(1, 0)] * 3000), context, size=3000)
+        return context, lambda: join.run(numbered([(1, 0)] * 30_000), context, size=30_000)
+
+    return cancel_delay(start, after_s=0.15)
 
 
 def test_cancel_stops_a_join_soon() -> None:

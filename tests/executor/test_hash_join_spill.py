@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,9 @@ def test_a_full_area_fails_with_its_setting(tmp_path: Path) -> None:
 def test_a_cancel_ends_spilling_and_joining_at_once(tmp_path: Path) -> None:
     probe, build = sides(["BIGINT", "VARCHAR"], 30_000, 30_000)
     run(Join(["BIGINT", "VARCHAR"], "inner"), probe[:3000], build[:9000], short_task(tmp_path, 600 * KB))  # loads the kernels
-    join = Join(["BIGINT", "VARCHAR"], "inner")
-    work = functools.partial(run, join, probe, build, context := short_task(tmp_path, 600 * KB))
-    assert cancel_delay(context, work, 0.5) < 0.3
+
+    def start() -> tuple[TaskContext, Callable[[], object]]:
+        context = short_task(tmp_path, 600 * KB)
+        return context, functools.partial(run, Join(["BIGINT", "VARCHAR"], "inner"), probe, build, context)
+
+    assert cancel_delay(start, 0.5) < 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -263,8 +264,9 @@ def test_cancel_stops_kernels_of_all_workers(tmp_path: Path, threads: int) -> No
     stage = Stage(0, root, Exchange("gather"), (), (Task(0, {0: splits, 1: splits}),))
 
     def delay() -> float:
-        where, writer = Runner(tmp_path, threads).context(), FileWriter(tmp_path, 0, 0)
-        took_s = cancel_delay(where, lambda: run_task(stage, stage.tasks[0], {}, FileReader(), writer, where), 0.3)
+        where = Runner(tmp_path, threads).context()
+        run = functools.partial(run_task, stage, stage.tasks[0], {}, FileReader(), FileWriter(tmp_path, 0, 0), where)
+        took_s = cancel_delay(lambda: (where, run), 0.3)
         assert where.memory.used_bytes == 0
         return took_s
 

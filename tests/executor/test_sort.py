@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sabot_sql.errors import NotSupported, OutOfMemory
-from sabot_sql.executor.operator import Morsel
+from sabot_sql.executor.operator import Morsel, TaskContext
 from sabot_sql.executor.sort import SortSink
 from sabot_sql.planner.physical import Sort, SortKey, Values
 from sabot_sql.types import inner_schema
@@ -170,11 +170,15 @@ def test_memory_is_free_when_the_reader_stops_early() -> None:
 
 def cancelled_sort() -> float:
     values = np.random.default_rng(8).integers(-(2**63), 2**63 - 1, 3_000_000)
-    context = task()
-    sink = sink_of(["BIGINT"], [SortKey(0)])
-    state = sink.new_state(context)
-    sink.sink(Morsel(pa.record_batch([pa.array(values)], names=["c0"]), 0), state)
-    return cancel_delay(context, lambda: sink.combine([state], context), after_s=0.02)
+
+    def start() -> tuple[TaskContext, Callable[[], object]]:
+        context = task()
+        sink = sink_of(["BIGINT"], [SortKey(0)])
+        state = sink.new_state(context)
+        sink.sink(Morsel(pa.record_batch([pa.array(values)], names=["c0"]), 0), state)
+        return context, lambda: sink.combine([state], context)
+
+    return cancel_delay(start, after_s=0.02)
 
 
 def test_cancel_stops_a_sort_soon() -> None:
