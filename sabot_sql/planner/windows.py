@@ -26,6 +26,9 @@ FOLDED = INFIX | PREFIX | {"list_value"}
 UNITS = ("ROWS", "RANGE", "GROUPS")
 INTERVAL = SqlType("INTERVAL")
 ZERO_INTERVAL = ex.Const(None, INTERVAL, "to_days(0)")
+ZERO = ex.Const(0, INTEGER)
+NEAR = (ZERO, ZERO_INTERVAL)
+A_MOMENT = ex.Const(None, INTERVAL, "to_microseconds(1)")
 EXCLUDED = {"CURRENT_ROW": "CURRENT ROW", "GROUP": "GROUP", "TIES": "TIES"}
 
 
@@ -168,28 +171,27 @@ def _distances(
     key: lg.OrderKey, bounds: list[Expr | None], precedings: list[bool]
 ) -> tuple[list[lg.OrderKey], list[Expr | None]]:
     """The key of a RANGE frame and how far its bounds are from it: the plan has the bounds themselves, `key - distance`."""
-    known = [b for b in bounds if b is not None]
-    if isinstance(key.expr, ex.Const) and any(isinstance(b, ex.Const) for b in known):
-        # every row is a peer of every other one: a bound is at the key, or beyond all rows
-        if not all(isinstance(b, ex.Const) for b in known):
-            raise NotSupported("RANGE over a constant with a bound that is none cannot run distributed yet")
-        at = (None, key.expr)
-        near = [None if b is None else ex.Const(int(b not in at and _is_value(b)), INTEGER) for b in bounds]
-        return [replace(key, expr=ex.Const(0, INTEGER))], list(near)
-    return [key], [None if b is None else _distance(key, b, preceding) for b, preceding in zip(bounds, precedings)]
-
-
-def _is_value(expr: Expr) -> bool:
-    return not (isinstance(expr, ex.Const) and expr.value is None and expr.sql is None)
+    found = [None if b is None else _distance(key, b, preceding) for b, preceding in zip(bounds, precedings)]
+    if isinstance(key.expr, ex.Const) and all(b is None or isinstance(b, ex.Const) for b in bounds):
+        # of any type: every row is a peer of every other one, and a bound is at the key or beyond all rows
+        key, found = replace(key, expr=ex.Const(0, INTEGER)), [b and ex.Const(int(b not in NEAR), INTEGER) for b in found]
+    return [key], found
 
 
 def _distance(key: lg.OrderKey, bound: Expr, preceding: bool) -> Expr:
     sign, t = "-" if preceding != key.descending else "+", key.expr.type
     # either side may be cast to the type in which they are compared
     if _bare(bound) == _bare(key.expr):
-        return ZERO_INTERVAL if t.id.startswith("TIMESTAMP") else ex.Const(0, INTEGER)
+        return ZERO_INTERVAL if t.id.startswith("TIMESTAMP") else ZERO
+    if isinstance(bound, ex.Const) and isinstance(key.expr, ex.Const):
+        near = bound.value is None and bound.sql is None
+        return (
+            (ZERO_INTERVAL if near else A_MOMENT)
+            if t.id.startswith(("DATE", "TIME"))
+            else (ZERO if near else ex.Const(1, INTEGER))
+        )
     sides = _bare(bound)
-    if isinstance(sides, ex.Call) and sides.name == sign and len(sides.args) == 2 and _bare(sides.args[0]) == _bare(key.expr):
+    if isinstance(sides, ex.Call) and sides.name == sign and len(sides.args) == 2 and _is_key(sides.args[0], key.expr):
         distance = sides.args[1]
         if distance.type.is_integer and t.id == "TIMESTAMP":  # a date that is compared with one plus an interval
             return ex.Call("to_days", (ex.Cast(distance, INTEGER),), INTERVAL)
@@ -197,6 +199,11 @@ def _distance(key: lg.OrderKey, bound: Expr, preceding: bool) -> Expr:
     if t != bound.type or not (t.is_integer or t.id == "DECIMAL"):
         raise NotSupported("this RANGE frame, whose end DuckDB has rewritten, cannot run distributed yet")
     return ex.Cast(ex.Call("-", (key.expr, bound) if sign == "-" else (bound, key.expr), t), t)
+
+
+def _is_key(found: Expr, key: Expr) -> bool:
+    """Whether a bound begins with the key, of which constants may be folded into another type."""
+    return _bare(found) == _bare(key) or (is_constant(found) and is_constant(key))
 
 
 def _bare(expr: Expr) -> Expr:

@@ -60,6 +60,8 @@ select id, count(*) over (order by qty range between 1 preceding and 1 following
 select id, count(*) over (order by sold_at::timestamptz desc nulls first range between interval 1 month preceding and current row) n from sales order by all;
 select id, first_value(id) over (order by big range 2 preceding) n from sales where big > 10 and big < 9223372036854775807 order by all;
 select id, count(*) over (order by product + 1 range between 1 preceding and 1 following) n from sales order by all;
+select id, count(*) over (order by date '2020-01-01' range between current row and interval (id) hour following) c, sum(qty) over (order by cast('2020-01-01' as date) desc range between interval (id % 3) day preceding and interval 10 hour following) s from sales where id < 20 order by id;
+select id, count(distinct true) over (order by date '2020-01-01' range between interval 10 hour following and unbounded following) c from sales where id < 20 order by id;
 select id, count(*) over (order by -product desc range between 1 preceding and 1 following) n from sales order by all;
 select id, count(*) over (order by day + interval 1 day range between interval 1 day preceding and interval 3 days following) n from sales order by all;
 select id, count(*) over (order by cost range between 100 preceding and 100 following) n from sales order by all;
