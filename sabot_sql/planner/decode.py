@@ -16,6 +16,7 @@ from sabot_sql.catalog.table import Table
 from sabot_sql.errors import InternalError, NotSupported
 from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
+from sabot_sql.planner.column_bindings import by_position
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
@@ -61,7 +62,13 @@ CONSTRUCTS = {
 }
 
 # Table functions that need nothing but their arguments.
-SERIES = frozenset(("range", "generate_series", "unnest", "repeat"))
+SERIES = frozenset(
+    ("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "pg_timezone_names")
+)
+
+# Table functions that give the rows of a list, which there is a function for, and those that have none.
+LISTS = frozenset(("unnest", "range", "generate_series"))
+OBJECTS = frozenset(("json_each", "json_tree"))
 
 EPOCH = dt.date(1970, 1, 1).toordinal()
 
@@ -159,9 +166,9 @@ class _Decoder:
             name = str(op["qname"]["path"][-1])
             if name in SERIES and not op["children"] and op["source_ordinality"] == "WITHOUT_ORDINALITY":
                 return self._series(name, op)
-            if name == "unnest" and len(op["children"]) == 1 and not op["projected_input"]:
-                return self._unnest_call(op)
-            raise NotSupported(f"table function {op['qname']['path'][-1]} cannot run distributed yet")
+            if name in (*LISTS, *OBJECTS) and len(op["children"]) == 1 and not op["parameters"] and not op["named_parameters"]:
+                return self._called_for_rows(name, op)
+            raise NotSupported(f"table function {name} cannot run distributed yet")
         data = op["function_data"]
         name = data["table"] if data["schema"] == "main" else f"{data['schema']}.{data['table']}"
         table = self.lookup(name)
@@ -179,22 +186,45 @@ class _Decoder:
         columns = [int(c["index"]) for c in op["column_indexes"]]
         if op["table_filters"]["filters"] or any(c >= len(op["names"]) for c in columns):
             raise NotSupported(f"table function {name} with a filter or rowid cannot run distributed yet")
-        args = ", ".join(render_constant(decode_value(v)) for v in op["parameters"])
+        values = [render_constant(decode_value(v)) for v in op["parameters"]]
+        named = [f"{quote_identifier(p['key'])} := {render_constant(decode_value(p['value']))}" for p in op["named_parameters"]]
+        args = ", ".join((*values, *named))
         given = ", ".join(f"c{i}" for i in range(len(op["names"])))
         picked = ", ".join(f"c{i}" for i in columns) or "1 AS c0"
         schema = tuple(Field(op["names"][i], decode_type(op["returned_types"][i])) for i in columns)
         sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}) AS made({given})"
         return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
 
-    def _unnest_call(self, op: Json) -> lg.Plan:
-        """unnest() as a table, of a list that its input holds."""
-        child = self.child(op)
+    def _called_for_rows(self, name: str, op: Json) -> lg.Plan:
+        """A table function of values that its input holds: its rows for each row, as a list that is unnested."""
         filters, columns = op["table_filters"], [int(c["index"]) for c in op["column_indexes"]]
-        if filters["filters"] or filters["multi_column_filters"] or columns != [0] or len(child.schema) != 1:
-            raise NotSupported("this UNNEST cannot run distributed yet")
-        types = (decode_type(op["returned_types"][0]),)
-        plan = lg.Extend(child, (ex.Ref(0, child.schema[0].type),), ("unnest({0})",), types, None, "Unnest")
-        return _pick(plan, [1])
+        ordinal = op["source_ordinality"] == "WITH_ORDINALITY"
+        if filters["filters"] or filters["multi_column_filters"] or op["projection_ids"] or (ordinal and name in OBJECTS):
+            raise NotSupported(f"this call of {name} cannot run distributed yet")
+        child = self.operator(by_position(op["children"][0]))
+        types = [decode_type(t) for t in op["returned_types"]]
+        asked = [None if a["id"] == "ANY" else decode_type(a) for a in op["arguments"]]
+        given = [ex.Ref(i, f.type) for i, f in enumerate(child.schema[: len(op["input_table_types"])])]
+        args = tuple(a if t is None or t == a.type else ex.Cast(a, t) for a, t in zip(given, asked))
+        if len(asked) != len(given):
+            raise NotSupported(f"this call of {name} cannot run distributed yet")
+        places = ", ".join(f"{{{i}}}" for i in range(len(args)))
+        width = len(child.schema)
+        kept = tuple(ex.Ref(int(i), child.schema[int(i)].type) for i in op["projected_input"])
+        if name in OBJECTS:
+            t = SqlType("STRUCT", children=tuple(types), names=tuple(f"f{i}" for i in range(len(types))))
+            rows = f"(SELECT list(made) FROM {name}({places}) AS made({', '.join(t.names)}))"
+            made: lg.Plan = lg.Extend(child, args, (f"unnest({rows})",), (t,), None, "Unnest")
+            found: list[Expr] = [
+                ex.Call("struct_extract", (ex.Ref(width, t), ex.Const(t.names[c], VARCHAR)), types[c]) for c in columns
+            ]
+        else:
+            rows = "{0}" if name == "unnest" else f"{name}({places})"
+            texts = (f"unnest({rows})", f"unnest(range(1, 1 + len({rows})))")[: 1 + ordinal]
+            made = lg.Extend(child, args, texts, tuple(types[: len(texts)]), None, "Unnest")
+            found = [ex.Ref(width + c, types[c]) for c in columns]
+        names = (*(op["names"][c] for c in columns), *(child.schema[e.index].name for e in kept))
+        return lg.Compute(made, (*found, *kept), names)
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
         filters: list[Expr] = []

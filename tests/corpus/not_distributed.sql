@@ -45,15 +45,7 @@ select 'a'::enum('a', 'b') e, x from single;
 -- construct: TRY()
 -- names: operator try
 select try(x // 0) t, try(y::int) u from single;
--- construct: table functions with row values, json_each, WITH ORDINALITY
--- names: table function json_each
-select key, value from json_each('{"a": 1}');
--- names: table function unnest
-select id, (select sum(x) from unnest([qty::int, product, 1]) t(x)) s from sales where id < 30 order by id;
--- names: table function range
-select a.i, b.j from range(3) a(i), range(a.i) b(j) order by all;
--- names: table function repeat_row
-select * from repeat_row(1, 'a', num_rows := 3);
+-- construct: WITH ORDINALITY of a constant
 -- names: hand over the plan
 select * from unnest(['a', 'b']) with ordinality t(x, n) order by n;
 -- construct: functions that read the names of their arguments

@@ -1,0 +1,92 @@
+"""Columns of DuckDB's serialised plan by position.
+
+DuckDB serialises expressions that name a column by its place in the operator's input, but leaves those below a table function
+that is called for rows as its binder wrote them: by the operator that made the column, and its place there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sabot_sql.errors import NotSupported
+
+Json = dict[str, Any]
+Binding = tuple[int, int]
+
+
+def by_position(op: Json) -> Json:
+    """The plan below and at `op` with each column named by its place.
+
+    Raises:
+        NotSupported: an operator whose columns are not known here.
+    """
+    children = [by_position(c) for c in op["children"]]
+    inputs = [_bindings(c) for c in children]
+    every = [b for one in inputs for b in one]
+    found = {key: _placed(value, every) for key, value in op.items() if key not in ("children", "conditions")}
+    if "conditions" in op:
+        left, right = inputs
+        found["conditions"] = [
+            c | {"left": _placed(c["left"], left if c.get("right") else every), "right": _placed(c.get("right"), right)}
+            for c in op["conditions"]
+        ]
+    return found | {"children": children}
+
+
+def _placed(part: Any, columns: list[Binding]) -> Any:
+    """A part of an operator over `columns`."""
+    if isinstance(part, list):
+        return [_placed(p, columns) for p in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("expression_class") != "BOUND_COLUMN_REF":
+        return {key: _placed(value, columns) for key, value in part.items()}
+    binding = (int(part["binding"]["table_index"]), int(part["binding"]["column_index"]))
+    if binding not in columns:
+        raise NotSupported("a column of this table function's input cannot be found, which cannot run distributed yet")
+    return part | {"expression_class": "BOUND_REF", "index": columns.index(binding)}
+
+
+def _bindings(op: Json) -> list[Binding]:
+    """What DuckDB's binder calls the columns that `op` gives out."""
+    below = [_bindings(c) for c in op["children"]]
+    match op["type"]:
+        case "LOGICAL_CTE_REF" | "LOGICAL_CHUNK_GET":
+            return _of(op["table_index"], len(op["chunk_types"]))
+        case "LOGICAL_DUMMY_SCAN":
+            return _of(op["table_index"], 1)
+        case "LOGICAL_PROJECTION":
+            return _of(op["table_index"], len(op["expressions"]))
+        case "LOGICAL_GET":
+            ids = [int(i) for i in op["projection_ids"]] or range(max(1, len(op["column_indexes"])))
+            return [*((int(op["table_index"]), i) for i in ids), *(below[0][int(i)] for i in op["projected_input"])]
+        case "LOGICAL_AGGREGATE_AND_GROUP_BY":
+            calls = _of(op["aggregate_index"], len(op["expressions"]))
+            return [
+                *_of(op["group_index"], len(op["groups"])),
+                *calls,
+                *_of(op["groupings_index"], len(op["grouping_functions"])),
+            ]
+        case "LOGICAL_FILTER":
+            return [below[0][int(i)] for i in op["projection_map"]] or below[0]
+        case "LOGICAL_LIMIT" | "LOGICAL_DISTINCT":
+            return below[0]
+        case "LOGICAL_WINDOW":
+            return [*below[0], *_of(op["window_index"], len(op["expressions"]))]
+        case "LOGICAL_UNNEST":
+            return [*below[0], *_of(op["unnest_index"], len(op["expressions"]))]
+        case "LOGICAL_CROSS_PRODUCT":
+            return [*below[0], *below[1]]
+        case "LOGICAL_COMPARISON_JOIN" if op["join_type"] in ("INNER", "LEFT", "RIGHT", "FULL"):
+            sides = [
+                [side[int(i)] for i in op[key]] or side
+                for side, key in zip(below, ("left_projection_map", "right_projection_map"))
+            ]
+            return [*sides[0], *sides[1]]
+        case "LOGICAL_MATERIALIZED_CTE":
+            return below[1]
+    raise NotSupported(f"a table function over {op['type'].removeprefix('LOGICAL_').lower()} cannot run distributed yet")
+
+
+def _of(index: int, count: int) -> list[Binding]:
+    return [(int(index), i) for i in range(count)]
