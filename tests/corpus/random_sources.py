@@ -165,7 +165,18 @@ def lateral_join(q: Queries, scope: list[Column]) -> Relation:
     how = q.c.pick(["CROSS JOIN LATERAL {} {}", "LEFT JOIN LATERAL {} {} ON true", ", LATERAL {} {}"])
     if q.c.chance(50):
         family = q.c.pick(["ints", "texts"])
-        text = f"(SELECT unnest({q.expression(scope, family, 1)}) AS c0)"
+        lists = [
+            "(SELECT unnest({LIST}) AS c0)",
+            "(SELECT c0 FROM unnest({LIST}) u(c0))",
+            "(SELECT x AS c0 FROM unnest({LIST}) WITH ORDINALITY u(x, n) WHERE n <> 2)",
+            "(SELECT max(c0) AS c0 FROM unnest({LIST}) u(c0))",
+        ]
+        numbers = [
+            "(SELECT c0::INTEGER AS c0 FROM range({icol}, {icol}) u(c0))",
+            "(SELECT c0::INTEGER AS c0 FROM generate_series({icol}, 3) u(c0))",
+        ]
+        template = q.c.pick(lists + (numbers if family == "ints" else [])).replace("LIST", family)
+        text = q.fill(template, scope, 1)
         return how.format(text, alias), _columns(alias, ["int" if family == "ints" else "text"])
     q.aliases += 1
     inner = [(f"t{q.aliases}.{n}", f) for n, f in q.columns.items()]
