@@ -23,6 +23,9 @@ def by_position(op: Json) -> Json:
     children = [by_position(c) for c in op["children"]]
     inputs = [_bindings(c) for c in children]
     every = [b for one in inputs for b in one]
+    if op["type"] == "LOGICAL_ANY_JOIN":  # its condition counts the columns that it hands on
+        theirs = [] if op["join_type"] in ("SEMI", "ANTI") else op["right_projection_map"]
+        every = [*_picked(inputs[0], op["left_projection_map"]), *_picked(inputs[1], theirs)]
     found = {key: _placed(value, every) for key, value in op.items() if key not in ("children", "conditions")}
     if "conditions" in op:
         left, right = inputs
@@ -41,7 +44,7 @@ def _placed(part: Any, columns: list[Binding]) -> Any:
         return part
     if part.get("expression_class") != "BOUND_COLUMN_REF":
         return {key: _placed(value, columns) for key, value in part.items()}
-    binding = (int(part["binding"]["table_index"]), int(part["binding"]["column_index"]))
+    binding = _binding(part["binding"])
     if binding not in columns:
         raise NotSupported("a column of this table function's input cannot be found, which cannot run distributed yet")
     return part | {"expression_class": "BOUND_REF", "index": columns.index(binding)}
@@ -55,6 +58,10 @@ def _bindings(op: Json) -> list[Binding]:
             return _of(op["table_index"], len(op["chunk_types"]))
         case "LOGICAL_DUMMY_SCAN":
             return _of(op["table_index"], 1)
+        case "LOGICAL_EXPRESSION_GET":
+            return _of(op["table_index"], len(op["expr_types"]))
+        case "LOGICAL_EMPTY_RESULT":
+            return [_binding(b) for b in op["bindings"]]
         case "LOGICAL_PROJECTION":
             return _of(op["table_index"], len(op["expressions"]))
         case "LOGICAL_GET":
@@ -68,24 +75,39 @@ def _bindings(op: Json) -> list[Binding]:
                 *_of(op["groupings_index"], len(op["grouping_functions"])),
             ]
         case "LOGICAL_FILTER":
-            return [below[0][int(i)] for i in op["projection_map"]] or below[0]
-        case "LOGICAL_LIMIT" | "LOGICAL_DISTINCT":
+            return _picked(below[0], op["projection_map"])
+        case "LOGICAL_ORDER_BY":
+            return _picked(below[0], op["projections"])
+        case "LOGICAL_LIMIT" | "LOGICAL_DISTINCT" | "LOGICAL_TOP_N":
             return below[0]
         case "LOGICAL_WINDOW":
             return [*below[0], *_of(op["window_index"], len(op["expressions"]))]
         case "LOGICAL_UNNEST":
             return [*below[0], *_of(op["unnest_index"], len(op["expressions"]))]
-        case "LOGICAL_CROSS_PRODUCT":
+        case "LOGICAL_UNION" | "LOGICAL_EXCEPT" | "LOGICAL_INTERSECT":
+            return _of(op["table_index"], op["column_count"])
+        case "LOGICAL_CROSS_PRODUCT" | "LOGICAL_POSITIONAL_JOIN":
             return [*below[0], *below[1]]
-        case "LOGICAL_COMPARISON_JOIN" if op["join_type"] in ("INNER", "LEFT", "RIGHT", "FULL"):
-            sides = [
-                [side[int(i)] for i in op[key]] or side
-                for side, key in zip(below, ("left_projection_map", "right_projection_map"))
-            ]
-            return [*sides[0], *sides[1]]
+        case "LOGICAL_COMPARISON_JOIN" | "LOGICAL_ANY_JOIN" | "LOGICAL_ASOF_JOIN":
+            left = _picked(below[0], op["left_projection_map"])
+            match op["join_type"]:
+                case "SEMI" | "ANTI":
+                    return left
+                case "MARK":
+                    return [*left, *_of(op["mark_index"], 1)]
+            return [*left, *_picked(below[1], op["right_projection_map"])]
         case "LOGICAL_MATERIALIZED_CTE":
             return below[1]
     raise NotSupported(f"a table function over {op['type'].removeprefix('LOGICAL_').lower()} cannot run distributed yet")
+
+
+def _binding(part: Json) -> Binding:
+    return int(part["table_index"]), int(part["column_index"])
+
+
+def _picked(columns: list[Binding], places: list[Any]) -> list[Binding]:
+    """The columns that a projection map keeps; an empty one keeps all."""
+    return [columns[int(i)] for i in places] or columns
 
 
 def _of(index: int, count: int) -> list[Binding]:

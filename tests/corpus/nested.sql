@@ -65,6 +65,13 @@ select id, u.x from sales left join unnest(case when flag then [id, 0] end) u(x)
 select sales.id, key, value, type, path from sales, json_each(json_object('a', qty, 'b', [region])) where sales.id < 20 order by all;
 select sales.id, fullkey, atom, j.id from sales, json_tree(json_object('a', 1, 'b', [id, 2])) j where sales.id < 9 order by all;
 select sales.id, j.value from sales, json_each(json_object('a', 1, 'b', [id, 2]), '$.b') j where sales.id < 9 order by all;
+select z.id, x from (select a.id, a.product from sales a left join sales b on a.id + b.id < 3 where a.id < 9) z, unnest([z.product, 1]) u(x) order by all;
+select s.id, x from sales s, lateral (select x from unnest((select list(b.qty order by b.id) from sales b where b.id = s.product)) u(x)) v where s.id < 30 order by all;
+select s.id, r.x from sales s, lateral (select b.id i from sales b where b.id < s.product order by i desc limit 2) w, range(w.i, w.i + 2) r(x) where s.id < 30 order by all;
+select s.id, w.n, r.x from sales s, lateral (select count(*) n from sales b where b.id < s.product) w, range(w.n) r(x) where s.id < 20 order by all;
+select s.id, r.x from sales s, lateral (select b.id i from sales b where b.id = s.product union all select 3) w, range(w.i % 5) r(x) where s.id < 30 order by all;
+select s.id, sum(r.x) from sales s, lateral (select b.id i from sales b where b.id > s.id and b.id < 40 and exists (from sales c where c.product = b.id)) w, range(w.i) r(x) where s.id < 30 group by all order by all;
+select s.id, x from sales s, unnest([id, product]) u(x) where s.day = null::date order by all;
 select key, value from json_each('{"a": 1}');
 select * from repeat_row(1, 'a', num_rows := 3);
 -- construct: lists
