@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from sabot_sql.executor.task_result import TaskResult
@@ -17,18 +17,13 @@ def stage_runs(results: StageResults, elapsed_ms: Mapping[int, float]) -> dict[i
 
 
 def _stage_run(tasks: Sequence[TaskResult], elapsed_ms: float) -> StageRun:
-    rows_in: dict[int, int] = defaultdict(int)
-    rows_out: dict[int, int] = defaultdict(int)
-    elapsed: dict[int, float] = defaultdict(float)
-    cached: dict[int, int] = defaultdict(int)
-    spilled: dict[int, int] = defaultdict(int)
+    done: dict[int, Counter[str]] = defaultdict(Counter)
     for task in tasks:
         for s in task.stats:
-            rows_in[s["node"]] += s["rows_in"]
-            rows_out[s["node"]] += s["rows_out"]
-            elapsed[s["node"]] += s["elapsed_ns"] / 1e6
-            cached[s["node"]] += s.get("rows_cached", 0)
-            spilled[s["node"]] += s.get("bytes_spilled", 0)
-    nodes = {n: NodeRun(rows_in[n], rows_out[n], elapsed[n], cached[n], spilled[n]) for n in rows_in}
+            done[s["node"]].update({name: value for name, value in s.items() if isinstance(value, int)})
+    nodes = {
+        node: NodeRun(c["rows_in"], c["rows_out"], c["elapsed_ns"] / 1e6, c["rows_cached"], c["rows_fused"], c["bytes_spilled"])
+        for node, c in done.items()
+    }
     agents = tuple(sorted({t.block.agent_id for t in tasks}))
     return StageRun(nodes, agents, sum(t.block.rows for t in tasks), sum(t.block.size_bytes for t in tasks), elapsed_ms)

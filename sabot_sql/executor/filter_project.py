@@ -61,6 +61,7 @@ class FilterOperator:
 
     def close(self, state: StreamState) -> None:
         state.add_to(self.stats)
+        self.stats.rows_fused = self.predicate.fused.rows_done
 
 
 class ProjectOperator:
@@ -88,3 +89,4 @@ class ProjectOperator:
 
     def close(self, state: StreamState) -> None:
         state.add_to(self.stats)
+        self.stats.rows_fused = self.evaluator.fused.rows_done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ class Fused:
 
     Args:
         code: where machine code comes from.
+
+    Attributes:
+        rows_done: for which a function has worked the expressions out.
     """
 
     def __init__(self, exprs: Sequence[Expr], code: FusedCode = CODE) -> None:
@@ -33,6 +37,8 @@ class Fused:
         self._columns = sorted({i for e in self.exprs for i in references(e)})
         self._is_tried = bool(self._columns) and is_small_enough(self.exprs)
         self._rows = 0
+        self.rows_done = 0
+        self._lock = threading.Lock()
         self._programs: dict[bool, Program] = {}
 
     def run(self, batch: pa.RecordBatch) -> list[tuple[Array, Array | None]] | None:
@@ -50,7 +56,11 @@ class Fused:
             self._programs[with_nulls] = write(self.exprs, with_nulls)
         program = self._programs[with_nulls]
         function = self.code.get(program, self.exprs, batch.num_rows)
-        return None if function is None else call(function, program, batch)
+        found = None if function is None else call(function, program, batch)
+        if found is not None:
+            with self._lock:
+                self.rows_done += batch.num_rows
+        return found
 
 
 def call(function: Callable[..., Any], program: Program, batch: pa.RecordBatch) -> list[tuple[Array, Array | None]] | None:

@@ -81,7 +81,8 @@ class Sink(Protocol):
 class OperatorStats:
     """What EXPLAIN ANALYZE shows of one operator. Times are summed over workers. `node` is the operator's position in the
     stage's tree (pre-order); `engine` who processed the rows; `rows_cached` are those of rows_in that a scan had in memory;
-    `bytes_spilled` what it wrote to disk because memory was short, as it lay there."""
+    `rows_fused` those whose expressions a function generated for them worked out; `bytes_spilled` what it wrote to disk because
+    memory was short, as it lay there."""
 
     node: int
     name: str
@@ -90,6 +91,7 @@ class OperatorStats:
     rows_out: int = 0
     elapsed_ns: int = 0
     rows_cached: int = 0
+    rows_fused: int = 0
     bytes_spilled: int = 0
 
 

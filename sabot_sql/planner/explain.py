@@ -41,6 +41,7 @@ class NodeRun:
     rows_out: int
     elapsed_ms: float
     rows_cached: int = 0
+    rows_fused: int = 0
     bytes_spilled: int = 0
 
 
@@ -123,8 +124,9 @@ def _box(stage: Stage, readers: Mapping[int, Sequence[int]], run: StageRun | Non
         line = f"│ {'  ' * depth}{describe(node)} [{node.home}]"
         if run is not None and (did := run.nodes.get(number)):
             cached = f", {did.rows_cached:,} from memory" if did.rows_cached else ""
+            fused = f", {did.rows_fused:,} by generated code" if did.rows_fused else ""
             spilled = f", {did.bytes_spilled:,} bytes spilled" if did.bytes_spilled else ""
-            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows{cached}{spilled}, {did.elapsed_ms:.1f} ms)"
+            line += f"  ({did.rows_in:,} → {did.rows_out:,} rows{cached}{fused}{spilled}, {did.elapsed_ms:.1f} ms)"
         lines.append(line)
     lines += [f"│ changed while running: {note}" for note in stage.notes]
     return [*lines, "└─"]

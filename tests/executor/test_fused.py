@@ -426,6 +426,7 @@ def test_operators_use_a_function_as_soon_as_it_is_there(folder: Path, monkeypat
         fast = evaluator.evaluate(batch, task()), predicate.mask(batch, task())
     assert fast[0] == plain[0]
     assert np.array_equal(fast[1], plain[1])
+    assert (evaluator.fused.rows_done, predicate.fused.rows_done) == (batch.num_rows, batch.num_rows)
 
 
 @needs_jit
