@@ -164,7 +164,7 @@ class _Decoder:
     def get(self, op: Json) -> lg.Plan:
         if not op.get("function_data") or "table" not in op["function_data"]:
             name = str(op["qname"]["path"][-1])
-            if name in SERIES and not op["children"] and op["source_ordinality"] == "WITHOUT_ORDINALITY":
+            if name in SERIES and not op["children"]:
                 return self._series(name, op)
             if name in (*LISTS, *OBJECTS) and len(op["children"]) == 1 and not op["parameters"] and not op["named_parameters"]:
                 return self._called_for_rows(name, op)
@@ -192,7 +192,8 @@ class _Decoder:
         given = ", ".join(f"c{i}" for i in range(len(op["names"])))
         picked = ", ".join(f"c{i}" for i in columns) or "1 AS c0"
         schema = tuple(Field(op["names"][i], decode_type(op["returned_types"][i])) for i in columns)
-        sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}) AS made({given})"
+        ordinality = " WITH ORDINALITY" if op["source_ordinality"] == "WITH_ORDINALITY" else ""
+        sql = f"SELECT {picked} FROM {quote_identifier(name)}({args}){ordinality} AS made({given})"
         return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
 
     def _called_for_rows(self, name: str, op: Json) -> lg.Plan:
