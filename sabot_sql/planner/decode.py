@@ -22,6 +22,7 @@ from sabot_sql.planner.grouping_sets import expand_grouping_sets
 from sabot_sql.planner.physical import Session
 from sabot_sql.planner.recursion import recursive_cte, working_table
 from sabot_sql.planner.render import render, render_constant
+from sabot_sql.planner.table_functions import NAMES, called_for_rows
 from sabot_sql.planner.windows import Reads, order_text, windows
 from sabot_sql.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, Field, Schema, SqlType, parse_type, quote_identifier
 
@@ -65,10 +66,6 @@ CONSTRUCTS = {
 SERIES = frozenset(
     ("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "pg_timezone_names")
 )
-
-# Table functions that give the rows of a list, which there is a function for, and those that have none.
-LISTS = frozenset(("unnest", "range", "generate_series"))
-OBJECTS = frozenset(("json_each", "json_tree"))
 
 EPOCH = dt.date(1970, 1, 1).toordinal()
 
@@ -166,7 +163,7 @@ class _Decoder:
             name = str(op["qname"]["path"][-1])
             if name in SERIES and not op["children"]:
                 return self._series(name, op)
-            if name in (*LISTS, *OBJECTS) and len(op["children"]) == 1 and not op["parameters"] and not op["named_parameters"]:
+            if name in NAMES and len(op["children"]) == 1 and not op["parameters"] and not op["named_parameters"]:
                 return self._called_for_rows(name, op)
             raise NotSupported(f"table function {name} cannot run distributed yet")
         data = op["function_data"]
@@ -197,35 +194,20 @@ class _Decoder:
         return _pick(lg.Relational((), sql, schema, None, "Series"), op["projection_ids"])
 
     def _called_for_rows(self, name: str, op: Json) -> lg.Plan:
-        """A table function of values that its input holds: its rows for each row, as a list that is unnested."""
-        filters, columns = op["table_filters"], [int(c["index"]) for c in op["column_indexes"]]
-        ordinal = op["source_ordinality"] == "WITH_ORDINALITY"
-        if filters["filters"] or filters["multi_column_filters"] or op["projection_ids"] or (ordinal and name in OBJECTS):
+        """A table function of values that its input holds."""
+        filters = op["table_filters"]
+        if filters["filters"] or filters["multi_column_filters"] or op["projection_ids"]:
             raise NotSupported(f"this call of {name} cannot run distributed yet")
         child = self.operator(by_position(op["children"][0]))
-        types = [decode_type(t) for t in op["returned_types"]]
         asked = [None if a["id"] == "ANY" else decode_type(a) for a in op["arguments"]]
         given = [ex.Ref(i, f.type) for i, f in enumerate(child.schema[: len(op["input_table_types"])])]
-        args = tuple(a if t is None or t == a.type else ex.Cast(a, t) for a, t in zip(given, asked))
-        if len(asked) != len(given):
-            raise NotSupported(f"this call of {name} cannot run distributed yet")
-        places = ", ".join(f"{{{i}}}" for i in range(len(args)))
-        width = len(child.schema)
-        kept = tuple(ex.Ref(int(i), child.schema[int(i)].type) for i in op["projected_input"])
-        if name in OBJECTS:
-            t = SqlType("STRUCT", children=tuple(types), names=tuple(f"f{i}" for i in range(len(types))))
-            rows = f"(SELECT list(made) FROM {name}({places}) AS made({', '.join(t.names)}))"
-            made: lg.Plan = lg.Extend(child, args, (f"unnest({rows})",), (t,), None, "Unnest")
-            found: list[Expr] = [
-                ex.Call("struct_extract", (ex.Ref(width, t), ex.Const(t.names[c], VARCHAR)), types[c]) for c in columns
-            ]
-        else:
-            rows = "{0}" if name == "unnest" else f"{name}({places})"
-            texts = (f"unnest({rows})", f"unnest(range(1, 1 + len({rows})))")[: 1 + ordinal]
-            made = lg.Extend(child, args, texts, tuple(types[: len(texts)]), None, "Unnest")
-            found = [ex.Ref(width + c, types[c]) for c in columns]
+        args = tuple(a if t is None or t == a.type else ex.Cast(a, t) for a, t in zip(given, asked, strict=True))
+        columns, types = [int(c["index"]) for c in op["column_indexes"]], [decode_type(t) for t in op["returned_types"]]
+        ordinal = op["source_ordinality"] == "WITH_ORDINALITY"
+        plan, found = called_for_rows(name, child, args, types, columns, ordinal)
+        kept = [ex.Ref(int(i), child.schema[int(i)].type) for i in op["projected_input"]]
         names = (*(op["names"][c] for c in columns), *(child.schema[e.index].name for e in kept))
-        return lg.Compute(made, (*found, *kept), names)
+        return lg.Compute(plan, (*found, *kept), names)
 
     def _table_filters(self, op: Json, columns: list[int]) -> list[Expr]:
         filters: list[Expr] = []

@@ -290,6 +290,7 @@ class Extend:
     Attributes:
         exprs: what the texts read, over the input; `{0}` in a text stands for the first.
         together: positions in `exprs` by which rows must lie together; none: all rows do; None: rows are on their own.
+        source: what the texts read, made of the input, which is in0, with `{0}` as in them.
     """
 
     input: Plan
@@ -298,6 +299,7 @@ class Extend:
     types: tuple[SqlType, ...]
     together: tuple[int, ...] | None
     name: str
+    source: str = "in0"
 
     @property
     def inputs(self) -> tuple[Plan, ...]:

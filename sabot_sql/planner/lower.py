@@ -164,8 +164,8 @@ class _Lowering:
                 fragment = self._first_of_each(fragment, plan, places, kept)
             fragment = self._together(fragment, keys)
         columns = [f"c{i}" for i in range(len(plan.input.schema))]
-        texts = [text.format(*(f"c{i}" for i in places)) for text in plan.texts]
-        sql = f"SELECT {', '.join((*columns, *texts))} FROM in0"
+        *texts, source = (text.format(*(f"c{i}" for i in places)) for text in (*plan.texts, plan.source))
+        sql = f"SELECT {', '.join((*columns, *texts))} FROM {source}"
         if kept is not None:
             sql = window_top.kept(sql, kept.predicate, len(plan.schema))
         node = Relational((fragment.root,), plan.name, sql, plan.schema)
