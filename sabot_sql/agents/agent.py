@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sabot_sql.agents.block_budget import BlockBudget, Place
-from sabot_sql.agents.block_root import drop_job, remove_folder
+from sabot_sql.agents.block_root import drop_job
 from sabot_sql.agents.blocks import FileBlockWriter, Lane
 from sabot_sql.agents.messages import AgentReport, Deploy, StagePlan, TaskDone, TaskFailed, TaskOutcome
 from sabot_sql.errors import Cancelled, InternalError, OutOfMemory, SabotError
 from sabot_sql.executor.exchange import BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
+from sabot_sql.executor.owned_folders import remove_folder
 from sabot_sql.executor.spill import SpillArea
 from sabot_sql.executor.task import run_task
 from sabot_sql.planner.physical import Task

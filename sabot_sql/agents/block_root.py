@@ -10,15 +10,11 @@ removes at its start what its predecessor left there.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import fcntl
 import os
 import re
-import secrets
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +22,10 @@ from sabot_sql.agents.block_budget import Place
 from sabot_sql.agents.machine_memory import machine_memory
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import InternalError, ServiceError
+from sabot_sql.executor.owned_folders import claim, release, remove_folder, sweep
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_FREE_BYTES = 1 << 30  # with less of it free, it is not used unless it is asked for
-LOCK = "owner.pid"
-YOUNG_S = 60.0  # a folder without a lock file may be one that is just being made
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -102,16 +97,13 @@ class BlockRoot:
     def remove(self) -> None:
         """Remove the folders and give up the locks."""
         while self._claimed:
-            path, lock = self._claimed.pop()
-            remove_folder(path)
-            _own.discard(path)
-            os.close(lock)
+            release(*self._claimed.pop())
         if self._made is not None:
             with contextlib.suppress(OSError):  # another pool's folder lies there too
                 self._made.rmdir()
 
     def _claim(self, parent: Path) -> Path:
-        self._claimed.append(_claim(parent))
+        self._claimed.append(claim(parent))
         return self._claimed[-1][0]
 
 
@@ -129,15 +121,6 @@ def job_folder(root: Path, job_id: str) -> Path:
 def drop_job(root: Path, job_id: str) -> None:
     """Remove the blocks of a job; nothing happens when there are none."""
     remove_folder(job_folder(root, job_id))
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove `folder`, also while a late task is still writing into it."""
-    for _ in range(5):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-    shutil.rmtree(folder)
 
 
 def disk_parent(state_dir: Path | None) -> Path:
@@ -175,70 +158,3 @@ def shared_memory_bytes(asked: int | Literal["auto"]) -> int:
         return 0
     total, available = machine_memory()
     return min(free // 2, total // 4, available // 2)
-
-
-_own: set[Path] = set()
-"""The folders of this process."""
-
-
-def _remove_own() -> None:
-    """Remove what nobody came to remove: the folders of a pool whose making was broken off."""
-    for path in tuple(_own):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-atexit.register(_remove_own)
-os.register_at_fork(after_in_child=_own.clear)
-
-
-def _prefix() -> str:
-    return f"sabot-sql-{os.getuid()}-"
-
-
-def _claim(parent: Path) -> tuple[Path, int]:
-    for _ in range(100):
-        path = parent / f"{_prefix()}{secrets.token_hex(6)}"
-        _own.add(path)  # before it is there: a signal's handler may raise anywhere
-        try:
-            path.mkdir(mode=0o700)
-            lock = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # swept between the two calls
-        except OSError as exc:
-            _own.discard(path)  # perhaps somebody else's
-            raise ServiceError(f"cannot make a folder for blocks in {parent}: {exc.strerror}") from exc
-        if _try_lock(lock) and (path / LOCK).exists():
-            os.write(lock, f"{os.getpid()}\n".encode())
-            return path, lock
-        os.close(lock)
-    raise ServiceError(f"cannot lock a folder for blocks in {parent}")
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def sweep(parent: Path) -> list[Path]:
-    """Remove the block roots in `parent` whose coordinator is dead; returns them."""
-    swept = []
-    for path in parent.glob(f"{_prefix()}*"):
-        with contextlib.suppress(OSError):
-            if _is_dead(path):
-                remove_folder(path)
-                swept.append(path)
-    return swept
-
-
-def _is_dead(path: Path) -> bool:
-    try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return time.time() - path.stat().st_mtime > YOUNG_S
-    try:
-        return _try_lock(lock)
-    finally:
-        os.close(lock)

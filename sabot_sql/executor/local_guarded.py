@@ -7,10 +7,8 @@ while. A query that is cancelled, runs out of time or takes too much memory take
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -40,6 +38,7 @@ from sabot_sql.errors import (
 )
 from sabot_sql.executor.answer_size import refuse_larger
 from sabot_sql.executor.local_guarded_wire import bare, packed, to_plain, unpacked
+from sabot_sql.executor.owned_folders import sweep
 from sabot_sql.planner.amounts import size_text
 from sabot_sql.planner.physical import Session
 
@@ -409,8 +408,7 @@ class _Process:
                 self._process.kill()
                 self._ended = self._process.wait()
                 os.close(self._lifeline)
-                for folder in glob.glob(os.path.join(tempfile.gettempdir(), f"sabot-sql-spill-{self.pid}-*")):
-                    shutil.rmtree(folder, ignore_errors=True)
+                sweep(Path(tempfile.gettempdir()))
             return self._ended
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -18,8 +17,9 @@ from sabot_sql.catalog.ipc_dataset import ipc_dataset
 from sabot_sql.catalog.ipc_files import ready_table
 from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql
 from sabot_sql.catalog.table import Table
-from sabot_sql.errors import QueryError
+from sabot_sql.errors import QueryError, ServiceError
 from sabot_sql.executor.local_counts import ALLOWED
+from sabot_sql.executor.owned_folders import claim, release, sweep
 from sabot_sql.planner.duckdb_errors import translate
 from sabot_sql.types import quote_identifier
 
@@ -47,7 +47,7 @@ class Instance:
         self.timezone = timezone
         self.locations = tuple(locations)
         self.databases = {identity: f"source{i}" for i, identity in enumerate(databases)}
-        self._spill = os.path.join(tempfile.gettempdir(), f"sabot-sql-spill-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._spill = _spill_folder()
         self._views: dict[str, int] = {}
         self._mapped: dict[str, tuple[int, pa.Table | None]] = {}
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Instance:
             config={
                 "threads": threads,
                 "memory_limit": f"{memory_bytes}B",
-                "temp_directory": self._spill,
+                "temp_directory": str(self._spill[0] / "duckdb") if self._spill else "",
                 "python_enable_replacements": "false",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -66,6 +66,7 @@ class Instance:
             self._lock_down()
         except BaseException:
             self._con.close()
+            self._release()
             raise
 
     def _lock_down(self) -> None:
@@ -176,7 +177,22 @@ class Instance:
                     break
                 except duckdb.ResourceInUseException:
                     time.sleep(0.005)
-        shutil.rmtree(self._spill, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        spill, self._spill = self._spill, None
+        if spill is not None:
+            release(*spill)
+
+
+def _spill_folder() -> tuple[Path, int] | None:
+    """A folder of this process for what DuckDB spills, and its lock; None where none can be made, and nothing is spilled."""
+    parent = Path(tempfile.gettempdir())
+    sweep(parent)
+    try:
+        return claim(parent)
+    except ServiceError:
+        return None
 
 
 def identity(table: Table) -> Identity:

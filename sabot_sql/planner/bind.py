@@ -115,7 +115,10 @@ class Binder:
             raise found from error
         self._give_back(cursor, session.timezone)
         if text["error"]:
-            raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {text['error_message']}")
+            message = str(text["error_message"])
+            if "inequal num bindings/types" in message:
+                raise NotSupported("WITH ORDINALITY of a table function of constants cannot run distributed yet")
+            raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {message}")
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
         return BoundQuery(decode_plan(text["plans"][0], lookup, session, "rowid" in sql.lower()), schema)

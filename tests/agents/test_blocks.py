@@ -11,11 +11,12 @@ import pytest
 
 from sabot_sql.agents.agent import Agent, AgentConfig
 from sabot_sql.agents.block_budget import Place
-from sabot_sql.agents.block_root import BlockRoot, sweep
+from sabot_sql.agents.block_root import BlockRoot
 from sabot_sql.agents.blocks import FileBlockWriter, LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, ReadError
 from sabot_sql.executor.exchange import BlockFile, BlockReader, PartitionBlock
+from sabot_sql.executor.owned_folders import sweep
 
 TOKEN = "secret"
 

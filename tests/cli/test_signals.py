@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sabot_sql.agents.block_root import LOCK, SHARED_MEMORY
+from sabot_sql.agents.block_root import SHARED_MEMORY
+from sabot_sql.executor.owned_folders import LOCK
 from tests.agents.processes import until
 from tests.server.live_server import LONG_QUERY, clean_environment
 

@@ -46,7 +46,7 @@ select 'a'::enum('a', 'b') e, x from single;
 -- names: operator try
 select try(x // 0) t, try(y::int) u from single;
 -- construct: WITH ORDINALITY of a constant
--- names: hand over the plan
+-- names: WITH ORDINALITY of a table function of constants
 select * from unnest(['a', 'b']) with ordinality t(x, n) order by n;
 -- construct: functions that read the names of their arguments
 -- names: names of its arguments
