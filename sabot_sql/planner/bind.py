@@ -116,7 +116,7 @@ class Binder:
         self._give_back(cursor, session.timezone)
         if text["error"]:
             message = str(text["error_message"])
-            if "inequal num bindings/types" in message:
+            if "inequal num bindings/types" in message and "ordinality" in sql.lower():
                 raise NotSupported("WITH ORDINALITY of a table function of constants cannot run distributed yet")
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {message}")
         if len(text["plans"]) != 1:

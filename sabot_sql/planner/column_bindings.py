@@ -18,10 +18,15 @@ def by_position(op: Json) -> Json:
     """The plan below and at `op` with each column named by its place.
 
     Raises:
-        NotSupported: an operator whose columns are not known here.
+        NotSupported: a column of an operator whose columns are not known here.
     """
-    children = [by_position(c) for c in op["children"]]
-    inputs = [_bindings(c) for c in children]
+    return _resolved(op)[0]
+
+
+def _resolved(op: Json) -> tuple[Json, list[Binding]]:
+    """`by_position`, and what DuckDB's binder calls the columns that `op` gives out; none where that is not known."""
+    below = [_resolved(child) for child in op["children"]]
+    inputs = [columns for _, columns in below]
     every = [b for one in inputs for b in one]
     if op["type"] == "LOGICAL_ANY_JOIN":  # its condition counts the columns that it hands on
         theirs = [] if op["join_type"] in ("SEMI", "ANTI") else op["right_projection_map"]
@@ -33,7 +38,7 @@ def by_position(op: Json) -> Json:
             c | {"left": _placed(c["left"], left if c.get("right") else every), "right": _placed(c.get("right"), right)}
             for c in op["conditions"]
         ]
-    return found | {"children": children}
+    return found | {"children": [child for child, _ in below]}, _bindings(op, inputs)
 
 
 def _placed(part: Any, columns: list[Binding]) -> Any:
@@ -50,9 +55,7 @@ def _placed(part: Any, columns: list[Binding]) -> Any:
     return part | {"expression_class": "BOUND_REF", "index": columns.index(binding)}
 
 
-def _bindings(op: Json) -> list[Binding]:
-    """What DuckDB's binder calls the columns that `op` gives out."""
-    below = [_bindings(c) for c in op["children"]]
+def _bindings(op: Json, below: list[list[Binding]]) -> list[Binding]:
     match op["type"]:
         case "LOGICAL_CTE_REF" | "LOGICAL_CHUNK_GET":
             return _of(op["table_index"], len(op["chunk_types"]))
@@ -66,7 +69,8 @@ def _bindings(op: Json) -> list[Binding]:
             return _of(op["table_index"], len(op["expressions"]))
         case "LOGICAL_GET":
             ids = [int(i) for i in op["projection_ids"]] or range(max(1, len(op["column_indexes"])))
-            return [*((int(op["table_index"]), i) for i in ids), *(below[0][int(i)] for i in op["projected_input"])]
+            kept = _picked(below[0], op["projected_input"]) if op["projected_input"] else []
+            return [*((int(op["table_index"]), i) for i in ids), *kept]
         case "LOGICAL_AGGREGATE_AND_GROUP_BY":
             calls = _of(op["aggregate_index"], len(op["expressions"]))
             return [
@@ -78,13 +82,13 @@ def _bindings(op: Json) -> list[Binding]:
             return _picked(below[0], op["projection_map"])
         case "LOGICAL_ORDER_BY":
             return _picked(below[0], op["projections"])
-        case "LOGICAL_LIMIT" | "LOGICAL_DISTINCT" | "LOGICAL_TOP_N":
+        case "LOGICAL_LIMIT" | "LOGICAL_DISTINCT" | "LOGICAL_TOP_N" | "LOGICAL_SAMPLE":
             return below[0]
         case "LOGICAL_WINDOW":
             return [*below[0], *_of(op["window_index"], len(op["expressions"]))]
         case "LOGICAL_UNNEST":
             return [*below[0], *_of(op["unnest_index"], len(op["expressions"]))]
-        case "LOGICAL_UNION" | "LOGICAL_EXCEPT" | "LOGICAL_INTERSECT":
+        case "LOGICAL_UNION" | "LOGICAL_EXCEPT" | "LOGICAL_INTERSECT" | "LOGICAL_RECURSIVE_CTE":
             return _of(op["table_index"], op["column_count"])
         case "LOGICAL_CROSS_PRODUCT" | "LOGICAL_POSITIONAL_JOIN":
             return [*below[0], *below[1]]
@@ -98,7 +102,7 @@ def _bindings(op: Json) -> list[Binding]:
             return [*left, *_picked(below[1], op["right_projection_map"])]
         case "LOGICAL_MATERIALIZED_CTE":
             return below[1]
-    raise NotSupported(f"a table function over {op['type'].removeprefix('LOGICAL_').lower()} cannot run distributed yet")
+    return []
 
 
 def _binding(part: Json) -> Binding:
@@ -106,8 +110,8 @@ def _binding(part: Json) -> Binding:
 
 
 def _picked(columns: list[Binding], places: list[Any]) -> list[Binding]:
-    """The columns that a projection map keeps; an empty one keeps all."""
-    return [columns[int(i)] for i in places] or columns
+    """The columns that a projection map keeps; an empty one keeps all. None of columns that are not known."""
+    return [columns[int(i)] for i in places] if columns and places else columns
 
 
 def _of(index: int, count: int) -> list[Binding]:

@@ -17,10 +17,11 @@ OBJECTS = frozenset(("json_each", "json_tree"))
 BLOCK = 1024
 """Numbers of a range that are one list, and such lists that are made of one list."""
 
-MOST_TIMES = 1 << 22
-"""Timestamps that are one list, at most."""
+FIRST, END = f"block * {BLOCK}", f"least((block + 1) * {BLOCK}, n)"
+"""The places of a block's numbers, from 0 on; the end is not among them."""
 
-NO_STEP = "error('interval cannot be 0!')"
+PLACES = f"range({FIRST} + 1, ({END} + 1)::BIGINT)"
+"""The same as WITH ORDINALITY counts them."""
 
 
 def called_for_rows(
@@ -48,35 +49,55 @@ def called_for_rows(
     elif types[0].is_integer:
         texts, source = _numbers(name, len(args))
     else:
-        texts, source = _times(name), "in0"
+        texts, source = _times(name, types[0])
     return lg.Extend(child, args, texts[: 1 + ordinal], tuple(types[: 1 + ordinal]), None, "Unnest", source), found
 
 
 def _numbers(name: str, given: int) -> tuple[tuple[str, str], str]:
-    """The numbers, their places, and the blocks of places that both are made of."""
+    """The numbers, their places, and the blocks that both are made of."""
     start, stop = ("0", "{0}") if given == 1 else ("{0}", "{1}")
     step = "{2}" if given == 3 else "1"
+    ends = [f"({start}::HUGEINT + ({place})::HUGEINT * {step})::BIGINT" for place in (FIRST, f"{END} - 1")]
+    texts = f"unnest(generate_series({ends[0]}, {ends[1]}, {step}))", f"unnest({PLACES})"
+    return texts, _blocks(name, start, stop, step)
+
+
+def _times(name: str, t: SqlType) -> tuple[tuple[str, str], str]:
+    """The timestamps, their places, and the blocks that both are made of; steps of the calendar are one list."""
+    zoned = t.id != "TIMESTAMP"
+    start, stop, step = "epoch_us({0})", "epoch_us({1})", "epoch_us({2})"
+    parts = ("year", "month", "day") if zoned else ("year", "month")  # days of a time zone are not of one length
+    by_calendar = " OR ".join(f"datepart('{part}', {{2}}) <> 0" for part in parts)
+    days = "datepart('day', {2})"
+    mixed = f"{days} * ({step} - {days} * 86400000000) < 0"
+    checks = (
+        f"WHEN isinf({{0}}) OR isinf({{1}}) THEN error('RANGE with infinite bounds is not supported')::HUGEINT "
+        f"WHEN {by_calendar} THEN 1 "
+        f"WHEN {mixed} THEN error('RANGE with composite interval that has mixed signs is not supported')::HUGEINT "
+    )
+    ends = [
+        f"make_timestamp{'tz' if zoned else ''}(({start} + ({place})::HUGEINT * {step})::BIGINT)"
+        for place in (FIRST, f"{END} - 1")
+    ]
+    whole = f"{name}({{0}}, {{1}}, {{2}})"
+    values = f"CASE WHEN {by_calendar} THEN {whole} ELSE generate_series({ends[0]}, {ends[1]}, {{2}}) END"
+    places = f"CASE WHEN {by_calendar} THEN range(1, 1 + len({whole})) ELSE {PLACES} END"
+    return (f"unnest({values})", f"unnest({places})"), _blocks(name, start, stop, step, checks)
+
+
+def _blocks(name: str, start: str, stop: str, step: str, checks: str = "") -> str:
+    """A row for each `block` of a row's numbers, of which there are `n`.
+
+    Args:
+        checks: branches of a CASE that come before `n` is worked out.
+    """
     way = f"CASE WHEN {step} > 0 THEN {stop}::HUGEINT - {start} ELSE {start}::HUGEINT - {stop} END"
     size = f"abs({step}::HUGEINT)"
     count = f"CASE WHEN way <= 0 THEN 0 ELSE (way + {size} - 1) // {size} END"
     if name == "generate_series":
         count = f"CASE WHEN way < 0 THEN 0 ELSE way // {size} + 1 END"
-    checked = f"CASE WHEN {step} = 0 THEN {NO_STEP}::HUGEINT ELSE {count} END"
+    checked = f"CASE {checks}WHEN {step} = 0 THEN error('interval cannot be 0!')::HUGEINT ELSE {count} END"
     counted = f"SELECT *, {checked} AS n FROM (SELECT *, {way} AS way FROM in0)"
     many = f"SELECT *, unnest(range(0, ((n + {BLOCK**2 - 1}) // {BLOCK**2})::BIGINT)) AS many FROM ({counted})"
     first_last = f"many * {BLOCK}, least((many + 1) * {BLOCK}, (n + {BLOCK - 1}) // {BLOCK})::BIGINT"
-    blocks = f"(SELECT *, unnest(range({first_last})) AS block FROM ({many}))"
-    last = f"least((block + 1) * {BLOCK}, n)"
-    ends = [f"({start}::HUGEINT + ({place})::HUGEINT * {step})::BIGINT" for place in (f"block * {BLOCK}", f"{last} - 1")]
-    values = f"unnest(generate_series({ends[0]}, {ends[1]}, {step}))"
-    return (values, f"unnest(range(block * {BLOCK} + 1, ({last} + 1)::BIGINT))"), blocks
-
-
-def _times(name: str) -> tuple[str, str]:
-    """The timestamps and their places."""
-    step = "nullif(epoch_us({0} + {2}) - epoch_us({0}), 0)"
-    many = f"(epoch_us({{1}}) - epoch_us({{0}}))::DOUBLE / {step} > {MOST_TIMES}"
-    refused = f"error('{name} of more than {MOST_TIMES:,} timestamps of a row cannot run distributed')"
-    checks = f"WHEN {{2}} = INTERVAL 0 DAY THEN {NO_STEP} WHEN {many} THEN {refused}"
-    times = f"CASE {checks} ELSE {name}({{0}}, {{1}}, {{2}}) END"
-    return f"unnest({times})", f"unnest(range(1, 1 + len({times})))"
+    return f"(SELECT *, unnest(range({first_last})) AS block FROM ({many}))"

@@ -26,7 +26,7 @@ FOLDED = INFIX | PREFIX | {"list_value"}
 UNITS = ("ROWS", "RANGE", "GROUPS")
 INTERVAL = SqlType("INTERVAL")
 ZERO_INTERVAL = ex.Const(None, INTERVAL, "to_days(0)")
-ZERO = ex.Const(0, INTEGER)
+ZERO, ONE = ex.Const(0, INTEGER), ex.Const(1, INTEGER)
 NEAR = (ZERO, ZERO_INTERVAL)
 A_MOMENT = ex.Const(None, INTERVAL, "to_microseconds(1)")
 EXCLUDED = {"CURRENT_ROW": "CURRENT ROW", "GROUP": "GROUP", "TIES": "TIES"}
@@ -174,7 +174,7 @@ def _distances(
     found = [None if b is None else _distance(key, b, preceding) for b, preceding in zip(bounds, precedings)]
     if isinstance(key.expr, ex.Const) and all(b is None or isinstance(b, ex.Const) for b in bounds):
         # of any type: every row is a peer of every other one, and a bound is at the key or beyond all rows
-        key, found = replace(key, expr=ex.Const(0, INTEGER)), [b and ex.Const(int(b not in NEAR), INTEGER) for b in found]
+        key, found = replace(key, expr=ZERO), [b and (ZERO if b in NEAR else ONE) for b in found]
     return [key], found
 
 
@@ -184,12 +184,8 @@ def _distance(key: lg.OrderKey, bound: Expr, preceding: bool) -> Expr:
     if _bare(bound) == _bare(key.expr):
         return ZERO_INTERVAL if t.id.startswith("TIMESTAMP") else ZERO
     if isinstance(bound, ex.Const) and isinstance(key.expr, ex.Const):
-        near = bound.value is None and bound.sql is None
-        return (
-            (ZERO_INTERVAL if near else A_MOMENT)
-            if t.id.startswith(("DATE", "TIME"))
-            else (ZERO if near else ex.Const(1, INTEGER))
-        )
+        at, beyond = (ZERO_INTERVAL, A_MOMENT) if t.id.startswith(("DATE", "TIME")) else (ZERO, ONE)
+        return at if bound.value is None and bound.sql is None else beyond
     sides = _bare(bound)
     if isinstance(sides, ex.Call) and sides.name == sign and len(sides.args) == 2 and _is_key(sides.args[0], key.expr):
         distance = sides.args[1]
