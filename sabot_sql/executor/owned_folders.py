@@ -44,8 +44,9 @@ atexit.register(_remove_own)
 os.register_at_fork(after_in_child=_own.clear)
 
 
-def _prefix() -> str:
-    return f"sabot-sql-{os.getuid()}-"
+def prefix(kind: str = "") -> str:
+    """How the names of this user's folders of a kind begin."""
+    return f"sabot-sql-{kind}{os.getuid()}-"
 
 
 def claim(parent: Path) -> tuple[Path, int]:
@@ -55,7 +56,7 @@ def claim(parent: Path) -> tuple[Path, int]:
         ServiceError: none can be made.
     """
     for _ in range(100):
-        path = parent / f"{_prefix()}{secrets.token_hex(6)}"
+        path = parent / f"{prefix()}{secrets.token_hex(6)}"
         _own.add(path)  # before it is there: a signal's handler may raise anywhere
         try:
             path.mkdir(mode=0o700)
@@ -87,22 +88,26 @@ def release(folder: Path, lock: int) -> None:
     os.close(lock)
 
 
-def sweep(parent: Path) -> list[Path]:
-    """Remove the folders in `parent` whose owner is dead; returns them."""
+def sweep(parent: Path, kind: str = "", lock: str = LOCK) -> list[Path]:
+    """Remove the folders of a kind in `parent` whose owner is dead; returns them.
+
+    Args:
+        lock: the name of the file that an owner has locked.
+    """
     swept = []
-    for path in parent.glob(f"{_prefix()}*"):
+    for path in parent.glob(f"{prefix(kind)}*"):
         with contextlib.suppress(OSError):
-            if _is_dead(path):
+            if _is_dead(path / lock):
                 remove_folder(path)
                 swept.append(path)
     return swept
 
 
-def _is_dead(path: Path) -> bool:
+def _is_dead(lock_file: Path) -> bool:
     try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return time.time() - path.stat().st_mtime > YOUNG_S
+        return time.time() - lock_file.parent.stat().st_mtime > YOUNG_S
     try:
         return _try_lock(lock)
     finally:

@@ -14,17 +14,16 @@ import secrets
 import shutil
 import tempfile
 import threading
-import time
 import uuid
 from pathlib import Path
 
 from sabot_sql.errors import ConfigError
+from sabot_sql.executor.owned_folders import prefix, sweep
 from sabot_sql.jobs.result_files import ResultFiles
 
 LOCK = "lock"
 SECRET = "secret"
-TEMPORARY_PREFIX = "sabot-sql-jobs-"
-YOUNG_S = 60.0  # a temporary folder without a lock file may be one that is just being made
+TEMPORARY = "jobs-"
 
 
 class StateFolder:
@@ -110,8 +109,8 @@ def close_folder(folder: StateFolder) -> None:
 
 def _make(key: Path | None) -> Path:
     if key is None:
-        _sweep(Path(tempfile.gettempdir()))
-        path = Path(tempfile.gettempdir()) / f"{TEMPORARY_PREFIX}{os.getuid()}-{secrets.token_hex(6)}"
+        sweep(parent := Path(tempfile.gettempdir()), TEMPORARY, LOCK)
+        path = parent / f"{prefix(TEMPORARY)}{secrets.token_hex(6)}"
         _temporary.add(path)  # before it is there: a signal's handler may raise anywhere
         try:
             path.mkdir(mode=0o700)
@@ -156,28 +155,6 @@ def _read_secret(path: Path) -> uuid.UUID:
     part.write_bytes(secret.bytes)
     part.rename(file)
     return secret
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the temporary folders of processes that were killed."""
-    for path in parent.glob(f"{TEMPORARY_PREFIX}{os.getuid()}-*"):
-        with contextlib.suppress(OSError):
-            if _is_dead(path):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_dead(path: Path) -> bool:
-    try:
-        fd = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return time.time() - path.stat().st_mtime > YOUNG_S
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
 
 
 def _forget() -> None:

@@ -192,4 +192,4 @@ def test_a_cancel_ends_spilling_and_merging_at_once(tmp_path: Path) -> None:
         return context, functools.partial(run, node, batches * 8, context)
 
     for after_s in (0.05, 0.5):
-        assert min(cancel_delay(start, after_s) for _ in range(3)) < 0.3
+        assert cancel_delay(start, after_s) < 0.3

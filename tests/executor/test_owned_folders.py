@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from sabot_sql.executor.local_instance import Instance
@@ -19,6 +20,9 @@ instance = Instance(1, 1 << 28, "UTC", (), ())
 print("made", flush=True)
 sys.stdin.read()
 """
+
+
+SORT = "SELECT max(r) FROM (SELECT row_number() OVER (ORDER BY hash(i)) r FROM range(3000000) t(i))"
 
 
 def test_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,4 +48,17 @@ def test_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path, monke
 
 def test_without_a_place_nothing_is_spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    Instance(1, 1 << 28, "UTC", (), ()).close()
+    instance = Instance(1, 32 << 20, "UTC", (), ())
+    with pytest.raises(duckdb.OutOfMemoryException):
+        instance._con.execute(SORT).fetchall()
+    instance.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_one_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    instance = Instance(1, 32 << 20, "UTC", (), ())
+    assert instance._con.execute(SORT).fetchall() == [(3_000_000,)]
+    assert list(tmp_path.glob("*/duckdb"))
+    instance.close()
+    assert list(tmp_path.iterdir()) == []
