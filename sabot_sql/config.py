@@ -49,6 +49,11 @@ class AgentSettings:
     """The pool of agents.
 
     Attributes:
+        provider: where agents come from: `local` starts them on this machine; `static` waits for those that were started
+            elsewhere (`sabot-sql agent`) to register.
+        listen: `host:port` where the coordinator takes registrations; port 0 for a free one.
+        token_file: holds the secret that coordinator and agents share; needed where agents are started elsewhere.
+        lease_s: how long an agent that was started elsewhere keeps its blocks without a coordinator.
         count: local agents to start.
         threads: tasks an agent runs at once; 0 for the processors divided by the agents.
         memory_bytes: what an agent may hold: a quarter is DuckDB's, each task that runs at once has an equal part of the rest.
@@ -64,6 +69,10 @@ class AgentSettings:
         start_timeout_s: how long a query waits for the pool to start.
     """
 
+    provider: Literal["local", "static"] = "local"
+    listen: str = "127.0.0.1:8615"
+    token_file: str | None = None
+    lease_s: float = 600.0
     count: int = 2
     threads: int = 0
     memory_bytes: int = 4 << 30
@@ -76,6 +85,16 @@ class AgentSettings:
     block_disk_free_bytes: int = 1 << 30
     column_cache_bytes: int | Literal["auto"] = "auto"
     start_timeout_s: float = 30.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there are agents, or may be."""
+        return self.provider != "local" or self.count > 0
+
+    @property
+    def started_slots(self) -> int:
+        """Tasks that all agents run at once that are started from here."""
+        return self.count * self.slots if self.provider == "local" else 0
 
     @property
     def slots(self) -> int:

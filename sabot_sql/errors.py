@@ -273,6 +273,7 @@ PROBLEMS: dict[str, Problem] = {
         Problem("OUT_OF_MEMORY", "53200", 500, "Out of memory", "resource"),
         Problem("AGENT_LOST", "08006", 500, "Agent lost", "system"),
         Problem("EXTERNAL_SOURCE", "58030", 500, "Source failed", "external"),
+        Problem("BLOCK_DAMAGED", "58030", 500, "Block damaged", "system"),
         Problem("FILE_CHANGED", "58030", 500, "File changed", "external"),
         Problem("FILE_MISSING", "58030", 500, "File missing", "external"),
         Problem("FILE_CORRUPT", "58030", 500, "File corrupt", "external"),
@@ -300,7 +301,7 @@ CLASS_OF_CODE: dict[str, type[SabotError]] = {
     "CONNECTION_FAILED": ConnectionFailed,
     "INTERNAL": InternalError,
     "EXECUTION_FAILED": ExecutionError,
-    **dict.fromkeys(("FILE_CHANGED", "FILE_MISSING", "FILE_CORRUPT", "EXTERNAL_SOURCE"), ReadError),
+    **dict.fromkeys(("BLOCK_DAMAGED", "FILE_CHANGED", "FILE_MISSING", "FILE_CORRUPT", "EXTERNAL_SOURCE"), ReadError),
     **dict.fromkeys(
         (
             "UNDEFINED_TABLE",

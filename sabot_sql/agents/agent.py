@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sabot_sql.agents.block_budget import BlockBudget, Place
-from sabot_sql.agents.block_root import drop_job
-from sabot_sql.agents.blocks import FileBlockWriter, Lane
-from sabot_sql.agents.messages import AgentReport, Deploy, StagePlan, TaskDone, TaskFailed, TaskOutcome
+from sabot_sql.agents.block_root import drop_job, job_folder
+from sabot_sql.agents.blocks import FileBlockWriter, Lane, adopt_file, block_of, find_block, is_whole
+from sabot_sql.agents.messages import (
+    AgentReport,
+    BlockName,
+    Deploy,
+    FindBlocks,
+    StagePlan,
+    TaskDone,
+    TaskFailed,
+    TaskOutcome,
+)
 from sabot_sql.errors import Cancelled, InternalError, OutOfMemory, SabotError
 from sabot_sql.executor.exchange import BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
@@ -45,6 +55,7 @@ class AgentConfig:
         memory_bytes: what an agent may hold beside these.
         spill_root: the folder with the agents' folders for what operators spill; empty where they must not.
         spill_bytes: what an agent may put there.
+        owns_blocks: whether the places are this agent's own, so that its blocks go with it.
     """
 
     token: str
@@ -55,6 +66,7 @@ class AgentConfig:
     memory_bytes: int = 4 << 30
     spill_root: str = ""
     spill_bytes: int = 1 << 62
+    owns_blocks: bool = False
 
     @property
     def duckdb_bytes(self) -> int:
@@ -141,6 +153,7 @@ class Agent:
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
         self._cancelled_runs: dict[str, None] = {}  # a cancel may overtake its deployment
+        self._dropped_jobs: dict[str, None] = {}  # as may the end of a job
         self._queue: queue.SimpleQueue[tuple[Run, Task, int]] = queue.SimpleQueue()
         self._num_slots = 0  # threads that were started
         self._used = self._queued = self._done = self._failed = 0
@@ -152,6 +165,8 @@ class Agent:
             deliver: called in the threads of the slots, or of whoever cancels the run; must not fail.
         """
         plan = from_wire(message.plan, StagePlan)
+        if self.config.owns_blocks:
+            self._open_job(plan.job_id)
         missing = dict(zip((t.index for t in message.tasks), message.attempts))
         deadline_s = None if message.timeout_s is None else time.monotonic() + message.timeout_s
         run = Run(plan, deadline_s, missing, deliver, self._forget)
@@ -190,18 +205,57 @@ class Agent:
         """Stop the tasks of a run, also of one that is still on its way here, or of all runs of the job."""
         with self._lock:
             if run_name is not None:
-                self._cancelled_runs[run_name] = None
-                while len(self._cancelled_runs) > 1000:
-                    del self._cancelled_runs[next(iter(self._cancelled_runs))]
+                remember(self._cancelled_runs, run_name)
             runs = [r for r in self._runs if r.plan.job_id == job_id and run_name in (None, r.plan.run)]
         for run in runs:
             run.cancel()
 
     def drop(self, job_id: str) -> None:
         """Stop the tasks of a job and remove its blocks."""
+        with self._lock:
+            remember(self._dropped_jobs, job_id)
         self.cancel(job_id, None)
         for root in self.config.roots:
             drop_job(root, job_id)
+
+    def cancel_all(self) -> None:
+        """Stop all tasks: nobody is there who would take their outcomes."""
+        with self._lock:
+            runs = list(self._runs)
+        for run in runs:
+            run.cancel()
+
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that have a folder here."""
+        found = {path.name for root in self.config.roots for path in root.iterdir() if path.is_dir()}
+        return tuple(sorted(found))
+
+    def held(self) -> FindBlocks:
+        """The block files that are this agent's own, and their sizes."""
+        found: dict[BlockName, int] = {}
+        if self.config.owns_blocks:
+            for path in (path for root in self.config.roots for path in root.glob("*/*.arrow")):
+                with contextlib.suppress(OSError):  # its job has just ended
+                    found[block_of(path)] = path.stat().st_size
+        return FindBlocks(tuple(found), tuple(found.values()))
+
+    def missing(self, wanted: FindBlocks) -> FindBlocks:
+        """Those of the blocks that are not here whole."""
+        sizes = dict(zip(wanted.names, wanted.sizes))
+        gone = {name: size for name, size in sizes.items() if not is_whole(find_block(self.config.roots, *name), size)}
+        return FindBlocks(tuple(gone), tuple(gone.values()))
+
+    def adopt(self, name: BlockName, size_bytes: int, chunks: Iterable[tuple[bytes, bool]]) -> None:
+        """Keep another agent's block file as one of this agent's; see `adopt_file`."""
+        self._open_job(name[0])
+        adopt_file(self._budget, name, size_bytes, chunks)
+
+    def _open_job(self, job_id: str) -> None:
+        with self._lock:
+            if job_id in self._dropped_jobs:
+                raise Cancelled("the job was dropped")
+            for root in self.config.roots:
+                job_folder(root, job_id).mkdir(mode=0o700, exist_ok=True)
 
     def report(self) -> AgentReport:
         """The agent's state now."""
@@ -272,7 +326,8 @@ class Agent:
         )
         context.check()
         names = (plan.job_id, stage_id, task.index, attempt, self.agent_id, self.flight_uri)
-        writer = FileBlockWriter(self.config.roots[0], *names, self._budget)
+        owner = self.incarnation if self.config.owns_blocks else ""
+        writer = FileBlockWriter(self.config.roots[0], *names, self._budget, owner)
         try:
             inputs = {stage: list(blocks) for stage, blocks in plan.inputs.items()}
             result = run_task(plan.stage, task, inputs, self._reader, writer, context)
@@ -281,6 +336,13 @@ class Agent:
             writer.abort()
             raise
         return TaskDone(task.index, attempt, result)
+
+
+def remember(names: dict[str, None], name: str) -> None:
+    """Keep the last thousand names."""
+    names[name] = None
+    while len(names) > 1000:
+        del names[next(iter(names))]
 
 
 def spill_folder(config: AgentConfig, agent_id: str) -> Path | None:

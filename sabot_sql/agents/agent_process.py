@@ -17,6 +17,7 @@ from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.agents.socket_lane import DeploySocket, socket_path
 from sabot_sql.executor.duckdb_session import Limits, limit_session
+from sabot_sql.executor.exchange import BlockReader
 
 PR_SET_PDEATHSIG = 1
 
@@ -47,13 +48,7 @@ def run_agent(agent_id: str, config: AgentConfig, pipes: Pipes, parent_pid: int)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError, ValueError, RuntimeError):  # no usable stderr
         faulthandler.enable()
-    reader = LaneReader(config.lane, LocalBlockReader(), FlightBlockReader(config.token))
-    agent = Agent(agent_id, config, reader)
-    folder = spill_folder(config, agent_id)
-    limits = Limits(
-        config.duckdb_bytes, config.column_cache_bytes, str(folder / "duckdb") if folder else "", config.spill_bytes // 2
-    )
-    limit_session(limits)
+    agent = Agent(agent_id, config, equip(agent_id, config))
     server = AgentServer(agent)
     path = socket_path(config, agent.incarnation)
     deployments = DeploySocket(agent, path) if path is not None else None
@@ -65,6 +60,16 @@ def run_agent(agent_id: str, config: AgentConfig, pipes: Pipes, parent_pid: int)
     os.read(pipes.lifeline, 1)
     del server, deployments
     os._exit(0)
+
+
+def equip(agent_id: str, config: AgentConfig) -> BlockReader:
+    """Give this process what an agent works with, and its DuckDB sessions their limits; what reads blocks."""
+    folder = spill_folder(config, agent_id)
+    limits = Limits(
+        config.duckdb_bytes, config.column_cache_bytes, str(folder / "duckdb") if folder else "", config.spill_bytes // 2
+    )
+    limit_session(limits)
+    return LaneReader(config.lane, LocalBlockReader(), FlightBlockReader(config.token))
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -1,28 +1,36 @@
 """Block files: one Arrow IPC file a task attempt, written by its task, mapped or streamed by its readers.
 
 A file begins in the first place that has room for it. When that is full it is moved to the next one and goes on there.
+
+Whoever reads a partition of a file first compares the checksum of its bytes with that which its writer made. A damaged file
+is removed, so that nobody else reads it and the stage that made it knows what to make again.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from sabot_sql.agents.block_budget import BlockBudget, Grant, Place
 from sabot_sql.agents.block_root import job_folder
 from sabot_sql.errors import Cancelled, ExecutionError, OutOfMemory, ReadError
 from sabot_sql.executor.exchange import BlockFile, BlockReader, PartitionBlock
+from sabot_sql.executor.kernels.checksums import checksum
 
 Lane = Literal["file", "flight"]
 
 MAGIC = b"ARROW1\0\0"  # begins an Arrow IPC file
 FRAME_BYTES = 1024  # about what a batch takes beside its buffers
+CHUNK_BYTES = 1 << 20  # in which files are handed to other agents
 
 
 def host_name() -> str:
@@ -33,6 +41,12 @@ def host_name() -> str:
 def block_path(root: Path, job_id: str, stage_id: int, task_index: int, attempt: int) -> Path:
     """Where the block of a task attempt lies."""
     return job_folder(root, job_id) / f"{stage_id}-{task_index}-{attempt}.arrow"
+
+
+def block_of(path: Path) -> tuple[str, int, int, int]:
+    """Job, stage, task and attempt of a block's file."""
+    stage_id, task_index, attempt = (int(part) for part in path.stem.split("-"))
+    return path.parent.name, stage_id, task_index, attempt
 
 
 def find_block(roots: Sequence[Path], job_id: str, stage_id: int, task_index: int, attempt: int) -> Path:
@@ -53,6 +67,7 @@ class _Written:
     rows: int = 0
     size_bytes: int = 0
     batches: list[int] = field(default_factory=list)
+    spans: list[int] = field(default_factory=list)
 
 
 class FileBlockWriter:
@@ -61,6 +76,7 @@ class FileBlockWriter:
     Args:
         root: the folder with the folders of the jobs, where there is only one and no limit.
         budget: grants room; its places go before `root`.
+        owner: the incarnation of the agent that the file belongs to, if it does not belong to the job.
     """
 
     def __init__(
@@ -73,8 +89,10 @@ class FileBlockWriter:
         agent_id: str,
         flight_uri: str,
         budget: BlockBudget | None = None,
+        owner: str = "",
     ) -> None:
         self._block = (job_id, stage_id, task_index, attempt)
+        self._owner = owner
         self._name = (*self._block, agent_id, host_name(), flight_uri)
         self._budget = budget or BlockBudget((Place(str(root)),))
         self._grant: Grant | None = None
@@ -82,6 +100,7 @@ class FileBlockWriter:
         self._enter(0)
         self._partitions: dict[int, _Written] = {}
         self._num_batches = 0
+        self._ends: list[int] = []  # of each batch in the file, after a 0: the first has the file's head with it
         self._file: pa.NativeFile | None = None
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
@@ -122,10 +141,18 @@ class FileBlockWriter:
         except OSError as exc:
             raise self._translate(exc) from exc
         self._settle()
-        partitions = tuple(
-            PartitionBlock(number, w.rows, w.size_bytes, tuple(w.batches)) for number, w in sorted(self._partitions.items())
+        if not self._partitions:
+            return BlockFile(*self._name, "", (), self._owner)
+        data = np.memmap(self.path, np.uint8, "r")
+        partitions = tuple(self._partition(number, w, data) for number, w in sorted(self._partitions.items()))
+        return BlockFile(*self._name, str(self.path), partitions, self._owner)
+
+    def _partition(self, number: int, written: _Written, data: np.ndarray[Any, np.dtype[np.uint8]]) -> PartitionBlock:
+        spans = [place for i in written.batches for place in (self._ends[i], self._ends[i + 1])]
+        total = checksum(data, np.array(spans, np.int64))
+        return PartitionBlock(
+            number, written.rows, written.size_bytes, tuple(written.batches), tuple(spans), int(np.uint64(total).view(np.int64))
         )
-        return BlockFile(*self._name, str(self.path) if partitions else "", partitions)
 
     def abort(self) -> None:
         """Remove what was written, finished or not."""
@@ -152,11 +179,6 @@ class FileBlockWriter:
             self._budget.settle(self._grant, self._grant.num_bytes - self._left_bytes)
         self._grant, self._left_bytes = None, 0
 
-    def _open(self, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
-        self._file = pa.OSFile(str(self._part), "wb")
-        self._writer = pa.ipc.new_file(self._file, schema)
-        return self._writer
-
     def _move(self, place: int) -> None:
         """Go on in another place, with what is written so far."""
         old, file = self._part, self._file
@@ -171,9 +193,8 @@ class FileBlockWriter:
             with pa.memory_map(str(old)) as source:
                 source.seek(len(MAGIC))
                 stream = pa.ipc.open_stream(source)  # without its end the file is a stream
-                writer = self._open(stream.schema)
                 for _ in range(self._num_batches):
-                    writer.write_batch(stream.read_next_batch())
+                    self._append(stream.read_next_batch())
         finally:
             old.unlink(missing_ok=True)
 
@@ -188,8 +209,12 @@ class FileBlockWriter:
             act()
 
     def _append(self, batch: pa.RecordBatch) -> None:
-        writer = self._writer if self._writer is not None else self._open(batch.schema)
-        writer.write_batch(batch)
+        if self._file is None or self._writer is None:
+            self._file = pa.OSFile(str(self._part), "wb")
+            self._writer = pa.ipc.new_file(self._file, batch.schema)
+            self._ends = [0]
+        self._writer.write_batch(batch)
+        self._ends.append(self._file.tell())
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -221,27 +246,108 @@ class LocalBlockReader:
         if announced is None:
             return
         rows = 0
-        for batch in map_batches(block, announced.batches):
+        for batch in map_batches(block, announced):
             rows += batch.num_rows
             yield batch
         check_rows(block, announced, rows)
 
 
-def map_batches(block: BlockFile, positions: tuple[int, ...]) -> list[pa.RecordBatch]:
-    """The batches at `positions` of a block file of this machine, without copying them.
+def map_batches(block: BlockFile, wanted: PartitionBlock) -> list[pa.RecordBatch]:
+    """The batches of a partition of a block file of this machine, without copying them.
 
     Raises:
-        ReadError: the file is missing, cut short or not what it should be.
+        ReadError: FILE_MISSING; BLOCK_DAMAGED when the file is cut short or its bytes are not those that were written: it is
+            removed.
     """
     try:
-        file = pa.ipc.open_file(pa.memory_map(block.path))
-        if positions and positions[-1] >= file.num_record_batches:
-            raise ReadError(f"{describe(block)} has {file.num_record_batches} batches, {positions[-1] + 1} were announced")
-        return [file.get_batch(i) for i in positions]
+        mapped = pa.memory_map(block.path)
+        if not _is_intact(mapped, wanted):
+            raise ReadError(f"{describe(block)} is damaged: its checksum is another one", code="BLOCK_DAMAGED")
+        file = pa.ipc.open_file(mapped)
+        return [file.get_batch(i) for i in wanted.batches]
     except FileNotFoundError as exc:
         raise ReadError(f"{describe(block)} is missing: there is no file {block.path}", code="FILE_MISSING") from exc
-    except (OSError, pa.ArrowInvalid) as exc:
-        raise ReadError(f"{describe(block)} cannot be read: {exc}") from exc
+    except ReadError:
+        Path(block.path).unlink(missing_ok=True)
+        raise
+    except (OSError, pa.ArrowInvalid, IndexError) as exc:
+        Path(block.path).unlink(missing_ok=True)
+        raise ReadError(f"{describe(block)} cannot be read: {exc}", code="BLOCK_DAMAGED") from exc
+
+
+def _is_intact(mapped: pa.MemoryMappedFile, wanted: PartitionBlock) -> bool:
+    """Whether the bytes of a partition's batches are those that were written."""
+    if not wanted.spans:
+        return True
+    data = np.frombuffer(mapped.read_buffer(), np.uint8)
+    spans = np.array(wanted.spans, np.int64)
+    return bool(len(data) >= spans[-1] and checksum(data, spans) == np.int64(wanted.checksum).view(np.uint64))
+
+
+def is_whole(path: Path, size_bytes: int) -> bool:
+    """Whether a block file with so many bytes of buffers is there.
+
+    It is at least half as long: writing leaves out only validity bits that say nothing."""
+    try:
+        return path.stat().st_size >= size_bytes // 2
+    except OSError:
+        return False
+
+
+def lost_files(blocks: Iterable[BlockFile]) -> list[BlockFile]:
+    """Those of the blocks that lay on this machine and are not whole any more; of other machines nothing is known."""
+    here = (block for block in blocks if block.partitions and block.host == host_name())
+    return [block for block in here if not is_whole(Path(block.path), block.size_bytes)]
+
+
+def adopt_file(
+    budget: BlockBudget, name: tuple[str, int, int, int], size_bytes: int, chunks: Iterable[tuple[bytes, bool]]
+) -> None:
+    """Write another agent's block file.
+
+    Args:
+        size_bytes: of its buffers.
+        chunks: its bytes and False, at the end their CRC-32 in four bytes and True.
+
+    Raises:
+        ReadError: BLOCK_DAMAGED: what came is not what was sent.
+        OutOfMemory: there is no room.
+    """
+    grant = budget.grant(name[0], size_bytes + FRAME_BYTES)
+    path = block_path(Path(budget.places[grant.place].root), *name)
+    part = path.with_suffix(".part")
+    crc, written, whole = 0, 0, False
+    try:
+        with part.open("wb") as file:
+            for chunk, last in chunks:
+                if last:
+                    whole = crc.to_bytes(4, "big") == chunk
+                    break
+                crc = zlib.crc32(chunk, crc)
+                written += file.write(chunk)
+        if not whole:
+            raise ReadError(f"block file {path.name} came damaged from another agent", code="BLOCK_DAMAGED")
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+        budget.settle(grant, written if whole else 0)
+
+
+def file_chunks(path: Path) -> Iterator[tuple[bytes, bool]]:
+    """What `adopt_file` takes.
+
+    Raises:
+        ReadError: FILE_MISSING.
+    """
+    crc = 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                crc = zlib.crc32(chunk, crc)
+                yield chunk, False
+    except FileNotFoundError as exc:
+        raise ReadError(f"there is no block file {path}", code="FILE_MISSING") from exc
+    yield crc.to_bytes(4, "big"), True
 
 
 def find_partition(block: BlockFile, partition: int) -> PartitionBlock | None:
@@ -257,7 +363,8 @@ def check_rows(block: BlockFile, announced: PartitionBlock, rows: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LaneReader:
-    """Chooses how each block is read: mapped when it lies on this machine and the lane is `file`, streamed otherwise."""
+    """Chooses how each block is read: mapped when it lies on this machine and the lane is `file`, streamed otherwise. A file
+    of another agent's own that is not found is asked of that agent: machines may have the same name."""
 
     lane: Lane
     local: BlockReader
@@ -266,4 +373,6 @@ class LaneReader:
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """The batches of one partition in sequence."""
         near = self.lane == "file" and block.host == host_name()
+        if near and block.owner and not os.path.exists(block.path):
+            near = False
         return (self.local if near else self.remote).read(block, partition)

@@ -14,11 +14,26 @@ import pyarrow as pa
 from pyarrow import flight
 
 from sabot_sql.agents.agent import Agent
-from sabot_sql.agents.blocks import check_rows, describe, find_block, find_partition, map_batches
-from sabot_sql.agents.messages import AgentReport, BlockTicket, Cancel, Deploy, DropJob, TaskDone, TaskFailed, TaskOutcome
+from sabot_sql.agents.blocks import check_rows, describe, file_chunks, find_block, find_partition, map_batches
+from sabot_sql.agents.messages import (
+    AdoptBlocks,
+    AgentReport,
+    BlockName,
+    BlockTicket,
+    Cancel,
+    Deploy,
+    DropJob,
+    FileTicket,
+    FindBlocks,
+    Registered,
+    Registration,
+    TaskDone,
+    TaskFailed,
+    TaskOutcome,
+)
 from sabot_sql.agents.socket_lane import MAX_DEPLOY_BYTES, DeployClient, Deployment
 from sabot_sql.errors import AgentLost, InternalError, SabotError
-from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.planner.wire import from_wire, to_wire
 
 CONTROL_TIMEOUT_S = 5.0
@@ -27,7 +42,11 @@ CONTROL_TIMEOUT_S = 5.0
 CHANNEL = [("grpc.http2.max_frame_size", (1 << 24) - 1)]
 
 
-class _TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
+# a peer that vanished without a farewell ends the calls to it after some minutes; servers bear no more pings than that
+REMOTE_CHANNEL = [*CHANNEL, ("grpc.keepalive_time_ms", 310_000), ("grpc.keepalive_timeout_ms", 20_000)]
+
+
+class TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
     """Refuses every call without the pool's token."""
 
     def __init__(self, token: str) -> None:
@@ -41,12 +60,17 @@ class _TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
 
 
 class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
-    """Serves an agent on a free port of the loopback interface; it listens as soon as it is made."""
+    """Serves an agent; it listens as soon as it is made.
 
-    def __init__(self, agent: Agent, host: str = "127.0.0.1") -> None:
-        super().__init__(f"grpc://{host}:0", middleware={"token": _TokenCheck(agent.config.token)})
+    Args:
+        host: the address that others reach it by.
+        port: 0 for a free one.
+    """
+
+    def __init__(self, agent: Agent, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(location(host, port), middleware={"token": TokenCheck(agent.config.token)})
         self._agent = agent
-        agent.flight_uri = f"grpc://{host}:{self.port}"
+        agent.flight_uri = location(host, self.port)
 
     def do_action(self, context: Any, action: Any) -> Iterator[Any]:
         body = action.body.to_pybytes() if action.body is not None else b""
@@ -61,6 +85,12 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
                     self._agent.cancel(cancel.job_id, cancel.run)
                 case "drop":
                     self._agent.drop(from_wire(body, DropJob).job_id)
+                case "held":
+                    return iter((to_wire(self._agent.held()),))
+                case "find":
+                    return iter((to_wire(self._agent.missing(from_wire(body, FindBlocks))),))
+                case "adopt":
+                    self._adopt(from_wire(body, AdoptBlocks))
                 case other:
                     raise InternalError(f"an agent knows no action {other!r}")
         except SabotError as exc:
@@ -73,9 +103,22 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
         for outcome in self._agent.deploy(message, context.is_cancelled):
             yield flight.Result(to_wire(outcome))
 
+    def _adopt(self, message: AdoptBlocks) -> None:
+        source = AgentConnection(message.flight_uri, self._agent.config.token, "the agent that leaves")
+        try:
+            for name, size_bytes in zip(message.names, message.sizes):
+                self._agent.adopt(name, size_bytes, source.read_file(name))
+        finally:
+            source.close()
+
     def do_get(self, context: Any, ticket: Any) -> Any:
         try:
-            wanted = from_wire(ticket.ticket, BlockTicket)
+            wanted = from_wire(ticket.ticket, object)
+            if isinstance(wanted, FileTicket):
+                path = find_block(self._agent.config.roots, *wanted.name)
+                return flight.GeneratorStream(FILE_SCHEMA, _file_batches(path))
+            if not isinstance(wanted, BlockTicket):
+                raise InternalError(f"an agent gives nothing for a {type(wanted).__name__}")
             return _stream(_batches_of(wanted, self._agent.config.roots))
         except SabotError as exc:
             raise to_flight(exc) from exc
@@ -86,7 +129,21 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
 def _batches_of(wanted: BlockTicket, roots: Sequence[Path]) -> list[pa.RecordBatch]:
     name = (wanted.job_id, wanted.stage_id, wanted.task_index, wanted.attempt)
     path = str(find_block(roots, *name))
-    return map_batches(BlockFile(*name, agent_id="", host="", flight_uri="", path=path, partitions=()), wanted.batches)
+    block = BlockFile(*name, agent_id="", host="", flight_uri="", path=path, partitions=())
+    return map_batches(block, PartitionBlock(0, 0, 0, wanted.batches, wanted.spans, wanted.checksum))
+
+
+FILE_SCHEMA = pa.schema([("bytes", pa.binary()), ("last", pa.bool_())])
+
+
+def _file_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    for chunk, last in file_chunks(path):
+        yield pa.record_batch([pa.array([chunk], pa.binary()), pa.array([last])], schema=FILE_SCHEMA)
+
+
+def location(host: str, port: int) -> str:
+    """The address of a Flight server."""
+    return f"grpc://[{host}]:{port}" if ":" in host else f"grpc://{host}:{port}"
 
 
 def _stream(batches: list[pa.RecordBatch]) -> Any:
@@ -123,15 +180,16 @@ class AgentConnection:
     Args:
         what: names the agent in error messages.
         socket: where an agent on this machine takes deployments, or None.
+        remote: whether the agent may be on another machine, which can vanish without a word.
     """
 
-    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None) -> None:
+    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None, remote: bool = False) -> None:
         self.uri = uri
         self.what = what
         self._deployments = DeployClient(socket, token, what) if socket is not None else None
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         self._options = flight.FlightCallOptions(headers=self._headers)
-        self._client = flight.FlightClient(uri, generic_options=CHANNEL)
+        self._client = flight.FlightClient(uri, generic_options=REMOTE_CHANNEL if remote else CHANNEL)
 
     def start(self, message: bytes, num_tasks: int) -> Deployment | None:
         """Deploy tasks over the agent's socket; None when `deploy` has to be called.
@@ -168,6 +226,43 @@ class AgentConnection:
         """Stop the tasks of a job and remove its blocks."""
         self._call("drop", to_wire(DropJob(job_id)), CONTROL_TIMEOUT_S)
 
+    def is_idle(self) -> bool:
+        """Whether the agent has no tasks."""
+        report = self.ping()
+        return not report.slots_used and not report.tasks_queued
+
+    def held(self) -> FindBlocks:
+        """The block files that are the agent's own, and their sizes."""
+        (body,) = self._call("held", b"", CONTROL_TIMEOUT_S)
+        return from_wire(body, FindBlocks)
+
+    def missing(self, wanted: FindBlocks) -> FindBlocks:
+        """Those of the blocks that the agent does not have whole."""
+        (body,) = self._call("find", to_wire(wanted), CONTROL_TIMEOUT_S)
+        return from_wire(body, FindBlocks)
+
+    def adopt(self, message: AdoptBlocks, timeout_s: float) -> None:
+        """Have the agent copy blocks of another one.
+
+        Raises:
+            AgentLost: one of the two cannot be reached, or takes too long.
+            ReadError: a block is not there or came damaged.
+        """
+        self._call("adopt", to_wire(message), timeout_s)
+
+    def register(self, message: Registration, timeout_s: float = CONTROL_TIMEOUT_S) -> Registered:
+        """Tell the coordinator, which this connection is to, that an agent is there."""
+        (body,) = self._call("register", to_wire(message), timeout_s)
+        return from_wire(body, Registered)
+
+    def read_file(self, name: BlockName) -> Iterator[tuple[bytes, bool]]:
+        """The bytes of a block file, as `blocks.file_chunks` gives them."""
+        try:
+            for chunk in self._client.do_get(flight.Ticket(to_wire(FileTicket(name))), self._options):
+                yield chunk.data["bytes"][0].as_py(), chunk.data["last"][0].as_py()
+        except (pa.ArrowException, OSError) as exc:
+            raise from_flight(exc, self.what) from exc
+
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """Stream one partition of a block.
 
@@ -178,7 +273,8 @@ class AgentConnection:
         announced = find_partition(block, partition)
         if announced is None:
             return
-        ticket = BlockTicket(block.job_id, block.stage_id, block.task_index, block.attempt, announced.batches)
+        name = (block.job_id, block.stage_id, block.task_index, block.attempt)
+        ticket = BlockTicket(*name, announced.batches, announced.spans, announced.checksum)
         rows, stream = 0, None
         try:
             stream = self._client.do_get(flight.Ticket(to_wire(ticket)), self._options)

@@ -1,4 +1,4 @@
-"""Which agents there are: started together, pinged, replaced when they die."""
+"""Which agents there are: started or registered, pinged, replaced when they die, drained before they go."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ import functools
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from sabot_sql.agents.agent import AgentConfig
-from sabot_sql.agents.blocks import host_name
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import AgentConnection
 from sabot_sql.agents.info import AgentInfo, AgentState
 from sabot_sql.agents.messages import AgentReport
-from sabot_sql.agents.providers.local import LocalProvider
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, PoolProvider, ProviderEvent
-from sabot_sql.agents.scheduler import AgentDown, AgentUp
-from sabot_sql.agents.socket_lane import socket_path
+from sabot_sql.agents.scheduler import AgentDown, AgentDraining, AgentUp
 from sabot_sql.errors import AgentLost, SabotError, ServiceError
 
 log = logging.getLogger(__name__)
@@ -31,7 +27,10 @@ MAX_BACKOFF_S = 5.0
 HOPELESS_STARTS = 4  # so many failed starts in a row of every agent end the wait for them
 REPLACEMENT_WAIT_S = 0.25  # what a stage waits for a dead agent's replacement before it goes on with the others
 
-Listener = Callable[[AgentUp | AgentDown], None]
+FORGET_S = 600.0  # how long an agent that nobody here can start again is shown as lost
+
+MakeProvider = Callable[[Callable[[ProviderEvent], None]], PoolProvider]
+Listener = Callable[[AgentUp | AgentDown | AgentDraining], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class _Member:
         answered: whether it has answered since the last tick.
         missed: ticks without an answer.
         silent: whether it was given up for silence, and this told.
+        owns_blocks: whether its blocks go with it.
     """
 
     id: str
@@ -61,6 +61,9 @@ class _Member:
     pid: int = 0
     uri: str = ""
     incarnation: str = ""
+    host: str = ""
+    slots: int = 1
+    owns_blocks: bool = False
     connection: AgentConnection | None = None
     started_at: dt.datetime | None = None
     since: float = 0.0
@@ -81,43 +84,49 @@ class Members:
     """The agents of a pool. Thread-safe.
 
     Args:
-        count: how many there shall be.
+        make_provider: makes what the agents come from, given where it tells of them.
+        token: every call to an agent carries it.
         start_timeout_s: how long an agent may take to listen, and a stage wait for agents.
-        log_path: where agents write warnings; None for stderr.
-        fork: whether they are forked; None for where that is safe.
+        on_leaving: called with the id of an agent that would like to be drained; must not block.
     """
 
     def __init__(
         self,
-        count: int,
-        config: AgentConfig,
+        make_provider: MakeProvider,
+        token: str,
         start_timeout_s: float,
         heartbeat: Heartbeat,
-        log_path: Path | None = None,
-        fork: bool | None = None,
+        on_leaving: Callable[[str], object],
     ) -> None:
-        self._count = count
-        self._config = config
+        self._token = token
         self.start_timeout_s = start_timeout_s
         self._heartbeat = heartbeat
-        self._provider: PoolProvider = (
-            LocalProvider(config, self._on_event, log_path)
-            if fork is None
-            else LocalProvider(config, self._on_event, log_path, fork)
-        )
+        self._on_leaving = on_leaving
         self._changed = threading.Condition(threading.RLock())
         self._members: dict[str, _Member] = {}
         self._listeners: set[Listener] = set()
         self._was_full = False
         self._closed = False
         self._calls = CallThreads("sabot-ping")
+        self._moved: dict[tuple[str, str], str] = {}  # by incarnation and job: the incarnation that has the blocks now
+        with self._changed:  # an agent may register at once
+            self._provider = make_provider(self._on_event)
 
-    def start(self) -> None:
-        """Start all agents at once; does not wait for them."""
+    @property
+    def provider(self) -> PoolProvider:
+        """What the agents come from."""
+        return self._provider
+
+    def add(self, num_agents: int, slots: int) -> None:
+        """Start agents with so many slots each, all at once; does not wait for them."""
         with self._changed:
             now = time.monotonic()
-            for agent_id in self._provider.start(self._count):
-                self._members[agent_id] = _Member(agent_id, since=now)
+            for agent_id in self._provider.start(num_agents):
+                self._members[agent_id] = _Member(agent_id, since=now, slots=slots)
+            self._changed.notify_all()
+
+    def watch(self) -> None:
+        """Begin to look after the agents."""
         threading.Thread(target=self._watch, name="sabot-heartbeat", daemon=True).start()
 
     def close(self) -> None:
@@ -143,9 +152,9 @@ class Members:
                     pid=m.pid,
                     state=m.state,
                     flight_uri=m.uri,
-                    host=host_name(),
+                    host=m.host,
                     incarnation=m.incarnation,
-                    slots=self._config.slots,
+                    slots=m.slots,
                     tasks_done=m.tasks_done,
                     tasks_failed=m.tasks_failed,
                     started_at=m.started_at,
@@ -167,10 +176,94 @@ class Members:
         with self._changed:
             return {m.id: m.incarnation for m in self._members.values() if m.state == "alive"}
 
-    def uris(self) -> dict[str, str]:
-        """Where each agent that takes tasks listens, by id."""
+    def slots(self) -> dict[str, int]:
+        """How many tasks each agent that takes some, or will soon, runs at once, by id."""
         with self._changed:
-            return {m.id: m.uri for m in self._members.values() if m.state == "alive"}
+            return {m.id: m.slots for m in self._expected()}
+
+    def shared_uris(self) -> dict[str, str]:
+        """Where each agent listens that serves the blocks of the jobs, whoever wrote them, by id."""
+        with self._changed:
+            return {m.id: m.uri for m in self._members.values() if m.state in ("alive", "draining") and not m.owns_blocks}
+
+    def owner(self, incarnation: str, job_id: str) -> tuple[str, str] | None:
+        """The agent that has the blocks that an incarnation wrote for a job, and its address; None when they are gone."""
+        with self._changed:
+            while (later := self._moved.get((incarnation, job_id))) is not None:
+                incarnation = later
+            for m in self._members.values():
+                if m.incarnation == incarnation and m.connection is not None:
+                    return m.id, m.uri
+            return None
+
+    def other_owner(self, incarnation: str, job_id: str) -> tuple[str, AgentConnection] | None:
+        """An agent that can take over blocks of a job, by incarnation; another one for other jobs."""
+        with self._changed:
+            others = [
+                m for m in self._members.values() if m.state == "alive" and m.owns_blocks and m.incarnation != incarnation
+            ]
+            if not others:
+                return None
+            chosen = others[zlib.crc32(job_id.encode()) % len(others)]
+            assert chosen.connection is not None
+            return chosen.incarnation, chosen.connection
+
+    def moved(self, incarnation: str, job_id: str, to: str) -> None:
+        """Take note that another incarnation has the blocks of a job now."""
+        with self._changed:
+            self._moved[incarnation, job_id] = to
+
+    def forget_job(self, job_id: str) -> list[AgentConnection]:
+        """The connections of the agents that may have blocks of a job of their own, which nobody will ask for again."""
+        with self._changed:
+            for key in [key for key in self._moved if key[1] == job_id]:
+                del self._moved[key]
+            return [m.connection for m in self._members.values() if m.owns_blocks and m.connection is not None]
+
+    def drain(self, agent_id: str) -> str | None:
+        """Give an agent no more tasks; its incarnation, or None where there is no such agent that takes any. One that has not
+        started yet ends at once."""
+        with self._changed:
+            member = self._members.get(agent_id)
+            if member is not None and member.state in ("starting", "lost") and self._provider.restarts:
+                self.remove(agent_id)
+                return ""
+            if member is None or member.state not in ("alive", "suspect"):
+                return None
+            member.state = "draining"
+            self._tell(AgentDraining(member.id, member.incarnation))
+            self._changed.notify_all()
+            return member.incarnation
+
+    def resume(self, agent_id: str) -> bool:
+        """Give an agent that is being drained tasks again; whether there was one."""
+        with self._changed:
+            member = self._members.get(agent_id)
+            if member is None or member.state != "draining":
+                return False
+            member.state = "alive"
+            self._tell(AgentUp(member.id, member.incarnation))
+            self._changed.notify_all()
+            return True
+
+    def is_draining(self, agent_id: str, incarnation: str) -> bool:
+        """Whether this incarnation of an agent is there and still to go."""
+        with self._changed:
+            member = self._members.get(agent_id)
+            return member is not None and member.state == "draining" and member.incarnation == incarnation
+
+    def remove(self, agent_id: str) -> None:
+        """End an agent for good."""
+        with self._changed:
+            member = self._members.pop(agent_id, None)
+            if member is None or self._closed:
+                return
+            if member.connection is not None:
+                member.connection.close()
+                member.connection = None
+            self._tell(AgentDown(member.id, member.incarnation, "it was removed"))
+            self._provider.remove(agent_id)
+            self._changed.notify_all()
 
     def connection(self, agent_id: str, incarnation: str) -> AgentConnection | None:
         """The connection to an incarnation of an agent; None when it is gone."""
@@ -179,8 +272,8 @@ class Members:
             return member.connection if member is not None and member.incarnation == incarnation else None
 
     def wait(self, check: Callable[[], None]) -> dict[str, str]:
-        """Wait for the agents to be there and return `alive()`. The first stage waits for all of them; later ones wait for
-        the replacement of a dead one only briefly, as long as others are there.
+        """Wait for the agents to be there and return `alive()`. The first stage waits for all that were started; later ones
+        wait for the replacement of a dead one only briefly, as long as others are there.
 
         Args:
             check: called now and then; raises to end the wait.
@@ -193,12 +286,12 @@ class Members:
             while True:
                 alive = self.alive()
                 waited = time.monotonic() - begin
-                if len(alive) == len(self._members) and alive:
+                if len(alive) == len(self._expected()) and alive:
                     self._was_full = True
                     return alive
                 if alive and waited > (REPLACEMENT_WAIT_S if self._was_full else self.start_timeout_s):
                     return alive
-                hopeless = all(m.unborn >= HOPELESS_STARTS for m in self._members.values())
+                hopeless = bool(self._members) and all(m.unborn >= HOPELESS_STARTS for m in self._members.values())
                 if not alive and (hopeless or waited > self.start_timeout_s):
                     raise self._no_agents(waited)
                 check()
@@ -218,34 +311,51 @@ class Members:
             member = self._members.get(agent_id)
             if self._closed or member is None or member.incarnation != incarnation:
                 return
-            if member.state in ("alive", "suspect"):
+            if member.state in ("alive", "suspect", "draining"):
                 member.state, member.how, member.since = "lost", reason, time.monotonic()
                 self._provider.stop(member.id)
 
     def _no_agents(self, waited_s: float) -> ServiceError:
         reasons = sorted({f"{m.id}: {m.how}" for m in self._members.values() if m.how})
+        if self._provider.restarts:
+            what, hint = "started", "the agents' log says more; raise agents.start_timeout_s on a slow machine"
+        else:
+            what, hint = "registered", "start agents with: sabot-sql agent --coordinator ADDRESS --token-file FILE"
         return ServiceError(
-            f"no agent started within {waited_s:.1f} s" + (f" ({'; '.join(reasons)})" if reasons else ""),
+            f"no agent {what} within {waited_s:.1f} s" + (f" ({'; '.join(reasons)})" if reasons else ""),
             code="NO_AGENTS",
-            hint="the agents' log says more; raise agents.start_timeout_s on a slow machine",
+            hint=hint,
             retryable=True,
         )
 
+    def _expected(self) -> list[_Member]:
+        """The agents that take tasks or will soon."""
+        gone = ("draining", "stopped") if self._provider.restarts else ("draining", "stopped", "lost")
+        return [m for m in self._members.values() if m.state not in gone]
+
     def _on_event(self, event: ProviderEvent) -> None:
         with self._changed:
-            member = self._members.get(event.agent_id)
-            if member is None or self._closed:
+            if self._closed:
                 return
+            member = self._members.get(event.agent_id)
             if isinstance(event, AgentStarted):
-                self._started(member, event)
+                if member is None and self._provider.restarts:
+                    return  # it was removed while it started
+                self._started(self._members.setdefault(event.agent_id, _Member(event.agent_id)), event)
+            elif isinstance(event, AgentExited):
+                if member is not None:
+                    self._exited(member, event)
             else:
-                self._exited(member, event)
+                self._on_leaving(event.agent_id)
             self._changed.notify_all()
 
     def _started(self, member: _Member, event: AgentStarted) -> None:
         member.state, member.pid, member.uri, member.incarnation = "alive", event.pid, event.flight_uri, event.incarnation
-        socket = socket_path(self._config, event.incarnation)
-        member.connection = AgentConnection(event.flight_uri, self._config.token, f"agent {member.id}", socket)
+        member.host, member.slots, member.owns_blocks, member.how = event.host, event.slots, event.owns_blocks, ""
+        if member.connection is not None:
+            member.connection.close()
+        remote = event.socket is None
+        member.connection = AgentConnection(event.flight_uri, self._token, f"agent {member.id}", event.socket, remote)
         member.started_at = dt.datetime.now(dt.UTC)
         member.since, member.unborn = time.monotonic(), 0
         member.answered, member.pinging, member.missed, member.silent, member.report = True, False, 0, False, None
@@ -256,14 +366,17 @@ class Members:
         was_up = member.connection is not None
         member.failures = 1 if was_up and lived_s > STABLE_S else member.failures + 1
         member.unborn += not was_up
-        if not member.silent:
-            member.how = event.how
-            log.warning("agent %s (pid %d) is gone: %s", member.id, event.pid, event.how)
+        if not member.silent and (event.how or not member.how):
+            member.how = event.how or "it has registered anew"
+            log.warning("agent %s (pid %d) is gone: %s", member.id, event.pid, member.how)
         if member.connection is not None:
             member.connection.close()
             member.connection = None
         member.state = "lost"
         self._tell(AgentDown(member.id, member.incarnation, member.how))
+        if not self._provider.restarts:
+            member.since = time.monotonic()
+            return
         member.state = "starting"
         delay_s = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (member.failures - 2)) if member.failures > 1 else 0.0
         member.restart_at = time.monotonic() + delay_s
@@ -286,7 +399,7 @@ class Members:
         self._tell(AgentDown(member.id, member.incarnation, reason))
         self._provider.stop(member.id)
 
-    def _tell(self, event: AgentUp | AgentDown) -> None:
+    def _tell(self, event: AgentUp | AgentDown | AgentDraining) -> None:
         for listener in tuple(self._listeners):
             listener(event)
 
@@ -299,12 +412,12 @@ class Members:
                 restarts = [m.restart_at for m in self._members.values() if m.restart_at is not None]
                 self._changed.wait(max(0.0, min([next_tick, *restarts]) - now))
                 now = time.monotonic()
-                for member in self._members.values():
+                for member in list(self._members.values()):
                     if member.restart_at is not None and member.restart_at <= now and not self._closed:
                         self._restart(member)
                 if now >= next_tick:
                     next_tick = now + self._heartbeat.interval_s
-                    for member in self._members.values():
+                    for member in list(self._members.values()):
                         self._tick(member, now)
 
     def _tick(self, member: _Member, now: float) -> None:
@@ -312,9 +425,13 @@ class Members:
         if member.state == "starting" and member.restart_at is None and now - member.since > self.start_timeout_s:
             member.since, member.how = now, f"it did not listen within {self.start_timeout_s:.0f} s"
             self._provider.stop(member.id)
+        if member.state == "lost" and not self._provider.restarts:
+            if now - member.since > FORGET_S:
+                del self._members[member.id]
+            return
         if member.state == "lost" and not member.silent and now - member.since > self._heartbeat.lost_s:
             self._lose(member, f"{member.how}, and it cannot be killed")
-        if member.state not in ("alive", "suspect"):
+        if member.state not in ("alive", "suspect", "draining"):
             return
         member.missed = 0 if member.answered else member.missed + 1
         member.answered = False

@@ -104,14 +104,83 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """What an agent that was started elsewhere tells the coordinator, again and again.
+
+    Attributes:
+        release: of the project; coordinator and agents must have the same.
+        jobs: those whose blocks it has.
+        leaving: it was told to end, and waits for its tasks and for its blocks to be taken over.
+    """
+
+    agent_id: str
+    incarnation: str
+    pid: int
+    host: str
+    flight_uri: str
+    slots: int
+    release: str
+    jobs: tuple[str, ...] = ()
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The coordinator's answer.
+
+    Attributes:
+        refused: why the agent is not taken; empty where it is.
+        drop: jobs that have ended.
+        released: nothing is left that would need the agent.
+    """
+
+    refused: str = ""
+    drop: tuple[str, ...] = ()
+    released: bool = False
+
+
+BlockName = tuple[str, int, int, int]
+"""Job, stage, task and attempt of a block file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindBlocks:
+    """Which of these blocks does the agent not have whole? The answer is another `FindBlocks`. Sizes are those of the buffers:
+    a file is at least half as long."""
+
+    names: tuple[BlockName, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptBlocks:
+    """Copy these blocks, whose buffers have these sizes, from the agent at `flight_uri` and keep them as your own."""
+
+    flight_uri: str
+    names: tuple[BlockName, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BlockTicket:
-    """What a Flight ticket asks for: these batches of one block file."""
+    """What a Flight ticket asks for: these batches of one block file, whose bytes are to be as they were written (see
+    `PartitionBlock`)."""
 
     job_id: str
     stage_id: int
     task_index: int
     attempt: int
     batches: tuple[int, ...]
+    spans: tuple[int, ...]
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileTicket:
+    """A Flight ticket for the bytes of a block file, as rows (bytes, last) of what `blocks.file_chunks` gives."""
+
+    name: BlockName
 
 
 register(StagePlan, Deploy, TaskDone, TaskFailed, Cancel, DropJob, AgentReport, BlockTicket)
+register(Registration, Registered, FindBlocks, AdoptBlocks, FileTicket)

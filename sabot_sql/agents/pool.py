@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
+import logging
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from sabot_sql.agents.agent import AgentConfig
+from sabot_sql.agents.agent import remember
 from sabot_sql.agents.block_root import BlockRoot
-from sabot_sql.agents.blocks import LaneReader, LocalBlockReader
+from sabot_sql.agents.blocks import LaneReader, LocalBlockReader, lost_files
 from sabot_sql.agents.calls import CallThreads
-from sabot_sql.agents.flight import FlightBlockReader
+from sabot_sql.agents.flight import AgentConnection, FlightBlockReader
 from sabot_sql.agents.info import AgentInfo
-from sabot_sql.agents.machine_memory import column_cache_bytes
-from sabot_sql.agents.members import Heartbeat, Members
+from sabot_sql.agents.members import Heartbeat, MakeProvider, Members
+from sabot_sql.agents.messages import AdoptBlocks, BlockName, FindBlocks, Registered, Registration
+from sabot_sql.agents.providers.local import LocalProvider, local_config
+from sabot_sql.agents.providers.static import StaticProvider, read_token
 from sabot_sql.agents.scheduler import MAX_ATTEMPTS
-from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, readdress
+from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, quietly, readdress
 from sabot_sql.config import AgentSettings
-from sabot_sql.errors import AgentLost, Cancelled, ServiceError
+from sabot_sql.errors import AgentLost, Cancelled, InternalError, NotSupported, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage
+
+log = logging.getLogger(__name__)
+
+DRAIN_PAUSE_S = 0.1
+HAND_OVER_S = 300.0  # in which the blocks of a job must be with another agent
 
 
 class AgentPool:
@@ -113,7 +124,7 @@ class AgentPool:
             SabotError: what a task failed with.
         """
         running = self._start()
-        running.root.open_job(job_id)
+        running.open_job(job_id)
         run = StageRun(
             running.members,
             running.calls,
@@ -147,7 +158,7 @@ class AgentPool:
         running, num_given = self._start(), 0
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                batches = running.reader.read(readdress(block, running.members.uris()), partition)
+                batches = running.reader.read(readdress([block], running.members)[0], partition)
                 for batch in itertools.islice(batches, num_given, None):
                     num_given += 1
                     yield batch
@@ -168,7 +179,52 @@ class AgentPool:
         self.cancel(job_id)
         running = self._running
         if running is not None:
-            running.root.drop_job(job_id)
+            running.drop_job(job_id)
+
+    def lost(self, blocks: Sequence[BlockFile], ask: bool = False) -> list[BlockFile]:
+        """Those of the blocks that cannot be read any more.
+
+        Args:
+            ask: whether agents are asked for the files of their own; without, they are there as long as their agent is.
+        """
+        return self._start().lost(blocks, ask)
+
+    def scale(self, num_agents: int) -> None:
+        """Have so many agents: start more, or drain the newest and end them; does not wait for it. Stages that begin later use
+        the new set.
+
+        Raises:
+            NotSupported: the agents were started elsewhere.
+        """
+        running = self._start()
+        if not running.members.provider.restarts:
+            raise NotSupported(
+                "agents that were started elsewhere cannot be started or ended from here",
+                hint="start more with `sabot-sql agent`, or end some; they are drained",
+            )
+        if num_agents < 1:
+            raise ServiceError("a pool has at least one agent", code="INVALID_PARAMETER")
+        with self._lock:
+            ids = [a.id for a in running.members.infos() if a.state != "draining"]
+            running.members.add(max(0, num_agents - len(ids)), self._settings.slots)
+        for agent_id in ids[num_agents:]:
+            running.drain(agent_id)
+
+    def drain(self, agent_id: str) -> bool:
+        """Give an agent no more tasks, let it finish those it has, have other agents take over its blocks, and end it; does
+        not wait for it. Whether there is such an agent."""
+        return self._start().drain(agent_id)
+
+    def resume(self, agent_id: str) -> bool:
+        """Keep an agent that is being drained; whether there is one."""
+        return self._start().members.resume(agent_id)
+
+    def slots(self) -> int:
+        """Tasks that run at once over all agents."""
+        running = self._running
+        if running is not None and (slots := sum(running.members.slots().values())):
+            return slots
+        return self._settings.started_slots
 
     def stop(self) -> None:
         """End all runs, stop the agents and remove their blocks; returns when all are gone. A stopped pool stays so."""
@@ -205,46 +261,165 @@ class AgentPool:
 
 
 class _Running:
-    """What a started pool has."""
+    """What a started pool has.
+
+    Attributes:
+        root: where blocks lie that belong to the jobs; None where agents were started elsewhere and have their own.
+    """
 
     def __init__(self, settings: AgentSettings, state_dir: Path | None, heartbeat: Heartbeat, fork: bool | None) -> None:
-        if settings.count < 1:
+        if settings.provider == "local" and settings.count < 1:
             raise ServiceError(
                 "the query is to run on agents, but this engine has none",
                 code="NO_AGENTS",
                 hint="give num_local_agents (or --agents) of at least 1, or use route='local'",
             )
-        token = secrets.token_urlsafe(32)
-        self.root = BlockRoot(state_dir, settings)
-        cache_bytes = column_cache_bytes(settings.column_cache_bytes) // settings.count
-        config = AgentConfig(
-            token,
-            self.root.places,
-            settings.slots,
-            settings.lane,
-            cache_bytes,
-            settings.memory_bytes,
-            str(self.root.spill),
-            self.root.spill_bytes // settings.count,
-        )
-        self._log_path = state_dir / "agents.log" if state_dir is not None else None
+        self._settings = settings
+        self._open_jobs: set[str] = set()
+        self._released: set[str] = set()  # incarnations
+        self._ended_jobs: dict[str, None] = {}
+        self._unknown_s: dict[str, float] = {}  # jobs that agents have and nobody here knows, since when
+        self._lock = threading.Lock()
+        self._log_path = state_dir / "agents.log" if state_dir is not None and settings.provider == "local" else None
+        self.root: BlockRoot | None = None
         self.calls = CallThreads("sabot-deploy")
+        if settings.provider == "local":
+            token = secrets.token_urlsafe(32)
+            self.root = BlockRoot(state_dir, settings)
+            config = local_config(settings, token, self.root)
+            ways: dict[str, Any] = {} if fork is None else {"fork": fork}
+            make: MakeProvider = functools.partial(LocalProvider, config, log_path=self._log_path, **ways)
+        else:
+            token = read_token(settings.token_file)
+            make = functools.partial(StaticProvider, token, settings.listen, self._answer)
+        self._token = token
         self._remote = FlightBlockReader(token)
         self.reader = LaneReader(settings.lane, LocalBlockReader(), self._remote)
-        self.members = Members(settings.count, config, settings.start_timeout_s, heartbeat, self._log_path, fork)
         try:
-            self.members.start()
+            self.members = Members(make, token, settings.start_timeout_s, heartbeat, self.drain)
+            if settings.provider == "local":
+                self.members.add(settings.count, settings.slots)
+            self.members.watch()
         except BaseException:
             self.close()
             raise
 
+    def open_job(self, job_id: str) -> None:
+        with self._lock:
+            self._open_jobs.add(job_id)
+        if self.root is not None:
+            self.root.open_job(job_id)
+
+    def drop_job(self, job_id: str) -> None:
+        with self._lock:
+            self._open_jobs.discard(job_id)
+            remember(self._ended_jobs, job_id)
+        if self.root is not None:
+            self.root.drop_job(job_id)
+        for connection in self.members.forget_job(job_id):  # whom this does not reach is told when it registers next
+            self.calls.submit(functools.partial(quietly, connection.drop, job_id))
+
+    def lost(self, blocks: Sequence[BlockFile], ask: bool) -> list[BlockFile]:
+        gone, asked = lost_files(block for block in blocks if not block.owner), defaultdict(list)
+        for block in (block for block in blocks if block.owner and block.partitions):
+            if (found := self.members.owner(block.owner, block.job_id)) is None:
+                gone.append(block)
+            elif ask:
+                asked[found].append(block)
+        for (agent_id, uri), theirs in asked.items():
+            gone += self._ask(agent_id, uri, theirs)
+        return gone
+
+    def _ask(self, agent_id: str, uri: str, blocks: list[BlockFile]) -> list[BlockFile]:
+        """Those of an agent's blocks that it does not have; all of them where it does not answer."""
+        connection = AgentConnection(uri, self._token, f"agent {agent_id}", remote=True)
+        named = {block_name(block): block for block in blocks}
+        try:
+            found = connection.missing(FindBlocks(tuple(named), tuple(block.size_bytes for block in blocks)))
+        except AgentLost:
+            return blocks
+        finally:
+            connection.close()
+        return [named[name] for name in found.names]
+
+    def drain(self, agent_id: str) -> bool:
+        incarnation = self.members.drain(agent_id)
+        if incarnation is None:
+            return False
+        if incarnation:
+            self.calls.submit(functools.partial(self._drain, agent_id, incarnation))
+        return True
+
+    def _drain(self, agent_id: str, incarnation: str) -> None:
+        """Wait for the agent's tasks, have its blocks taken over, and end it."""
+        moved: set[str] = set()
+        while self.members.is_draining(agent_id, incarnation):
+            connection = self.members.connection(agent_id, incarnation)
+            if connection is None:
+                return
+            try:
+                idle = connection.is_idle()
+                if idle and self._hand_over(connection, incarnation, moved):
+                    if not self.members.is_draining(agent_id, incarnation):
+                        return
+                    with self._lock:
+                        self._released.add(incarnation)
+                    if self.members.provider.restarts:
+                        self.members.remove(agent_id)
+                    return
+            except SabotError as exc:
+                log.warning("agent %s is drained: %s; trying again", agent_id, exc.detail)
+            time.sleep(DRAIN_PAUSE_S)
+
+    def _hand_over(self, source: AgentConnection, incarnation: str, moved: set[str]) -> bool:
+        """Have other agents copy the blocks that an agent has of open jobs; whether all of them are elsewhere."""
+        held = source.held()
+        for job_id in sorted({name[0] for name in held.names}):
+            with self._lock:
+                is_open = job_id in self._open_jobs
+            if not is_open or job_id in moved:
+                continue
+            to = self.members.other_owner(incarnation, job_id)
+            if to is None:
+                return False
+            target_incarnation, target = to
+            of_job = [(name, size) for name, size in zip(held.names, held.sizes) if name[0] == job_id]
+            names, sizes = tuple(name for name, _ in of_job), tuple(size for _, size in of_job)
+            target.adopt(AdoptBlocks(source.uri, names, sizes), HAND_OVER_S)
+            missing = target.missing(FindBlocks(names, sizes))
+            if missing.names:
+                raise InternalError(f"{len(missing.names)} of {len(names)} blocks of job {job_id} did not arrive")
+            self.members.moved(incarnation, job_id, target_incarnation)
+            moved.add(job_id)
+        return True
+
+    def _answer(self, message: Registration) -> Registered:
+        """What an agent that was started elsewhere is told when it registers, each second."""
+        now = time.monotonic()
+        with self._lock:
+            drop = []
+            for job_id in message.jobs:
+                if job_id in self._open_jobs:
+                    self._unknown_s.pop(job_id, None)
+                elif job_id in self._ended_jobs or now - self._unknown_s.setdefault(job_id, now) > self._settings.lease_s:
+                    self._unknown_s.pop(job_id, None)
+                    drop.append(job_id)
+            return Registered(drop=tuple(drop), released=message.incarnation in self._released)
+
     def close(self) -> None:
-        self.members.close()
+        if hasattr(self, "members"):
+            self.members.close()
         self.calls.close()
         self._remote.close()
-        self.root.remove()
+        if self.root is not None:
+            self.root.remove()
         if self._log_path is not None:
             self._log_path.unlink(missing_ok=True)
+
+
+def block_name(block: BlockFile) -> BlockName:
+    """The name of a block's file."""
+    return block.job_id, block.stage_id, block.task_index, block.attempt
 
 
 def shutting_down() -> ServiceError:

@@ -42,7 +42,15 @@ class TaskEnded:
     outcome: TaskOutcome
 
 
-Event = AgentUp | AgentDown | TaskEnded
+@dataclass(frozen=True, slots=True)
+class AgentDraining:
+    """An agent takes no new tasks; those it has, it finishes."""
+
+    agent_id: str
+    incarnation: str
+
+
+Event = AgentUp | AgentDown | AgentDraining | TaskEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +81,17 @@ Instruction = DeployTasks | Finish | Fail
 
 @dataclass(slots=True)
 class _TaskState:
-    """Where a task is. agent None: waits for one."""
+    """Where a task is.
+
+    Attributes:
+        agent: id and incarnation of the agent that has it; None while it waits for one.
+        lost_on: the incarnations of agents on which it was lost; they get it again only where there is no other.
+    """
 
     attempt: int = 0
     agent: tuple[str, str] | None = None
     result: TaskDone | None = None
+    lost_on: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -87,6 +101,7 @@ class StageScheduler:
     Args:
         task_indexes: the tasks.
         agents: incarnation of each agent that takes tasks, by agent id.
+        slots: how many tasks an agent runs at once, where that is more than one.
         first_attempt: number of each task's first attempt.
         first_agent: where in the agents' order the first task goes, if there are more agents than tasks: stages of one task
             that run side by side are to meet different agents.
@@ -97,6 +112,7 @@ class StageScheduler:
     first_attempt: int = 1
     max_attempts: int = MAX_ATTEMPTS
     first_agent: int = 0
+    slots: Mapping[str, int] = field(default_factory=dict)
     _alive: dict[str, str] = field(init=False)
     _tasks: dict[int, _TaskState] = field(init=False)
     _ended: bool = field(init=False, default=False)
@@ -124,6 +140,10 @@ class StageScheduler:
                 return self._assign()
             case AgentDown():
                 return self._agent_down(event)
+            case AgentDraining():
+                if self._alive.get(event.agent_id) == event.incarnation:
+                    del self._alive[event.agent_id]
+                return []
             case TaskEnded(outcome=outcome):
                 state = self._tasks.get(outcome.index)
                 current = state is not None and state.agent == (event.agent_id, event.incarnation)
@@ -150,6 +170,8 @@ class StageScheduler:
 
     def _lose(self, lost: list[tuple[int, _TaskState]], reason: str) -> list[Instruction]:
         for index, state in lost:
+            if state.agent is not None:
+                state.lost_on.add(state.agent)
             state.agent = None
             attempts = state.attempt - self.first_attempt + 1
             if attempts >= self.max_attempts:
@@ -158,18 +180,29 @@ class StageScheduler:
 
     def _assign(self) -> list[Instruction]:
         """Spread the tasks that wait over the agents: first tasks by their number, so that each run does the same."""
-        names = sorted(self._alive)
+        names = self._places()
         waiting = [(i, t) for i, t in self._tasks.items() if t.agent is None and t.result is None]
         if not names or not waiting:
             return []
         deploys: dict[str, list[tuple[int, int]]] = {}
         first = self.first_agent if len(self._tasks) < len(names) else 0
         for place, (index, state) in enumerate(waiting, first):
-            name = names[place % len(names)]
+            name = self._choose(names, place, state)
             state.attempt += 1
             state.agent = (name, self._alive[name])
             deploys.setdefault(name, []).append((index, state.attempt))
         return [DeployTasks(name, self._alive[name], tuple(tasks)) for name, tasks in sorted(deploys.items())]
+
+    def _places(self) -> list[str]:
+        """The agents in the order in which tasks go to them: each once, then those that have more slots again, and so on."""
+        names = sorted(self._alive)
+        slots = [self.slots.get(name, 1) for name in names]
+        return [name for turn in range(max(slots, default=0)) for name, many in zip(names, slots) if many > turn]
+
+    def _choose(self, names: list[str], place: int, state: _TaskState) -> str:
+        """The agent whose turn it is; of those on which the task was not lost, where there are such."""
+        turns = [names[(place + i) % len(names)] for i in range(len(names) if state.lost_on else 1)]
+        return next((name for name in turns if (name, self._alive[name]) not in state.lost_on), turns[0])
 
     def _finish(self) -> list[Instruction]:
         results = [t.result for t in self._tasks.values() if t.result is not None]

@@ -8,10 +8,9 @@ import select
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from sabot_sql.agents.blocks import host_name
 from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.members import Members
 from sabot_sql.agents.messages import Deploy, Inputs, StagePlan, TaskDone, TaskFailed
@@ -78,7 +77,7 @@ class StageRun:
             session=session,
             morsel_bytes=morsel_bytes,
         )
-        self._encoded: tuple[dict[str, str], bytes] | None = None
+        self._encoded: tuple[tuple[BlockFile, ...], bytes] | None = None
         self._deadline_s = deadline_s
         self._cancel = cancel
         self._on_task = on_task
@@ -109,7 +108,13 @@ class StageRun:
         done = False
         try:
             alive = self._members.wait(self._check)
-            scheduler = StageScheduler(tuple(self._tasks), alive, self._first_attempt, first_agent=self._plan.stage.stage_id)
+            scheduler = StageScheduler(
+                tuple(self._tasks),
+                alive,
+                self._first_attempt,
+                first_agent=self._plan.stage.stage_id,
+                slots=self._members.slots(),
+            )
             results = self._drive(scheduler)
             done = True
             return results
@@ -222,11 +227,11 @@ class StageRun:
         self._open.pop(descriptor)[0].close()
 
     def _encode_plan(self) -> bytes:
-        """The plan with the addresses that its input blocks have now; encoded again only when agents have changed."""
-        uris = self._members.uris()
-        if self._encoded is None or self._encoded[0] != uris:
-            inputs: Inputs = {stage: tuple(readdress(b, uris) for b in blocks) for stage, blocks in self._plan.inputs.items()}
-            self._encoded = uris, to_wire(replace(self._plan, inputs=inputs))
+        """The plan with the addresses that its input blocks have now; encoded again only when these have changed."""
+        inputs: Inputs = {s: tuple(readdress(blocks, self._members)) for s, blocks in self._plan.inputs.items()}
+        now = tuple(block for blocks in inputs.values() for block in blocks)
+        if self._encoded is None or self._encoded[0] != now:
+            self._encoded = now, to_wire(replace(self._plan, inputs=inputs))
         return self._encoded[1]
 
     def _follow(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> None:
@@ -264,10 +269,10 @@ class StageRun:
         for agent in self._over_flight:
             connection = self._members.connection(*agent)
             if connection is not None:
-                self._calls.submit(functools.partial(_quietly, connection.cancel, self.job_id, self._plan.run))
+                self._calls.submit(functools.partial(quietly, connection.cancel, self.job_id, self._plan.run))
 
 
-def _quietly(call: Callable[..., None], *args: object) -> None:
+def quietly(call: Callable[..., None], *args: object) -> None:
     """Call an agent that may be gone by now, which then is as good."""
     try:
         call(*args)
@@ -275,9 +280,19 @@ def _quietly(call: Callable[..., None], *args: object) -> None:
         return
 
 
-def readdress(block: BlockFile, uris: dict[str, str]) -> BlockFile:
-    """The block with an address that answers: its agent's present one, or, because a block of this machine is a file that
-    outlives its agent, that of another agent here."""
-    if block.host != host_name() or block.flight_uri in uris.values() or not uris:
+def readdress(blocks: Iterable[BlockFile], members: Members) -> list[BlockFile]:
+    """The blocks with addresses that answer: that of the agent which has the file now, or, where it belongs to the job and so
+    outlives its agent, of any agent on this machine."""
+    shared = members.shared_uris()
+    return [_readdress(block, members, shared) for block in blocks]
+
+
+def _readdress(block: BlockFile, members: Members, shared: dict[str, str]) -> BlockFile:
+    if block.owner:
+        found = members.owner(block.owner, block.job_id)
+        if found is None or found[1] == block.flight_uri:
+            return block
+        return replace(block, agent_id=found[0], flight_uri=found[1], host="")  # another one's file is not at the old path
+    if block.flight_uri in shared.values() or not shared:
         return block
-    return replace(block, flight_uri=uris.get(block.agent_id) or next(iter(uris.values())))
+    return replace(block, flight_uri=shared.get(block.agent_id) or next(iter(shared.values())))

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "sabot_sql.cli.explain:explain",
     "shell": "sabot_sql.cli.shell:shell",
     "catalog": "sabot_sql.cli.catalog:catalog",
+    "agent": "sabot_sql.cli.agent:agent",
     "agents": "sabot_sql.cli.agents:agents",
     "jobs": "sabot_sql.cli.jobs:jobs",
     "config": "sabot_sql.cli.config:config",

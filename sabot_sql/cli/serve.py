@@ -19,7 +19,13 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 for a free one.  [default: 8600]")
 @click.option("--agents", "num_agents", type=click.IntRange(0), help="Agents to start.  [default: 2]")
-@click.option("--provider", type=click.Choice(["local"]), default="local", help="Where agents run.  [default: local]")
+@click.option(
+    "--provider",
+    type=click.Choice(["local", "static"]),
+    help="Where agents come from: started here, or registered (`sabot-sql agent`).  [default: local]",
+)
+@click.option("--agents-listen", metavar="HOST:PORT", help="Where agents register.  [default: 127.0.0.1:8615]")
+@click.option("--token-file", type=click.Path(dir_okay=False), help="File with the secret that server and agents share.")
 @click.option("--state-dir", type=click.Path(file_okay=False), help="Folder that keeps jobs and results over restarts.")
 @click.option("--threshold", type=ThresholdType(), help="Rows from which a query is distributed, or auto.  [default: auto]")
 @click.option("--engine", type=click.Choice(["duckdb", "datafusion"]), help="Engine of the local route.  [default: duckdb]")
@@ -30,7 +36,9 @@ def serve(
     host: str | None,
     port: int | None,
     num_agents: int | None,
-    provider: str,
+    provider: str | None,
+    agents_listen: str | None,
+    token_file: str | None,
     state_dir: str | None,
     threshold: int | str | None,
     engine: str | None,
@@ -53,6 +61,9 @@ def serve(
         "threshold": threshold,
         "local.engine": engine,
         "agents.count": num_agents,
+        "agents.provider": provider,
+        "agents.listen": agents_listen,
+        "agents.token_file": token_file,
         "server.host": host,
         "server.port": port,
         "server.api_keys_file": api_keys_file,

@@ -54,6 +54,10 @@ class LocalSection(Section):
 class AgentsSection(Section):
     """`[agents]`: the pool."""
 
+    provider: Literal["local", "static"] = "local"
+    listen: str = AgentSettings().listen
+    token_file: str | None = None
+    lease_s: float = Field(default=AgentSettings().lease_s, gt=0)
     count: int = Field(default=AgentSettings().count, ge=0)
     threads: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=AgentSettings().memory_bytes, ge=64 << 20)

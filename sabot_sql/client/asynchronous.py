@@ -133,6 +133,18 @@ class AsyncConnection:
         """As `Connection.agents`."""
         return await self._run(self._db.agents)
 
+    async def drain_agent(self, agent_id: str) -> None:
+        """As `Connection.drain_agent`."""
+        await self._run(self._db.drain_agent, agent_id)
+
+    async def resume_agent(self, agent_id: str) -> None:
+        """As `Connection.resume_agent`."""
+        await self._run(self._db.resume_agent, agent_id)
+
+    async def scale_agents(self, num_agents: int) -> None:
+        """As `Connection.scale_agents`."""
+        await self._run(self._db.scale_agents, num_agents)
+
     async def info(self) -> dict[str, Any]:
         """As `Connection.info`."""
         return await self._run(self._db.info)

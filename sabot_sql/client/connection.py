@@ -211,6 +211,30 @@ class Connection:
         """The agents: mappings with id, pid, state, flight_uri, ..."""
         return self._open().agents()
 
+    def drain_agent(self, agent_id: str) -> None:
+        """Gives an agent no more tasks, lets it finish those it has and hand over its blocks, and ends it; does not wait.
+
+        Raises:
+            QueryError: NOT_FOUND: there is no such agent that takes tasks.
+        """
+        self._open().drain_agent(agent_id)
+
+    def resume_agent(self, agent_id: str) -> None:
+        """Keeps an agent that is being drained.
+
+        Raises:
+            QueryError: NOT_FOUND: no such agent is being drained.
+        """
+        self._open().resume_agent(agent_id)
+
+    def scale_agents(self, num_agents: int) -> None:
+        """Starts agents, or drains the newest ones, until there are so many; does not wait. Queries that run go on.
+
+        Raises:
+            NotSupported: the agents were started elsewhere, or the engine has none.
+        """
+        self._open().scale_agents(num_agents)
+
     def info(self) -> dict[str, Any]:
         """Versions, formats and limits of the engine."""
         return self._open().info()

@@ -77,6 +77,15 @@ class EmbeddedService:
     def agents(self) -> list[Record]:
         return [Record(agent_to_json(agent)) for agent in self.manager.agents()]
 
+    def drain_agent(self, agent_id: str) -> None:
+        self.manager.drain_agent(agent_id)
+
+    def resume_agent(self, agent_id: str) -> None:
+        self.manager.resume_agent(agent_id)
+
+    def scale_agents(self, num_agents: int) -> None:
+        self.manager.scale_agents(num_agents)
+
     def info(self) -> dict[str, Any]:
         return self.manager.info()
 

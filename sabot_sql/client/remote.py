@@ -154,6 +154,15 @@ class RemoteService:
     def agents(self) -> list[Record]:
         return [Record(agent) for agent in self.channel.call("GET", "/v1/agents").json()["agents"]]
 
+    def drain_agent(self, agent_id: str) -> None:
+        self.channel.call("POST", f"/v1/agents/{_quote(agent_id)}/drain")
+
+    def resume_agent(self, agent_id: str) -> None:
+        self.channel.call("POST", f"/v1/agents/{_quote(agent_id)}/resume")
+
+    def scale_agents(self, num_agents: int) -> None:
+        self.channel.call("PUT", "/v1/cluster/agents", body={"desired": num_agents})
+
     def info(self) -> dict[str, Any]:
         return dict(self.channel.call("GET", "/v1/info").json())
 

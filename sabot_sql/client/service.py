@@ -54,6 +54,15 @@ class Service(Protocol):
     def agents(self) -> list[Record]:
         """The agents, as in `GET /v1/agents`."""
 
+    def drain_agent(self, agent_id: str) -> None:
+        """Lets an agent finish what it has, and ends it."""
+
+    def resume_agent(self, agent_id: str) -> None:
+        """Keeps an agent that is being drained."""
+
+    def scale_agents(self, num_agents: int) -> None:
+        """Starts agents, or drains some, until there are so many."""
+
     def info(self) -> dict[str, Any]:
         """Versions, formats and limits."""
 

@@ -26,7 +26,7 @@ from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
 from sabot_sql.engine.state_tables import StateTables
-from sabot_sql.errors import NotSupported, SabotError, ServiceError
+from sabot_sql.errors import NotSupported, QueryError, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines, refuse_oversized
 from sabot_sql.executor.local_counts import Counts
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Prepared"]
 
 WARM_S = 5.0  # what closing waits for a warm-up under way
+LIST_AGENTS = "`sabot-sql agents ls` or GET /v1/agents lists them"
 
 
 class Engine:
@@ -71,7 +72,7 @@ class Engine:
         self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables", statistics_file=kept)
         self.local = LocalEngines(self.catalog, settings)
         self._local_route = LocalRoute(self.local, settings.local.budget_s, self._promote)
-        self.learning = Learning(settings)
+        self.learning = Learning(settings, lambda: self.slots)
         self.state = StateTables(scratch_dir / "state", self.agents)
         self._scratch_dir = scratch_dir
         self._pool: AgentPool | None = None
@@ -96,7 +97,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to start the agents and to warm what the first query needs; returns at once."""
-        if self.settings.agents.count:
+        if self.settings.agents.enabled:
             self.pool.start()
         self._warming = threading.Thread(target=self._warm, name="sabot-warm", daemon=True)
         self._warming.start()
@@ -108,7 +109,7 @@ class Engine:
         with contextlib.suppress(SabotError):
             self.catalog.tables()
             self.run_local(self.prepare(QueryRequest("SELECT 1")), "warm", threading.Event())
-            if self.settings.agents.count:
+            if self.settings.agents.enabled:
                 self._binder_of_all().bind("SELECT 1", (), self.catalog.table, self._session(QueryRequest("SELECT 1")))
 
     def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
@@ -142,7 +143,7 @@ class Engine:
             decision = self._decide(request, statement, tables, guess, past)
         prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
         prepared.decision, prepared.counts = decision, counts
-        prepared.cluster = self.settings.agents.count > 0
+        prepared.cluster = self.settings.agents.enabled
         estimated = time.perf_counter()
         if prepared.route == "distributed":
             self._plan(prepared)
@@ -221,7 +222,7 @@ class Engine:
 
     def _plan(self, prepared: Prepared) -> None:
         """Bind, optimize and lower; under route="auto" what is not distributed yet goes local, and the reason says so."""
-        if not self.settings.agents.count:
+        if not self.settings.agents.enabled:
             raise ServiceError(
                 "the query is to run on agents, but this engine has none",
                 code="NO_AGENTS",
@@ -322,7 +323,9 @@ class Engine:
     @property
     def slots(self) -> int:
         """Tasks that run at once over all agents."""
-        return self.settings.agents.count * self.settings.agents.slots
+        if self._pool is not None:
+            return self._pool.slots()
+        return self.settings.agents.started_slots
 
     def run_stage(
         self,
@@ -344,6 +347,10 @@ class Engine:
     def collect(self, plan: DistributedPlan, blocks: list[BlockFile]) -> pa.Table:
         """The answer from the blocks of the last stage, in the order of its tasks."""
         return answer_table(plan, (batch for block in blocks for batch in self.pool.read(block, 0)))
+
+    def lost_blocks(self, blocks: list[BlockFile], ask: bool = False) -> list[BlockFile]:
+        """Those of the blocks that cannot be read any more; with `ask`, as the agents that have them say."""
+        return self.pool.lost(blocks, ask)
 
     def drop_job(self, job_id: str) -> None:
         """Remove everything a job left with the agents."""
@@ -406,6 +413,22 @@ class Engine:
         """The pool's agents as they are now."""
         return self._pool.agents() if self._pool is not None else []
 
+    def drain_agent(self, agent_id: str) -> None:
+        """As `Connection.drain_agent`."""
+        if self._pool is None or not self._pool.drain(agent_id):
+            raise QueryError(f"there is no agent {agent_id} that takes tasks", code="NOT_FOUND", hint=LIST_AGENTS)
+
+    def resume_agent(self, agent_id: str) -> None:
+        """As `Connection.resume_agent`."""
+        if self._pool is None or not self._pool.resume(agent_id):
+            raise QueryError(f"there is no agent {agent_id} that is being drained", code="NOT_FOUND", hint=LIST_AGENTS)
+
+    def scale_agents(self, num_agents: int) -> None:
+        """As `Connection.scale_agents`."""
+        if not self.settings.agents.enabled:
+            raise NotSupported("this engine was started without agents", hint="start it with at least one (--agents)")
+        self.pool.scale(num_agents)
+
     def info(self) -> dict[str, Any]:
         """Versions of the engines."""
         import importlib.metadata  # 40 ms
@@ -415,8 +438,9 @@ class Engine:
 
     def ready(self) -> dict[str, Any]:
         """The checks of /readyz that the engine knows."""
-        alive = sum(a.state == "alive" for a in self.agents())
-        return {"engine": "ok", "agents": f"{alive}/{self.settings.agents.count} alive"}
+        states = [agent.state for agent in self.agents() if agent.state != "draining"]
+        expected = len(states) if states else self.settings.agents.count * (self.settings.agents.provider == "local")
+        return {"engine": "ok", "agents": f"{states.count('alive')}/{expected} alive"}
 
     def close(self) -> None:
         """Stop the agents and free everything."""

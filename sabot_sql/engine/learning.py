@@ -6,7 +6,8 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sabot_sql.catalog.table import Table
@@ -37,25 +38,29 @@ NO_RESULTS: Mapping[int, Sequence[TaskResult]] = {}
 class Learning:
     """Tells what is to be expected of a statement, and is told what came of it. Thread-safe.
 
+    Args:
+        slots: tells how many tasks all agents run at once now.
+
     Raises:
         ConfigError: the state folder's history cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, slots: Callable[[], int]) -> None:
         self._settings = settings
+        self._slots = slots
         self.history: History = open_history(settings.state_dir)
-        slots = settings.agents.count * settings.agents.slots
-        self.calibration = Calibration(self.history, settings.local.threads, slots)
+        self.calibration = Calibration(self.history, settings.local.threads, settings.agents.started_slots)
         self._thread: threading.Thread | None = None
 
     @property
     def machine(self) -> Machine:
         """What queries run on, and how fast that is."""
-        return self.calibration.machine
+        machine, slots = self.calibration.machine, self._slots()
+        return machine if machine.slots == slots else replace(machine, slots=slots)
 
     def start(self, engine: Engine) -> None:
         """Calibrate in the background, where an automatic threshold can send a query to agents."""
-        if self._settings.agents.count and self._settings.threshold == "auto":
+        if self._settings.agents.enabled and self._settings.threshold == "auto":
             self._thread = threading.Thread(target=self._calibrate, args=(engine,), name="sabot-calibration", daemon=True)
             self._thread.start()
 

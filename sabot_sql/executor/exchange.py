@@ -16,13 +16,21 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class PartitionBlock:
-    """One partition's share of a block file: rows, bytes of its buffers, and the positions of its batches in the file, in
-    sequence. The list of batches is the explicit end: a reader that sees fewer rows raises."""
+    """One partition's share of a block file. The list of batches is the explicit end: a reader that sees fewer rows raises.
+
+    Attributes:
+        size_bytes: of its buffers.
+        batches: the positions of its batches in the file, in sequence.
+        spans: where the bytes of each begin and end in the file, one pair after the other.
+        checksum: of these bytes (`kernels.checksums`), as a signed integer.
+    """
 
     partition: int
     rows: int
     size_bytes: int
     batches: tuple[int, ...]
+    spans: tuple[int, ...] = ()
+    checksum: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class BlockFile:
 
     Attributes:
         host: identifies the machine; a reader on the same host maps `path`, any other asks `flight_uri`.
+        owner: the incarnation of the agent that the file belongs to and goes with; empty for a file of the job's, which any
+            agent on its host serves.
     """
 
     job_id: str
@@ -42,6 +52,7 @@ class BlockFile:
     flight_uri: str
     path: str
     partitions: tuple[PartitionBlock, ...]
+    owner: str = ""
 
     @property
     def rows(self) -> int:

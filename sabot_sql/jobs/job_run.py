@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import sys
 import threading
@@ -159,7 +160,7 @@ class JobRun:
             if isinstance(outcome, ReadError | AgentLost):
                 if not self.ledger.done.keys() >= set(stage.inputs):
                     return None  # a stage beside this one has told of what is lost
-                if lost := self._lost(stage):
+                if lost := self._lost(stage, ask=True):
                     return lost
             raise outcome
         number = stage.stage_id
@@ -187,7 +188,7 @@ class JobRun:
         try:
             table = self.engine.collect(self.plan, blocks)
         except (ReadError, AgentLost):
-            lost = self.ledger.lost((last.stage_id,))
+            lost = self.ledger.lost((last.stage_id,), functools.partial(self.engine.lost_blocks, ask=True))
             if lost is None:
                 raise
             self._forget(lost)
@@ -246,9 +247,9 @@ class JobRun:
     def _inputs(self, stage: Stage) -> dict[int, list[BlockFile]]:
         return {number: [r.block for r in self.ledger.results(number)] for number in stage.inputs}
 
-    def _lost(self, stage: Stage) -> dict[str, Any] | None:
+    def _lost(self, stage: Stage, ask: bool = False) -> dict[str, Any] | None:
         """The output that says which inputs of `stage` are gone."""
-        lost = self.ledger.lost(stage.inputs)
+        lost = self.ledger.lost(stage.inputs, functools.partial(self.engine.lost_blocks, ask=ask))
         if lost is not None:
             self._forget(lost)
         return lost

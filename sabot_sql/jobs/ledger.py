@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sabot_sql.agents.blocks import host_name
 from sabot_sql.errors import AgentLost
 from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.executor.task_result import TaskResult
 
 MAX_RUNS = 3
-BLOCK_FIELDS = ("job_id", "stage_id", "task_index", "attempt", "agent_id", "host", "flight_uri", "path")
+BLOCK_FIELDS = ("job_id", "stage_id", "task_index", "attempt", "agent_id", "host", "flight_uri", "path", "owner")
+PARTITION_FIELDS = ("partition", "rows", "size_bytes", "batches", "spans", "checksum")
 PLAIN_BYTES = 8 << 10
 OUTPUT_BYTES = 64 << 10
 
@@ -71,29 +70,20 @@ class Ledger:
         self.done[stage] = results
         self.runs[stage] = self.runs.get(stage, 0) + 1
 
-    def lost(self, stages: Iterable[int]) -> dict[str, Any] | None:
+    def lost(self, stages: Iterable[int], gone_of: Callable[[list[BlockFile]], list[BlockFile]]) -> dict[str, Any] | None:
         """The output that tells of those of `stages` whose blocks are gone; None when all are there.
+
+        Args:
+            gone_of: which of some blocks are.
 
         Raises:
             AgentLost: a stage was lost too often.
         """
-        gone = [stage for stage in stages if not all(is_there(result.block) for result in self.results(stage))]
+        gone = [stage for stage in stages if gone_of([result.block for result in self.results(stage)])]
         for stage in gone:
             if self.runs[stage] >= MAX_RUNS:
                 raise AgentLost(f"the output of stage {stage} was lost {self.runs[stage]} times", retryable=True)
         return {"lost": gone} if gone else None
-
-
-def is_there(block: BlockFile) -> bool:
-    """Whether the block's file lies whole on this machine; of another machine that is not known, and true.
-
-    A file is at least half as long as its batches: writing leaves out only validity bits that say nothing."""
-    if not block.partitions or block.host != host_name():
-        return True
-    try:
-        return os.stat(block.path).st_size >= block.size_bytes // 2
-    except OSError:
-        return False
 
 
 def encode_results(stage: int, results: list[TaskResult]) -> dict[str, Any]:
@@ -117,12 +107,14 @@ def decode_results(output: dict[str, Any]) -> list[TaskResult]:
 def encode_block(block: BlockFile) -> list[Any]:
     """A block's description as JSON."""
     head = [getattr(block, name) for name in BLOCK_FIELDS]
-    return [*head, [[p.partition, p.rows, p.size_bytes, list(p.batches)] for p in block.partitions]]
+    return [*head, [[getattr(p, name) for name in PARTITION_FIELDS] for p in block.partitions]]
 
 
 def decode_block(data: list[Any]) -> BlockFile:
     """What `encode_block` wrote."""
-    partitions = tuple(PartitionBlock(p, rows, size, tuple(batches)) for p, rows, size, batches in data[-1])
+    partitions = tuple(
+        PartitionBlock(p, rows, size, tuple(batches), tuple(spans), check) for p, rows, size, batches, spans, check in data[-1]
+    )
     return BlockFile(**dict(zip(BLOCK_FIELDS, data)), partitions=partitions)
 
 

@@ -311,6 +311,18 @@ class JobManager:
         """The agents as they are now."""
         return self._engine.agents()
 
+    def drain_agent(self, agent_id: str) -> None:
+        """As `Connection.drain_agent`."""
+        self._engine.drain_agent(agent_id)
+
+    def resume_agent(self, agent_id: str) -> None:
+        """As `Connection.resume_agent`."""
+        self._engine.resume_agent(agent_id)
+
+    def scale_agents(self, num_agents: int) -> None:
+        """As `Connection.scale_agents`."""
+        self._engine.scale_agents(num_agents)
+
     def info(self) -> dict[str, Any]:
         """Versions and limits; a server adds those of its own."""
         import importlib.metadata  # 40 ms

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Response
+from fastapi import Body, FastAPI, Response
 
 from sabot_sql.client.contract import agent_to_json
 from sabot_sql.jobs.manager import JobManager
@@ -14,6 +14,8 @@ from sabot_sql.server.responses import json_response
 from sabot_sql.server.sql_request import BODY_BYTES, INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
 from sabot_sql.server.threads import MAX_REQUESTS, Threads
 
+MAX_AGENTS = 1024
+
 
 def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door) -> None:
     """Adds agents, info and health. Health needs no key."""
@@ -21,8 +23,29 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     @app.get("/v1/agents", tags=["service"])
     async def list_agents() -> Response:
         """The agents of the pool."""
+        return await agents_now(200)
+
+    @app.post("/v1/agents/{agent_id}/drain", tags=["service"], status_code=202)
+    async def drain_agent(agent_id: str) -> Response:
+        """Give an agent no more tasks, let it finish and hand over, and end it."""
+        await threads.start(manager.drain_agent, agent_id)
+        return await agents_now(202)
+
+    @app.post("/v1/agents/{agent_id}/resume", tags=["service"])
+    async def resume_agent(agent_id: str) -> Response:
+        """Keep an agent that is being drained."""
+        await threads.start(manager.resume_agent, agent_id)
+        return await agents_now(200)
+
+    @app.put("/v1/cluster/agents", tags=["service"], status_code=202)
+    async def scale_agents(wanted: Annotated[int, Body(embed=True, alias="desired", ge=1, le=MAX_AGENTS)]) -> Response:
+        """Start agents, or drain some, until there are so many."""
+        await threads.start(manager.scale_agents, wanted)
+        return await agents_now(202)
+
+    async def agents_now(status: int) -> Response:
         agents = await threads.start(manager.agents)
-        return json_response({"agents": [agent_to_json(agent) for agent in agents]})
+        return json_response({"agents": [agent_to_json(agent) for agent in agents]}, status)
 
     @app.get("/v1/info", tags=["service"])
     async def info() -> Response:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from sabot_sql.agents.agent import Agent, AgentConfig
-from sabot_sql.agents.block_budget import Place
+from sabot_sql.agents.block_budget import BlockBudget, Place
 from sabot_sql.agents.block_root import BlockRoot
-from sabot_sql.agents.blocks import FileBlockWriter, LaneReader, LocalBlockReader
+from sabot_sql.agents.blocks import FileBlockWriter, LaneReader, LocalBlockReader, adopt_file, file_chunks
 from sabot_sql.agents.flight import AgentServer, FlightBlockReader
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, ReadError
 from sabot_sql.executor.exchange import BlockFile, BlockReader, PartitionBlock
@@ -134,8 +134,54 @@ def test_a_file_cut_short_is_an_error(root: Path) -> None:
     block = written(root)
     data = Path(block.path).read_bytes()
     Path(block.path).write_bytes(data[: len(data) // 2])
-    with pytest.raises(ReadError, match="block 0-0-1 of job job cannot be read"):
+    with pytest.raises(ReadError, match="block 0-0-1 of job job is damaged") as caught:
         rows(LocalBlockReader(), block, 0)
+    assert caught.value.problem.code == "BLOCK_DAMAGED"
+
+
+def test_every_changed_byte_of_a_partition_is_noticed_on_both_lanes(
+    root: Path, server: AgentServer, flight_reader: FlightBlockReader
+) -> None:
+    block = written(root, f"grpc://127.0.0.1:{server.port}")
+    whole = Path(block.path).read_bytes()
+    spans = block.partitions[0].spans
+    places = [place for begin, end in zip(spans[::2], spans[1::2]) for place in range(begin, end)]
+    for place in places:
+        for reader in (LocalBlockReader(), flight_reader) if place % 50 == 0 else (LocalBlockReader(),):
+            Path(block.path).write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+            with pytest.raises(ReadError, match="block 0-0-1 of job job is damaged"):
+                rows(reader, block, 0)
+            assert not Path(block.path).exists()  # nobody reads it any more
+    Path(block.path).write_bytes(whole)
+    assert rows(LocalBlockReader(), block, 0) == rows(flight_reader, block, 0) == [1, 2, 4]
+
+
+def test_a_block_that_moved_to_disk_keeps_its_checksums(tmp_path: Path) -> None:
+    places = tuple(Place(str(tmp_path / name), limit) for name, limit in (("small", 3000), ("large", 1 << 30)))
+    for place in places:
+        (Path(place.root) / "job").mkdir(parents=True)
+    out = FileBlockWriter(tmp_path, "job", 0, 0, 1, "agent-0", "", BlockBudget(places))
+    for i in range(40):
+        out.write(i % 3, batch(*range(i, i + 20)))
+    block = out.finish()
+    assert "large" in block.path
+    assert [len(rows(LocalBlockReader(), block, p)) for p in range(3)] == [280, 260, 260]
+
+
+def test_a_block_file_is_copied_whole_or_not_at_all(root: Path, tmp_path: Path) -> None:
+    block = written(root)
+    (tmp_path / "other" / "job").mkdir(parents=True)
+    budget = BlockBudget((Place(str(tmp_path / "other")),))
+    name, chunks = ("job", 0, 0, 1), list(file_chunks(Path(block.path)))
+    adopt_file(budget, name, block.size_bytes, chunks)
+    copy = replace(block, path=str(tmp_path / "other" / "job" / "0-0-1.arrow"))
+    assert rows(LocalBlockReader(), copy, 0) == [1, 2, 4]
+    Path(copy.path).unlink()
+    (data, _), end = chunks
+    for bad in ([(data[:-1], False), end], [(data, False)]):
+        with pytest.raises(ReadError, match="came damaged"):
+            adopt_file(budget, name, block.size_bytes, bad)
+    assert list((tmp_path / "other" / "job").iterdir()) == []
 
 
 def test_an_agent_that_is_not_there_is_lost(root: Path, flight_reader: FlightBlockReader) -> None:

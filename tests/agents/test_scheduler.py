@@ -116,7 +116,7 @@ def test_a_task_that_could_not_read_from_a_lost_agent_is_retried() -> None:
     stage = StageScheduler(range(1), TWO)
     stage.start()
     problem = AgentLost("agent b could not be reached").to_problem()
-    assert stage.handle(TaskEnded("a", "a1", TaskFailed(0, 1, problem))) == [DeployTasks("a", "a1", ((0, 2),))]
+    assert stage.handle(TaskEnded("a", "a1", TaskFailed(0, 1, problem))) == [DeployTasks("b", "b1", ((0, 2),))]
 
 
 def test_an_unreadable_block_is_not_retried() -> None:

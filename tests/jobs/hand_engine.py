@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sabot_sql.agents.blocks import FileBlockWriter, LocalBlockReader
+from sabot_sql.agents.blocks import FileBlockWriter, LocalBlockReader, lost_files
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.errors import AgentLost, Cancelled, ParseError, QueryTimeout, ReadError
@@ -128,6 +128,9 @@ class HandEngine:
 
     def collect(self, plan: DistributedPlan, blocks: list[BlockFile]) -> pa.Table:
         return pa.table({"s": [n for b in blocks for n in read(b)]})
+
+    def lost_blocks(self, blocks: list[BlockFile], ask: bool = False) -> list[BlockFile]:
+        return lost_files(blocks)
 
     def drop_job(self, job_id: str) -> None:
         self.dropped.append(job_id)

@@ -11,6 +11,7 @@ from sabot_sql.agents.blocks import FileBlockWriter
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import AgentLost, Cancelled
+from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs import job_run
 from sabot_sql.jobs.job_run import HELD_S, HeldOutputs, JobRun
@@ -94,6 +95,9 @@ class Beside:
                 raise Cancelled("stopped")
         writer = FileBlockWriter(self.folder, job_id, stage.stage_id, 0, first_attempt, "a", "grpc://nowhere")
         return [TaskResult(writer.finish(), (), 0)]
+
+    def lost_blocks(self, blocks: list[BlockFile], ask: bool = False) -> list[BlockFile]:
+        return []
 
     def cancel_job(self, job_id: str) -> None:
         self.cancelled.set()

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from sabot_sql.agents.blocks import FileBlockWriter, host_name
+from sabot_sql.agents.blocks import host_name
 from sabot_sql.errors import AgentLost
 from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.executor.task import TaskResult
-from sabot_sql.jobs.ledger import OUTPUT_BYTES, Ledger, encode_results, is_there
+from sabot_sql.jobs.ledger import OUTPUT_BYTES, Ledger, encode_results
 
 
 def result(path: str = "", index: int = 0, partitions: int = 1, stats: int = 1) -> TaskResult:
@@ -48,26 +47,11 @@ def test_output_of_many_tasks_stays_small() -> None:
     assert [r.block for r in ledger.results(0)] == [r.block for r in results]
 
 
-def test_block_is_there_when_its_file_is_whole(tmp_path: Path) -> None:
-    import pyarrow as pa
-
-    (tmp_path / "j").mkdir()
-    writer = FileBlockWriter(tmp_path, "j", 0, 0, 1, "a1", "grpc://x")
-    writer.write(0, pa.record_batch({"c0": list(range(1000)), "c1": [True] * 1000}))
-    block = writer.finish()
-    assert is_there(block)
-    Path(block.path).write_bytes(Path(block.path).read_bytes()[:1000])
-    assert not is_there(block)
-    Path(block.path).unlink()
-    assert not is_there(block)
-    assert is_there(BlockFile("j", 0, 0, 1, "a1", host_name(), "grpc://x", "", ()))
-
-
 def test_stage_that_is_lost_again_and_again_ends_the_job() -> None:
     ledger = Ledger((0, 1))
     for _ in range(2):
         ledger.note(0, [result("/nowhere")])
-        ledger.fold(ledger.lost((0,)))
+        ledger.fold(ledger.lost((0,), list))
     ledger.note(0, [result("/nowhere")])
     with pytest.raises(AgentLost, match="lost 3 times"):
-        ledger.lost((0,))
+        ledger.lost((0,), list)

@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sabot_sql.agents.agent import AgentConfig
+from sabot_sql.agents.block_root import BlockRoot
+from sabot_sql.agents.blocks import host_name
+from sabot_sql.agents.machine_memory import column_cache_bytes
+from sabot_sql.agents.providers.environment import environment
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, ProviderEvent
+from sabot_sql.agents.socket_lane import socket_path
+from sabot_sql.config import AgentSettings
 from sabot_sql.errors import ServiceError
 
 log = logging.getLogger(__name__)
@@ -25,13 +30,16 @@ STOP_TIMEOUT_S = 5.0
 
 
 class LocalProvider:
-    """Starts agents through a fork server, which it starts when it is first needed and again when it has died.
+    """Starts agents through a fork server, which it starts when it is first needed and again when it has died. They share the
+    coordinator's folders.
 
     Args:
         on_event: called from a thread of the provider for each agent that listens or exits.
         log_path: where agents write warnings; None for this process's stderr.
         fork: whether agents are forked; by default where that is safe.
     """
+
+    restarts = True
 
     def __init__(
         self,
@@ -72,18 +80,15 @@ class LocalProvider:
             if self._server is not None:
                 self._send({"stop": agent_id})
 
-    def list(self) -> tuple[str, ...]:
-        """The ids of the agents that were started and not stopped by `scale`."""
+    def remove(self, agent_id: str) -> None:
+        """Stop an agent for good; its exit is told like any other."""
         with self._lock:
-            return tuple(self._ids)
+            self._ids.remove(agent_id)
+            self.stop(agent_id)
 
-    def scale(self, num_agents: int) -> tuple[str, ...]:
-        """Start or stop agents until there are so many; the newest go first."""
+    def list(self) -> tuple[str, ...]:
+        """The ids of the agents that were started and not removed."""
         with self._lock:
-            self.start(max(0, num_agents - len(self._ids)))
-            for agent_id in self._ids[num_agents:]:
-                self.stop(agent_id)
-            del self._ids[num_agents:]
             return tuple(self._ids)
 
     def close(self) -> None:
@@ -111,7 +116,8 @@ class LocalProvider:
         match message:
             case {"event": "listening", "id": agent_id, "pid": pid, "uri": uri, "incarnation": incarnation}:
                 server.agents[agent_id] = pid
-                self._on_event(AgentStarted(agent_id, pid, uri, incarnation))
+                socket = socket_path(self._config, incarnation)
+                self._on_event(AgentStarted(agent_id, pid, uri, incarnation, self._config.slots, host_name(), socket))
             case {"event": "exited", "id": agent_id, "pid": pid, "how": how}:
                 server.agents.pop(agent_id, None)
                 server.asked.pop(agent_id, None)
@@ -222,20 +228,23 @@ def _log_file(path: Path | None) -> Any:
         yield file
 
 
-def environment(slots: int) -> dict[str, str]:
-    """The environment of fork server and agents: no library may start threads at import, or more than the slots later."""
-    package_parent = str(Path(__file__).resolve().parents[3])
-    path = os.environ.get("PYTHONPATH", "")
-    if package_parent not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        path = os.pathsep.join(filter(None, (package_parent, path)))
-    return {
-        **os.environ,
-        **({"PYTHONPATH": path} if path else {}),
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": str(slots),
-        "ARROW_IO_THREADS": "2",
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        "GRPC_VERBOSITY": "NONE",
-    }
+def local_config(
+    settings: AgentSettings, token: str, root: BlockRoot, owns_blocks: bool = False, agents: int = 0
+) -> AgentConfig:
+    """What agents on this machine are started with.
+
+    Args:
+        agents: how many share what all agents together may take; those of the settings where 0.
+    """
+    agents = agents or settings.count
+    return AgentConfig(
+        token,
+        root.places,
+        settings.slots,
+        settings.lane,
+        column_cache_bytes(settings.column_cache_bytes) // agents,
+        settings.memory_bytes,
+        str(root.spill),
+        root.spill_bytes // agents,
+        owns_blocks,
+    )

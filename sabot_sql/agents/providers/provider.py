@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class AgentStarted:
-    """An agent listens."""
+    """An agent takes tasks.
+
+    Attributes:
+        slots: tasks it runs at once.
+        host: its machine.
+        socket: where it takes deployments, if it shares the coordinator's machine and folders.
+        owns_blocks: whether its blocks lie in folders of its own, which go with it.
+    """
 
     agent_id: str
     pid: int
     flight_uri: str
     incarnation: str
+    slots: int
+    host: str
+    socket: Path | None = None
+    owns_blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +37,29 @@ class AgentExited:
     how: str
 
 
-ProviderEvent = AgentStarted | AgentExited
+@dataclass(frozen=True, slots=True)
+class AgentLeaving:
+    """An agent was told to end, by whoever runs it, and would like to be drained first."""
+
+    agent_id: str
+
+
+ProviderEvent = AgentStarted | AgentExited | AgentLeaving
 
 
 class PoolProvider(Protocol):
-    """Starts and stops agents, and tells what became of them through the callback it was made with. No call waits for an
-    agent."""
+    """Starts and stops agents, and tells what became of them through the callback it was made with. No call but `close` waits
+    for an agent.
+
+    Attributes:
+        restarts: whether an agent that has exited can be started again; elsewhere somebody else does it.
+        pid: the process that agents are started by, where there is one.
+    """
+
+    restarts: bool
+
+    @property
+    def pid(self) -> int | None: ...
 
     def start(self, num_agents: int) -> tuple[str, ...]:
         """Start agents, all at once; returns their ids."""
@@ -44,12 +73,12 @@ class PoolProvider(Protocol):
         """Kill an agent; its exit is told like any other."""
         ...
 
-    def list(self) -> tuple[str, ...]:
-        """The ids of the agents that were started and not stopped by `scale`."""
+    def remove(self, agent_id: str) -> None:
+        """Stop an agent for good; its exit is told like any other."""
         ...
 
-    def scale(self, num_agents: int) -> tuple[str, ...]:
-        """Start or stop agents until there are so many; returns the ids that are then there."""
+    def list(self) -> tuple[str, ...]:
+        """The ids of the agents that were started and not removed."""
         ...
 
     def close(self) -> None:
