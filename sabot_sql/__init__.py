@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sabot_sql.version import __version__
+
 if TYPE_CHECKING:
     from sabot_sql.client.asynchronous import AsyncConnection, AsyncJob, connect_async
     from sabot_sql.client.connection import Connection, connect, execute_sql
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
         SabotError,
         ServiceError,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AgentLost", "AsyncConnection", "AsyncJob", "Cancelled", "ConfigError", "Connection", "ConnectionFailed",

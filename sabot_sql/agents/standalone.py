@@ -20,7 +20,6 @@ from types import FrameType
 
 import pyarrow as pa
 
-from sabot_sql import __version__
 from sabot_sql.agents.agent import Agent
 from sabot_sql.agents.agent_process import equip
 from sabot_sql.agents.block_root import BlockRoot
@@ -30,6 +29,7 @@ from sabot_sql.agents.providers.local import local_config
 from sabot_sql.agents.providers.static import read_token
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import AgentLost, ConfigError, SabotError, ServiceError
+from sabot_sql.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Standalone:
                     here = True
                     for job_id in answer.drop:
                         self._agent.drop(job_id)
-                    if leaving and answer.released:
+                    if answer.released:  # it was drained, from this or from the coordinator's side
                         return
                 elif here or now - heard_s > LOST_S:
                     if here:

@@ -10,10 +10,10 @@ from typing import TextIO
 
 import click
 
-from sabot_sql import __version__
 from sabot_sql.cli.ending import STATUS, ends_on_signals
 from sabot_sql.cli.exits import ExitCode, exit_code_of
 from sabot_sql.errors import SabotError
+from sabot_sql.version import __version__
 
 COMMANDS = {
     "serve": "sabot_sql.cli.serve:serve",

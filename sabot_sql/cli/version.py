@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sabot_sql import __version__
+from sabot_sql.version import __version__
 
 
 @click.command()

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from sabot_sql import __version__
 from sabot_sql.agents.flight import AgentConnection, TokenCheck, location, to_flight
 from sabot_sql.agents.messages import Registered, Registration
 from sabot_sql.agents.providers.provider import AgentExited, AgentLeaving, AgentStarted, ProviderEvent
 from sabot_sql.errors import AgentLost, ConfigError, InternalError, SabotError, ServiceError
 from sabot_sql.planner.wire import from_wire, to_wire
+from sabot_sql.version import __version__
 
 log = logging.getLogger(__name__)
 
