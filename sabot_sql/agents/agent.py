@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ class Run:
 
 
 class Agent:
-    """Runs tasks in `config.slots` threads, in the order in which they were deployed.
+    """Runs tasks in `config.slots` threads; deployments take turns, each with its tasks in their order.
 
     Args:
         reader: reads the blocks of other tasks; made by the caller because it may need the agent's Flight connections.
@@ -154,7 +155,8 @@ class Agent:
         self._runs: set[Run] = set()
         self._cancelled_runs: dict[str, None] = {}  # a cancel may overtake its deployment
         self._dropped_jobs: dict[str, None] = {}  # as may the end of a job
-        self._queue: queue.SimpleQueue[tuple[Run, Task, int]] = queue.SimpleQueue()
+        self._deployed = threading.Condition(self._lock)
+        self._turns: deque[tuple[Run, deque[tuple[Task, int]]]] = deque()  # what waits for a slot
         self._num_slots = 0  # threads that were started
         self._used = self._queued = self._done = self._failed = 0
 
@@ -175,8 +177,9 @@ class Agent:
             self._queued += len(message.tasks)
             self._start_slots()
             cancelled = plan.run in self._cancelled_runs
-        for task, attempt in zip(message.tasks, message.attempts):
-            self._queue.put((run, task, attempt))
+            if message.tasks:
+                self._turns.append((run, deque(zip(message.tasks, message.attempts))))
+            self._deployed.notify(len(message.tasks))
         if cancelled:
             run.cancel()
         return run
@@ -283,7 +286,18 @@ class Agent:
 
     def _work(self) -> None:
         while True:
-            self._run_in_slot(*self._queue.get())
+            self._run_in_slot(*self._next())
+
+    def _next(self) -> tuple[Run, Task, int]:
+        """The next task of the deployment whose turn it is: a long one does not keep others waiting until its end."""
+        with self._deployed:
+            while not self._turns:
+                self._deployed.wait()
+            run, tasks = self._turns.popleft()
+            task, attempt = tasks.popleft()
+            if tasks:
+                self._turns.append((run, tasks))
+            return run, task, attempt
 
     def _run_in_slot(self, run: Run, task: Task, attempt: int) -> None:
         """Run one task attempt; its error, whatever it is, ends here as its outcome."""

@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,17 @@ from sabot_sql.planner.wire import from_wire, to_wire
 
 CONTROL_TIMEOUT_S = 5.0
 
-# a batch of 2 MiB in one frame of HTTP/2 instead of 128: a third faster
-CHANNEL = [("grpc.http2.max_frame_size", (1 << 24) - 1)]
-
-
-# a peer that vanished without a farewell ends the calls to it after some minutes; servers bear no more pings than that
-REMOTE_CHANNEL = [*CHANNEL, ("grpc.keepalive_time_ms", 310_000), ("grpc.keepalive_timeout_ms", 20_000)]
+CHANNEL = [
+    # a batch of 2 MiB in one frame of HTTP/2 instead of 128: a third faster
+    ("grpc.http2.max_frame_size", (1 << 24) - 1),
+    # a peer that vanished without a word: what was sent and is not acknowledged for so long ends the connection (TCP's
+    # user timeout). Servers bear a ping only every five minutes; whoever waits for something sends pings of our own.
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+STALLED_S = 2.0  # a reader that has waited so long asks whether the agent is there
 
 
 class TokenCheck(flight.ServerMiddlewareFactory):  # type: ignore[misc]
@@ -180,16 +186,16 @@ class AgentConnection:
     Args:
         what: names the agent in error messages.
         socket: where an agent on this machine takes deployments, or None.
-        remote: whether the agent may be on another machine, which can vanish without a word.
     """
 
-    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None, remote: bool = False) -> None:
+    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None) -> None:
         self.uri = uri
         self.what = what
         self._deployments = DeployClient(socket, token, what) if socket is not None else None
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         self._options = flight.FlightCallOptions(headers=self._headers)
-        self._client = flight.FlightClient(uri, generic_options=REMOTE_CHANNEL if remote else CHANNEL)
+        self._client = flight.FlightClient(uri, generic_options=CHANNEL)
+        self._waiting: dict[int, float] = {}  # readers, since when each waits for a batch
 
     def start(self, message: bytes, num_tasks: int) -> Deployment | None:
         """Deploy tasks over the agent's socket; None when `deploy` has to be called.
@@ -277,8 +283,13 @@ class AgentConnection:
         ticket = BlockTicket(*name, announced.batches, announced.spans, announced.checksum)
         rows, stream = 0, None
         try:
-            stream = self._client.do_get(flight.Ticket(to_wire(ticket)), self._options)
-            for chunk in stream:
+            with self._wait():
+                stream = self._client.do_get(flight.Ticket(to_wire(ticket)), self._options)
+            while True:
+                with self._wait():
+                    chunk = next(stream, None)
+                if chunk is None:
+                    break
                 rows += chunk.data.num_rows
                 yield chunk.data
         except GeneratorExit:  # the reader has enough
@@ -288,6 +299,24 @@ class AgentConnection:
         except (pa.ArrowException, OSError) as exc:
             raise from_flight(exc, f"{self.what}, which has {describe(block)},") from exc
         check_rows(block, announced, rows)
+
+    @contextlib.contextmanager
+    def _wait(self) -> Iterator[None]:
+        """A reader waits."""
+        reader = threading.get_ident()
+        self._waiting[reader] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting.pop(reader, None)
+
+    def check_readers(self) -> None:
+        """Where a reader has waited for long, send the agent something: when that is not acknowledged, the connection ends,
+        and the reader's error is AgentLost."""
+        before_s = time.monotonic() - STALLED_S
+        if any(since_s < before_s for since_s in tuple(self._waiting.values())):
+            with contextlib.suppress(SabotError):
+                self.ping()
 
     def close(self) -> None:
         if self._deployments is not None:
@@ -312,12 +341,15 @@ class FlightBlockReader:
         self._token = token
         self._connections: dict[str, AgentConnection] = {}
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """The batches of one partition in sequence."""
         if find_partition(block, partition) is None:
             return iter(())
         with self._lock:
+            if not self._connections:
+                threading.Thread(target=self._watch, name="sabot-readers", daemon=True).start()
             connection = self._connections.get(block.flight_uri)
             if connection is None:
                 connection = AgentConnection(block.flight_uri, self._token, f"agent {block.agent_id}")
@@ -325,8 +357,16 @@ class FlightBlockReader:
         return connection.read(block, partition)
 
     def close(self) -> None:
+        self._closed.set()
         with self._lock:
             for connection in self._connections.values():
                 with contextlib.suppress(pa.ArrowException):
                     connection.close()
             self._connections.clear()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(STALLED_S / 2):
+            with self._lock:
+                connections = list(self._connections.values())
+            for connection in connections:
+                connection.check_readers()

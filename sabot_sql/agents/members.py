@@ -16,7 +16,7 @@ from sabot_sql.agents.flight import AgentConnection
 from sabot_sql.agents.info import AgentInfo, AgentState
 from sabot_sql.agents.messages import AgentReport
 from sabot_sql.agents.providers.provider import AgentExited, AgentStarted, PoolProvider, ProviderEvent
-from sabot_sql.agents.scheduler import AgentDown, AgentDraining, AgentUp
+from sabot_sql.agents.scheduler import AgentDown, AgentDraining, AgentSuspect, AgentUp
 from sabot_sql.errors import AgentLost, SabotError, ServiceError
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ REPLACEMENT_WAIT_S = 0.25  # what a stage waits for a dead agent's replacement b
 FORGET_S = 600.0  # how long an agent that nobody here can start again is shown as lost
 
 MakeProvider = Callable[[Callable[[ProviderEvent], None]], PoolProvider]
-Listener = Callable[[AgentUp | AgentDown | AgentDraining], None]
+Change = AgentUp | AgentDown | AgentDraining | AgentSuspect
+Listener = Callable[[Change], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +355,7 @@ class Members:
         member.host, member.slots, member.owns_blocks, member.how = event.host, event.slots, event.owns_blocks, ""
         if member.connection is not None:
             member.connection.close()
-        remote = event.socket is None
-        member.connection = AgentConnection(event.flight_uri, self._token, f"agent {member.id}", event.socket, remote)
+        member.connection = AgentConnection(event.flight_uri, self._token, f"agent {member.id}", event.socket)
         member.started_at = dt.datetime.now(dt.UTC)
         member.since, member.unborn = time.monotonic(), 0
         member.answered, member.pinging, member.missed, member.silent, member.report = True, False, 0, False, None
@@ -399,7 +399,7 @@ class Members:
         self._tell(AgentDown(member.id, member.incarnation, reason))
         self._provider.stop(member.id)
 
-    def _tell(self, event: AgentUp | AgentDown | AgentDraining) -> None:
+    def _tell(self, event: Change) -> None:
         for listener in tuple(self._listeners):
             listener(event)
 
@@ -441,6 +441,7 @@ class Members:
             return
         if member.missed and silent_s >= self._heartbeat.suspect_s and member.state == "alive":
             member.state = "suspect"
+            self._tell(AgentSuspect(member.id, member.incarnation))
         if not member.pinging and member.connection is not None:
             member.pinging = True
             self._calls.submit(functools.partial(self._ping, member, member.connection, member.incarnation))

@@ -332,7 +332,7 @@ class _Running:
 
     def _ask(self, agent_id: str, uri: str, blocks: list[BlockFile]) -> list[BlockFile]:
         """Those of an agent's blocks that it does not have; all of them where it does not answer."""
-        connection = AgentConnection(uri, self._token, f"agent {agent_id}", remote=True)
+        connection = AgentConnection(uri, self._token, f"agent {agent_id}")
         named = {block_name(block): block for block in blocks}
         try:
             found = connection.missing(FindBlocks(tuple(named), tuple(block.size_bytes for block in blocks)))

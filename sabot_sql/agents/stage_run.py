@@ -127,7 +127,7 @@ class StageRun:
                 self._cancel_deployed()
 
     def _drive(self, scheduler: StageScheduler) -> list[TaskResult]:
-        instructions = scheduler.start()
+        instructions = scheduler.start(time.monotonic())
         while True:
             for instruction in instructions:
                 match instruction:
@@ -141,10 +141,16 @@ class StageRun:
                 self._on_deployed()
                 self._on_deployed = None
             event = self._next_event()
-            instructions = self._handle(scheduler, event) if event is not None else []
+            now_s = time.monotonic()
+            if event is not None:
+                instructions = self._handle(scheduler, event, now_s)
+            else:
+                instructions = scheduler.speculate(now_s)
 
-    def _handle(self, scheduler: StageScheduler, event: Event) -> list[Instruction]:
+    def _handle(self, scheduler: StageScheduler, event: Event, now_s: float) -> list[Instruction]:
         if isinstance(event, TaskEnded):
+            if not scheduler.accepts(event):
+                return []
             if isinstance(event.outcome, TaskDone) and self._on_task is not None:
                 self._on_task(event.outcome.result)
             if isinstance(event.outcome, TaskFailed) and isinstance(event.outcome.error, AgentLost):
@@ -152,9 +158,10 @@ class StageRun:
         if isinstance(event, AgentDown):
             # its replacement is milliseconds away: better than giving the others twice the work
             alive = self._members.wait(self._check)
-            instructions = [i for agent in alive.items() for i in scheduler.handle(AgentUp(*agent))]
-            return instructions + scheduler.handle(event)
-        return scheduler.handle(event)
+            now_s = time.monotonic()
+            instructions = [i for agent in alive.items() for i in scheduler.handle(AgentUp(*agent), now_s)]
+            return instructions + scheduler.handle(event, now_s)
+        return scheduler.handle(event, now_s)
 
     def _next_event(self) -> Event | None:
         if self._open and self._events.empty():

@@ -83,7 +83,7 @@ class Standalone:
         except BaseException:
             self._root.remove()
             raise
-        self._coordinator = AgentConnection(self._uri, token, "the coordinator", remote=True)
+        self._coordinator = AgentConnection(self._uri, token, "the coordinator")
         self._ending = threading.Event()
         self._told_to_end = 0
 

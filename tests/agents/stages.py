@@ -49,8 +49,13 @@ def scan_stage(path: Path, num_tasks: int = 2) -> Stage:
 
 def endless_stage(folder: Path, num_tasks: int = 2) -> Stage:
     """Each task joins 100,000 rows of one key with themselves and counts: hours of work, in small steps."""
+    return work_stage(folder, num_tasks, 100_000)
+
+
+def work_stage(folder: Path, num_tasks: int = 2, rows: int = 10_000) -> Stage:
+    """Each task joins so many rows of one key with themselves and counts."""
     path = folder / "same.parquet"
-    pq.write_table(pa.table({"x": pa.array([7] * 100_000, pa.int64())}), path)
+    pq.write_table(pa.table({"x": pa.array([7] * rows, pa.int64())}), path)
     join = HashJoin(_scan(path, 0), _scan(path, 1), "inner", (0,), (0,), (False,), None, (0, 1), ONE + ONE)
     root = HashAggregate(join, "single", (), (AggregateCall("count_star", None, None, BIGINT),), ONE)
     tasks = tuple(Task(i, {0: (Split(0),), 1: (Split(0),)}) for i in range(num_tasks))

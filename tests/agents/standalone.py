@@ -27,16 +27,19 @@ class AgentProcess:
 
     Args:
         prefix: a command that runs it, such as one that enters a network namespace.
+        lane: how it reads blocks that lie on its machine.
     """
 
-    def __init__(self, coordinator: str, token: Path, name: str, *options: str, prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self, coordinator: str, token: Path, name: str, *options: str, prefix: Sequence[str] = (), lane: str = "file"
+    ) -> None:
         self.name = name
         command = [*prefix, sys.executable, "-P", "-m", "sabot_sql.cli", "agent", "--coordinator", coordinator]
         self.process = subprocess.Popen(
             [*command, "--token-file", str(token), "--name", name, *options],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "SABOT_AGENTS__THREADS": "1"},
+            env={**os.environ, "SABOT_AGENTS__THREADS": "1", "SABOT_AGENTS__LANE": lane},
         )
 
     @property

@@ -23,7 +23,7 @@ from sabot_sql.agents.pool import AgentPool
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import AgentLost, Cancelled, QueryTimeout, ReadError, SabotError, ServiceError
 from tests.agents.processes import exists, until, until_gone
-from tests.agents.stages import SESSION, constant_stage, endless_stage, gather_stage, scan_stage, values_of
+from tests.agents.stages import SESSION, constant_stage, endless_stage, gather_stage, scan_stage, values_of, work_stage
 
 FAST = Heartbeat(interval_s=0.2, suspect_s=0.6, lost_s=1.6)
 
@@ -265,6 +265,42 @@ def test_a_stopped_agent_is_suspected_then_replaced_and_its_task_runs_elsewhere(
         call.join(5.0)
         assert call.result == [42, 42]
         until(lambda: not exists(victim.pid) and len(alive(pool)) == 2)
+
+
+@pytest.mark.slow
+def test_a_task_on_a_slow_agent_is_overtaken_by_a_copy(tmp_path: Path) -> None:
+    with pool_of(2) as pool:
+        stage = work_stage(tmp_path, 4)
+        expected = values_of(pool, pool.run_stage("job", stage, {}, SESSION))
+        pid, ended = pool.agents()[1].pid, threading.Event()
+
+        def slow_down() -> None:  # to a tenth of a processor
+            while not ended.is_set():
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(0.09)
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=slow_down)
+        thread.start()
+        try:
+            results = pool.run_stage("job-2", stage, {}, SESSION)
+        finally:
+            ended.set()
+            thread.join()
+        assert values_of(pool, results) == expected
+        assert "agent-0" in {r.block.agent_id for r in results if r.block.attempt == 2}
+        assert exists(pid)  # slow is not lost
+
+
+@pytest.mark.slow
+def test_a_short_stage_does_not_wait_for_all_tasks_of_a_long_one(tmp_path: Path) -> None:
+    with pool_of(1, threads=1) as pool:
+        long = Background(lambda: pool.run_stage("long", work_stage(tmp_path, 6), {}, SESSION))
+        until(lambda: pool._running.members.connection("agent-0", pool.agents()[0].incarnation).ping().slots_used == 1)  # type: ignore[union-attr]
+        assert values_of(pool, pool.run_stage("short", constant_stage(1), {}, SESSION)) == [42]
+        assert long.thread.is_alive()
+        long.join(120)
 
 
 def test_a_dead_fork_server_is_replaced_with_its_agents(pool: AgentPool) -> None:

@@ -1,5 +1,15 @@
 from sabot_sql.agents.messages import TaskDone, TaskFailed
-from sabot_sql.agents.scheduler import AgentDown, AgentUp, DeployTasks, Fail, Finish, StageScheduler, TaskEnded
+from sabot_sql.agents.scheduler import (
+    AgentDown,
+    AgentDraining,
+    AgentSuspect,
+    AgentUp,
+    DeployTasks,
+    Fail,
+    Finish,
+    StageScheduler,
+    TaskEnded,
+)
 from sabot_sql.errors import AgentLost, PlanError, ReadError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task import TaskResult
@@ -134,3 +144,75 @@ def test_attempts_begin_where_the_caller_says() -> None:
     assert stage.handle(AgentDown("a", "a1", "killed")) == []
     assert stage.handle(AgentUp("a", "a2")) == [DeployTasks("a", "a2", ((0, 5),))]
     assert stage.retries == 1
+
+
+def test_a_slow_task_gets_one_copy_on_an_idle_agent_and_the_first_answer_counts() -> None:
+    stage = StageScheduler(range(4), TWO)
+    stage.start(0.0)
+    for index, now_s in ((0, 1.0), (2, 2.0), (1, 1.0)):
+        stage.handle(ended("ab"[index % 2], f"{'ab'[index % 2]}1", index), now_s)
+    assert stage.speculate(1.9) == []  # not twice the usual second yet
+    assert stage.speculate(2.1) == [DeployTasks("a", "a1", ((3, 2),))]
+    assert stage.speculate(9.0) == []
+    late = ended("b", "b1", 3)
+    assert stage.accepts(late)
+    assert stage.handle(ended("a", "a1", 3, 2), 3.0) == [Finish((done(0), done(1), done(2), done(3, 2)))]
+    assert not stage.accepts(late)
+    assert stage.handle(late, 4.0) == []
+
+
+def test_no_copy_without_an_idle_agent_or_before_half_of_the_tasks_is_done() -> None:
+    stage = StageScheduler(range(4), TWO)
+    stage.start(0.0)
+    stage.handle(ended("a", "a1", 0), 1.0)
+    assert stage.speculate(60.0) == []
+    stage.handle(ended("b", "b1", 1), 1.0)
+    assert stage.speculate(60.0) == []  # both agents are busy
+
+
+def test_the_tasks_of_a_silent_agent_get_copies_at_once() -> None:
+    stage = StageScheduler(range(1), TWO)
+    stage.start(0.0)
+    assert stage.handle(AgentSuspect("a", "a1"), 3.0) == [DeployTasks("b", "b1", ((0, 2),))]
+    assert stage.handle(AgentUp("a", "a1"), 4.0) == []
+    assert stage.handle(ended("a", "a1", 0), 5.0) == [Finish((done(0),))]
+
+
+def test_a_lost_agent_whose_task_has_a_copy_costs_nothing() -> None:
+    stage = StageScheduler(range(1), TWO)
+    stage.start(0.0)
+    stage.handle(AgentSuspect("a", "a1"), 3.0)
+    assert stage.handle(AgentDown("a", "a1", "silent"), 10.0) == []
+    assert stage.handle(AgentDown("b", "b1", "killed"), 11.0) == []
+    assert stage.handle(AgentUp("c", "c1"), 12.0) == [DeployTasks("c", "c1", ((0, 3),))]
+
+
+def test_without_retries_there_are_no_copies() -> None:
+    stage = StageScheduler(range(1), TWO, max_attempts=1)
+    stage.start(0.0)
+    assert stage.handle(AgentSuspect("a", "a1"), 3.0) == []
+
+
+def test_a_draining_agent_keeps_its_tasks_and_gets_no_more() -> None:
+    stage = StageScheduler(range(2), TWO)
+    stage.start()
+    assert stage.handle(AgentDraining("a", "a1")) == []
+    assert stage.handle(AgentDown("b", "b1", "killed")) == []
+    assert stage.handle(AgentUp("c", "c1")) == [DeployTasks("c", "c1", ((1, 2),))]
+    stage.handle(ended("a", "a1", 0))
+    assert stage.handle(ended("c", "c1", 1, 2)) == [Finish((done(0), done(1, 2)))]
+
+
+def test_agents_with_more_slots_get_more_tasks() -> None:
+    assert StageScheduler(range(6), TWO, slots={"a": 2, "b": 1}).start() == [
+        DeployTasks("a", "a1", ((0, 1), (2, 1), (3, 1), (5, 1))),
+        DeployTasks("b", "b1", ((1, 1), (4, 1))),
+    ]
+
+
+def test_a_task_that_was_lost_goes_to_another_agent() -> None:
+    stage = StageScheduler(range(1), {"a": "a1", "b": "b1", "c": "c1"})
+    stage.start()
+    problem = AgentLost("agent x could not be reached").to_problem()
+    assert stage.handle(TaskEnded("a", "a1", TaskFailed(0, 1, problem))) == [DeployTasks("b", "b1", ((0, 2),))]
+    assert stage.handle(TaskEnded("b", "b1", TaskFailed(0, 2, problem))) == [DeployTasks("c", "c1", ((0, 3),))]
