@@ -7,12 +7,13 @@ import functools
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -20,18 +21,25 @@ import sabot_sql
 from sabot_sql.agents import stage_run
 from sabot_sql.agents.pool import AgentPool
 from sabot_sql.agents.scheduler import StageScheduler
+from sabot_sql.client.connection import Connection
 from sabot_sql.client.difference import difference
+from sabot_sql.client.embedded import EmbeddedService
+from sabot_sql.config import AgentSettings, Settings
 from sabot_sql.errors import SabotError
 from sabot_sql.jobs import ledger
+from sabot_sql.jobs.manager import JobManager
 from sabot_sql.planner.physical import Scan, Stage, operators
+from tests.agents.network import Network, network
+from tests.agents.processes import until
+from tests.agents.standalone import AgentProcess, token_file
 
-Fault = Literal["kill", "stop"]
+Fault = Literal["kill", "stop", "cut off", "cut link"]
 Place = Literal["scan", "exchange", "final"]
 
-FAULTS: tuple[Fault, ...] = ("kill", "stop")
 PLACES: tuple[Place, ...] = ("scan", "exchange", "final")
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-WHOLE_S = 30.0
+PORT = 8615
+WHOLE_S = 40.0
 TIMEOUT_S = 120.0
 
 
@@ -51,6 +59,78 @@ class Strike:
     pid: int = 0
 
 
+class World(Protocol):
+    """Where agents run.
+
+    Attributes:
+        faults: what can be done to them there.
+    """
+
+    faults: tuple[Fault, ...]
+
+    def strike(self, fault: Fault, agent: dict[str, Any], number: int) -> None:
+        """Do it to an agent, the `number`-th of all by name."""
+        ...
+
+    def restore(self, agents: Callable[[], list[dict[str, Any]]], pid: int) -> None:
+        """Wait until all agents are there and sound again; `pid` is that of the one that was struck."""
+        ...
+
+
+class OneMachine:
+    """Agents that the engine has started, with it on one machine."""
+
+    faults: tuple[Fault, ...] = ("kill", "stop")
+
+    def strike(self, fault: Fault, agent: dict[str, Any], number: int) -> None:
+        os.kill(int(agent["pid"]), SIGNALS[fault])
+
+    def restore(self, agents: Callable[[], list[dict[str, Any]]], pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # one that was stopped after its last task is not missed before the next
+        until(lambda: all(agent["state"] == "alive" and agent["pid"] != pid for agent in agents()), WHOLE_S)
+
+
+class Machines:
+    """Agents on machines of their own, as far as the network goes: their blocks go with them, and links can be cut."""
+
+    faults: tuple[Fault, ...] = ("kill", "cut off", "cut link")
+
+    def __init__(self, net: Network, token: Path) -> None:
+        self.net = net
+        self.token = token
+        self.listen = f"{net.here}:{PORT}"
+        self._agents = [self._start(i) for i in range(len(net.addresses))]
+
+    def settings(self) -> AgentSettings:
+        return AgentSettings(provider="static", listen=self.listen, token_file=str(self.token), lane="flight")
+
+    def strike(self, fault: Fault, agent: dict[str, Any], number: int) -> None:
+        if fault == "kill":
+            self._agents[number].kill()
+        elif fault == "cut off":
+            self.net.cut(number)
+        else:
+            self.net.cut(number, (number + 1) % len(self._agents))
+
+    def restore(self, agents: Callable[[], list[dict[str, Any]]], pid: int) -> None:
+        self.net.heal()
+        for i, agent in enumerate(self._agents):
+            if agent.process.poll() is not None:  # as whoever runs it would do
+                agent.close()
+                self._agents[i] = self._start(i)
+        until(lambda: [agent["state"] for agent in agents()] == ["alive"] * len(self._agents), WHOLE_S)
+
+    def close(self) -> None:
+        for agent in self._agents:
+            agent.close()
+
+    def _start(self, machine: int) -> AgentProcess:
+        options = ("--host", self.net.addresses[machine])
+        prefix = self.net.enter(machine)
+        return AgentProcess(self.listen, self.token, f"agent-{machine}", *options, prefix=prefix, lane="flight")
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a query. `wrong` says what differs from the right answer, `error` the code it failed with."""
@@ -67,6 +147,7 @@ class Cluster:
     """Agents over a folder, and how long each stage of each query took undisturbed."""
 
     db: sabot_sql.Connection
+    world: World
     stage_s: dict[tuple[str, int], float] = field(default_factory=dict)
     answers: dict[str, pa.Table] = field(default_factory=dict)
     undisturbed_s: dict[str, float] = field(default_factory=dict)
@@ -97,7 +178,7 @@ class Cluster:
                 self._timer.cancel()
                 self._timer.join()
             if strike.pid:
-                self._wait_until_whole(strike.pid)
+                self.world.restore(self._agents, strike.pid)
         return Outcome(elapsed_s, strike.pid, result.stats["retries"], difference(self.answers[sql], result.to_arrow()))
 
     def stage_begins(self, stage: Stage) -> None:
@@ -120,45 +201,58 @@ class Cluster:
 
     def _hit(self, strike: Strike, stage: Stage) -> None:
         """Strike an agent that has, or had, a task of the stage."""
-        agents = sorted(self.db.agents(), key=lambda agent: str(agent["id"]))
+        agents = self._agents()
         tasks = len(stage.tasks)
-        busy = [agents[(stage.stage_id + i) % len(agents)] for i in range(tasks)] if tasks < len(agents) else agents
-        pid = int(random.Random(f"{strike.seed} {strike.moment}").choice(busy)["pid"])
+        numbers = [(stage.stage_id + i) % len(agents) for i in range(tasks)] if tasks < len(agents) else range(len(agents))
+        number = random.Random(f"{strike.seed} {strike.moment}").choice(list(numbers))
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, SIGNALS[strike.fault])
-            strike.pid = pid
+            self.world.strike(strike.fault, agents[number], number)
+            strike.pid = int(agents[number]["pid"])
 
-    def _wait_until_whole(self, gone: int) -> None:
-        """Wait until all agents are there and the one that was struck is not."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(gone, signal.SIGKILL)  # one that was stopped after its last task is not missed before the next
-        deadline = time.monotonic() + WHOLE_S
-        while any(agent["state"] != "alive" or agent["pid"] == gone for agent in self.db.agents()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the pool is not whole after {WHOLE_S:.0f} s: {self.db.agents()}")
-            time.sleep(0.02)
+    def _agents(self) -> list[dict[str, Any]]:
+        return sorted((dict(agent) for agent in self.db.agents()), key=lambda agent: str(agent["id"]))
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, agents: int) -> Iterator[Cluster]:
-    """A cluster of so many agents; none of it is left afterwards."""
+def one_machine(folder: Path, agents: int) -> Iterator[Cluster]:
+    """A cluster of so many agents on this machine; none of it is left afterwards."""
+    with sabot_sql.connect(data=str(folder), num_local_agents=agents) as db, watched(Cluster(db, OneMachine())) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def machines(folder: Path, agents: int) -> Iterator[Cluster]:
+    """A cluster of so many machines with an agent each; none of it is left afterwards."""
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(network(agents))
+        token = token_file(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        world = Machines(net, token)
+        stack.callback(world.close)
+        manager = JobManager(Settings(agents=world.settings()), str(folder))
+        manager.start()
+        db = stack.enter_context(Connection(EmbeddedService(manager), "embedded:"))
+        world.restore(lambda: [dict(agent) for agent in db.agents()], 0)
+        yield stack.enter_context(watched(Cluster(db, world)))
+
+
+@contextlib.contextmanager
+def watched(found: Cluster) -> Iterator[Cluster]:
+    """The cluster, told of the stages that its queries run."""
     run_stage: Callable[..., Any] = AgentPool.run_stage
-    with sabot_sql.connect(data=str(folder), num_local_agents=agents) as db:
-        found = Cluster(db)
 
-        @functools.wraps(run_stage)
-        def told(self: AgentPool, job_id: str, stage: Stage, *args: Any, **more: Any) -> Any:
-            found.stage_begins(stage)
-            began = time.monotonic()
-            results = run_stage(self, job_id, stage, *args, **more)
-            found.stage_ended(stage, time.monotonic() - began)
-            return results
+    @functools.wraps(run_stage)
+    def told(self: AgentPool, job_id: str, stage: Stage, *args: Any, **more: Any) -> Any:
+        found.stage_begins(stage)
+        began = time.monotonic()
+        results = run_stage(self, job_id, stage, *args, **more)
+        found.stage_ended(stage, time.monotonic() - began)
+        return results
 
-        AgentPool.run_stage = told  # type: ignore[method-assign]
-        try:
-            yield found
-        finally:
-            AgentPool.run_stage = run_stage  # type: ignore[method-assign]
+    AgentPool.run_stage = told  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        AgentPool.run_stage = run_stage  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.queries import QUERIES, make
-from tests.chaos.strikes import PLACES, Cluster, Place, Strike, cluster, without_retries
+from tests.chaos.strikes import PLACES, Cluster, Place, Strike, one_machine, without_retries
 
 NAMES = ("many groups", "partitioned join")
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("chaos")
     make(folder, 2_000_000)
-    with cluster(folder, 3) as found:
+    with one_machine(folder, 3) as found:
         for name in NAMES:
             found.learn(QUERIES[name])
         yield found
