@@ -10,7 +10,7 @@ SEEDS ?= 2
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz chaos check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos check format goldens accept bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,11 +33,15 @@ test: setup check ## Lint, types, import contracts and all tests but the slow on
 fuzz: setup ## Random queries, DuckDB against the distributed route (SEED=1 QUERIES=5000)
 	$(BIN)/python -m tests.corpus.fuzz --seed $(SEED) --queries $(QUERIES)
 
-chaos: setup ## Agents are killed and stopped in the middle of queries (SEEDS=2); see docs/reliability.md
+chaos: setup ## Agents are killed, stopped and cut off in the middle of queries (SEEDS=2); see docs/reliability.md
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --data $(DATA)/chaos
 
 test-slow: setup ## What `make test` leaves out: tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-ray: setup ## Agents on a Ray cluster of two nodes (installs the extra `ray`, 80 MB)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pytest -m slow tests/agents/test_ray.py
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -50,11 +50,12 @@ class AgentSettings:
 
     Attributes:
         provider: where agents come from: `local` starts them on this machine; `static` waits for those that were started
-            elsewhere (`sabot-sql agent`) to register.
+            elsewhere (`sabot-sql agent`) to register; `ray` has a Ray cluster run one on each of its nodes.
+        ray_address: of the Ray cluster, as `ray.init` takes it.
         listen: `host:port` where the coordinator takes registrations; port 0 for a free one.
         token_file: holds the secret that coordinator and agents share; needed where agents are started elsewhere.
         lease_s: how long an agent that was started elsewhere keeps its blocks without a coordinator.
-        count: local agents to start.
+        count: agents to start, where they are started from here.
         threads: tasks an agent runs at once; 0 for the processors divided by the agents.
         memory_bytes: what an agent may hold: a quarter is DuckDB's, each task that runs at once has an equal part of the rest.
             Operators that need more spill.
@@ -69,7 +70,8 @@ class AgentSettings:
         start_timeout_s: how long a query waits for the pool to start.
     """
 
-    provider: Literal["local", "static"] = "local"
+    provider: Literal["local", "static", "ray"] = "local"
+    ray_address: str = "auto"
     listen: str = "127.0.0.1:8615"
     token_file: str | None = None
     lease_s: float = 600.0
@@ -89,7 +91,7 @@ class AgentSettings:
     @property
     def enabled(self) -> bool:
         """Whether there are agents, or may be."""
-        return self.provider != "local" or self.count > 0
+        return self.provider == "static" or self.count > 0
 
     @property
     def started_slots(self) -> int:

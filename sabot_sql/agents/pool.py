@@ -197,7 +197,7 @@ class AgentPool:
             NotSupported: the agents were started elsewhere.
         """
         running = self._start()
-        if not running.members.provider.restarts:
+        if not running.members.provider.scales:
             raise NotSupported(
                 "agents that were started elsewhere cannot be started or ended from here",
                 hint="start more with `sabot-sql agent`, or end some; they are drained",
@@ -268,7 +268,7 @@ class _Running:
     """
 
     def __init__(self, settings: AgentSettings, state_dir: Path | None, heartbeat: Heartbeat, fork: bool | None) -> None:
-        if settings.provider == "local" and settings.count < 1:
+        if settings.provider != "static" and settings.count < 1:
             raise ServiceError(
                 "the query is to run on agents, but this engine has none",
                 code="NO_AGENTS",
@@ -289,15 +289,22 @@ class _Running:
             config = local_config(settings, token, self.root)
             ways: dict[str, Any] = {} if fork is None else {"fork": fork}
             make: MakeProvider = functools.partial(LocalProvider, config, log_path=self._log_path, **ways)
+        elif settings.provider == "ray" and settings.token_file is None:
+            token = secrets.token_urlsafe(32)
         else:
             token = read_token(settings.token_file)
+        if settings.provider == "static":
             make = functools.partial(StaticProvider, token, settings.listen, self._answer)
+        if settings.provider == "ray":
+            from sabot_sql.agents.providers.ray import RayProvider  # an extra
+
+            make = functools.partial(RayProvider, token, settings, self._answer)
         self._token = token
         self._remote = FlightBlockReader(token)
         self.reader = LaneReader(settings.lane, LocalBlockReader(), self._remote)
         try:
             self.members = Members(make, token, settings.start_timeout_s, heartbeat, self.drain)
-            if settings.provider == "local":
+            if self.members.provider.scales:
                 self.members.add(settings.count, settings.slots)
             self.members.watch()
         except BaseException:
@@ -364,7 +371,7 @@ class _Running:
                         return
                     with self._lock:
                         self._released.add(incarnation)
-                    if self.members.provider.restarts:
+                    if self.members.provider.scales:
                         self.members.remove(agent_id)
                     return
             except SabotError as exc:

@@ -43,6 +43,7 @@ class Standalone:
     """One agent and its registration.
 
     Args:
+        token: the secret that it shares with the coordinator.
         coordinator: `host:port` or `grpc://host:port`.
         name: by which the agent is known; no two may have the same.
         host: the address that the others reach this one by; None for that from which the coordinator is reached.
@@ -50,20 +51,20 @@ class Standalone:
         tell: told what people want to know.
 
     Raises:
-        ConfigError: no token, or an address that cannot be.
+        ConfigError: an address that cannot be.
         ServiceError: nothing can listen there.
     """
 
     def __init__(
         self,
         settings: AgentSettings,
+        token: str,
         coordinator: str,
         name: str | None = None,
         host: str | None = None,
         port: int = 0,
         tell: Callable[[str], None] = log.info,
     ) -> None:
-        token = read_token(settings.token_file)
         self._settings = settings
         self._tell = tell
         self._uri = coordinator if "://" in coordinator else f"grpc://{coordinator}"
@@ -179,9 +180,9 @@ def run_standalone(
     """Run an agent in this process until it is told to end by SIGTERM or SIGINT.
 
     Raises:
-        SabotError: as `Standalone`.
+        SabotError: as `Standalone`, and where there is no token.
     """
-    agent = Standalone(settings, coordinator, name, host, port, tell)
+    agent = Standalone(settings, read_token(settings.token_file), coordinator, name, host, port, tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, agent.end)
     agent.run()

@@ -21,7 +21,7 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--agents", "num_agents", type=click.IntRange(0), help="Agents to start.  [default: 2]")
 @click.option(
     "--provider",
-    type=click.Choice(["local", "static"]),
+    type=click.Choice(["local", "static", "ray"]),
     help="Where agents come from: started here, or registered (`sabot-sql agent`).  [default: local]",
 )
 @click.option("--agents-listen", metavar="HOST:PORT", help="Where agents register.  [default: 127.0.0.1:8615]")

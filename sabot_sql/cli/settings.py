@@ -54,7 +54,8 @@ class LocalSection(Section):
 class AgentsSection(Section):
     """`[agents]`: the pool."""
 
-    provider: Literal["local", "static"] = "local"
+    provider: Literal["local", "static", "ray"] = "local"
+    ray_address: str = AgentSettings().ray_address
     listen: str = AgentSettings().listen
     token_file: str | None = None
     lease_s: float = Field(default=AgentSettings().lease_s, gt=0)

@@ -40,6 +40,7 @@ class LocalProvider:
     """
 
     restarts = True
+    scales = True
 
     def __init__(
         self,

@@ -52,11 +52,13 @@ class PoolProvider(Protocol):
     for an agent.
 
     Attributes:
-        restarts: whether an agent that has exited can be started again; elsewhere somebody else does it.
+        restarts: whether an agent that has exited is started again by `restart`; elsewhere somebody else does it.
+        scales: whether agents can be started and removed.
         pid: the process that agents are started by, where there is one.
     """
 
     restarts: bool
+    scales: bool
 
     @property
     def pid(self) -> int | None: ...

@@ -39,6 +39,7 @@ class StaticProvider:
     """
 
     restarts = False
+    scales = False
     pid = None
 
     def __init__(self, token: str, listen: str, answer: Answer, on_event: Callable[[ProviderEvent], None]) -> None:
