@@ -63,6 +63,7 @@ class AgentSettings:
         spill_bytes: what their files may take, those of all agents together; a query that needs more fails.
         morsel_bytes: target size of a batch between operators.
         lane: how agents on one host read each other's blocks: `file` maps them, `flight` streams them.
+        compression: how rows that are streamed between agents are compressed: `none`, or `lz4` for slow networks.
         block_memory_bytes: what the blocks of all queries may take in shared memory; more of them lie on disk.
         block_disk_bytes: what they may take on disk; a query that needs more fails.
         block_disk_free_bytes: what they leave free there in any case.
@@ -82,6 +83,7 @@ class AgentSettings:
     spill_bytes: int | Literal["auto"] = "auto"
     morsel_bytes: int = 2 << 20
     lane: Literal["file", "flight"] = "file"
+    compression: Literal["none", "lz4"] = "none"
     block_memory_bytes: int | Literal["auto"] = "auto"
     block_disk_bytes: int | Literal["auto"] = "auto"
     block_disk_free_bytes: int = 1 << 30

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sabot_sql.agents.block_budget import BlockBudget, Place
 from sabot_sql.agents.block_root import drop_job, job_folder
@@ -56,6 +56,7 @@ class AgentConfig:
         memory_bytes: what an agent may hold beside these.
         spill_root: the folder with the agents' folders for what operators spill; empty where they must not.
         spill_bytes: what an agent may put there.
+        compression: how blocks are compressed on their way to other machines.
         owns_blocks: whether the places are this agent's own, so that its blocks go with it.
     """
 
@@ -68,6 +69,7 @@ class AgentConfig:
     spill_root: str = ""
     spill_bytes: int = 1 << 62
     owns_blocks: bool = False
+    compression: Literal["none", "lz4"] = "none"
 
     @property
     def duckdb_bytes(self) -> int:

@@ -125,7 +125,7 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
                 return flight.GeneratorStream(FILE_SCHEMA, _file_batches(path))
             if not isinstance(wanted, BlockTicket):
                 raise InternalError(f"an agent gives nothing for a {type(wanted).__name__}")
-            return _stream(_batches_of(wanted, self._agent.config.roots))
+            return _stream(_batches_of(wanted, self._agent.config.roots), self._agent.config.compression)
         except SabotError as exc:
             raise to_flight(exc) from exc
         except Exception as exc:  # the process edge, as above
@@ -152,10 +152,11 @@ def location(host: str, port: int) -> str:
     return f"grpc://[{host}]:{port}" if ":" in host else f"grpc://{host}:{port}"
 
 
-def _stream(batches: list[pa.RecordBatch]) -> Any:
+def _stream(batches: list[pa.RecordBatch], compression: str) -> Any:
+    options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
     if batches[0].num_columns == 0:  # a table without columns forgets its rows
-        return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(batches[0].schema, batches))
-    return flight.RecordBatchStream(pa.Table.from_batches(batches))
+        return flight.RecordBatchStream(pa.RecordBatchReader.from_batches(batches[0].schema, batches), options)
+    return flight.RecordBatchStream(pa.Table.from_batches(batches), options)
 
 
 def to_flight(error: SabotError) -> Exception:

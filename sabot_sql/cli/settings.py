@@ -66,6 +66,7 @@ class AgentsSection(Section):
     spill_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     morsel_bytes: int = Field(default=AgentSettings().morsel_bytes, ge=16 << 10, le=64 << 20)
     lane: Literal["file", "flight"] = "file"
+    compression: Literal["none", "lz4"] = "none"
     block_memory_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_bytes: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     block_disk_free_bytes: int = Field(default=AgentSettings().block_disk_free_bytes, ge=0)

@@ -80,6 +80,19 @@ def test_partitions_are_streamed_in_sequence(root: Path, server: AgentServer, fl
     assert [rows(flight_reader, block, p) for p in (0, 1, 3)] == [[1, 2, 4], [], [3, None]]
 
 
+def test_streams_may_be_compressed(root: Path, flight_reader: FlightBlockReader) -> None:
+    agent = Agent("agent-0", AgentConfig(TOKEN, (Place(str(root)),), compression="lz4"), LocalBlockReader())
+    server = AgentServer(agent)
+    try:
+        block = written(root, f"grpc://127.0.0.1:{server.port}")
+        assert [rows(flight_reader, block, p) for p in (0, 1, 3)] == [[1, 2, 4], [], [3, None]]
+        bare = writer(root, block.flight_uri, 1)
+        bare.write(0, batch(1, 2, 3).select([]))
+        assert [b.num_rows for b in flight_reader.read(bare.finish(), 0)] == [3]
+    finally:
+        server.shutdown()
+
+
 def test_batches_without_columns_keep_their_rows(root: Path, server: AgentServer, flight_reader: FlightBlockReader) -> None:
     out = writer(root, f"grpc://127.0.0.1:{server.port}")
     out.write(0, batch(1, 2, 3).select([]))

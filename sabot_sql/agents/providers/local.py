@@ -248,4 +248,5 @@ def local_config(
         str(root.spill),
         root.spill_bytes // agents,
         owns_blocks,
+        settings.compression,
     )
