@@ -1,8 +1,8 @@
 """Which task runs where. Takes events, returns instructions, does no I/O.
 
 A stage's tasks are spread over the agents in order of their names, the same way every time, so that a split meets the same
-agent again. Tasks of an agent that is lost run again elsewhere, as a new attempt; a task that fails by itself fails the
-stage with its own error. A task that takes much longer than the others, or whose agent is silent, gets a copy on an agent that
+agent again. Tasks of an agent that is lost run again elsewhere, as a new attempt, and so do those that failed for what may
+pass, such as a network file system that does not answer; any other failure of a task fails the stage. A task that takes much longer than the others, or whose agent is silent, gets a copy on an agent that
 has nothing to do: whichever ends first counts (speculative execution, Dean and Ghemawat, OSDI 2004).
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from sabot_sql.agents.messages import TaskDone, TaskOutcome
-from sabot_sql.errors import AgentLost, SabotError
+from sabot_sql.errors import AgentLost, ReadError, SabotError
 
 MAX_ATTEMPTS = 3
 SLOW_S, SLOW_TIMES = 1.0, 2.0
@@ -218,11 +218,10 @@ class StageScheduler:
             state.result = outcome
             self._took_s.append(self._now_s - state.since_s)
             return self._finish()
-        error = outcome.error
-        if not isinstance(error, AgentLost):
-            return self._fail(error)
-        # the task could not read from an agent that went away: the block outlives the agent, so reading it again helps
-        return self._lose([(outcome.index, outcome.attempt)], f"task {outcome.index} on agent {agent_id}: {error.detail}")
+        error, lost = outcome.error, [(outcome.index, outcome.attempt)]
+        if isinstance(error, AgentLost):  # it could not read from an agent that went away: another attempt may
+            return self._lose(lost, f"task {outcome.index} on agent {agent_id}: {error.detail}")
+        return self._lose(lost, "", error) if isinstance(error, ReadError) and error.retryable else self._fail(error)
 
     def _agent_down(self, event: AgentDown) -> list[Instruction]:
         gone = (event.agent_id, event.incarnation)
@@ -230,14 +229,16 @@ class StageScheduler:
         lost = [(i, n) for i, t in self._tasks.items() if t.result is None for n, agent in t.running.items() if agent == gone]
         return self._lose(lost, f"agent {event.agent_id} was lost: {event.reason}")
 
-    def _lose(self, lost: list[tuple[int, int]], reason: str) -> list[Instruction]:
-        """Attempts of tasks are gone; tasks that have no other one wait again."""
+    def _lose(self, lost: list[tuple[int, int]], reason: str, error: SabotError | None = None) -> list[Instruction]:
+        """Attempts of tasks are gone; tasks that have no other one wait again. What has been tried too often ends the stage,
+        with `error` if there is one."""
         for index, attempt in lost:
             state = self._tasks[index]
             state.lost_on.add(state.running.pop(attempt))
             attempts = state.attempt - self.first_attempt + 1
             if not state.running and attempts >= self.max_attempts:
-                return self._fail(AgentLost(f"{reason}; task {index} was lost {attempts} times", retryable=True))
+                lost_error = AgentLost(f"{reason}; task {index} was lost {attempts} times", retryable=True)
+                return self._fail(error or lost_error)
         return self._assign()
 
     def _assign(self) -> list[Instruction]:

@@ -219,10 +219,19 @@ def _out_of_memory(told: Told) -> SabotError:
     )
 
 
+PASSING = re.compile(
+    r"Input/output error|Remote I/O error|Stale .*file handle|[Tt]imed out|Connection reset|temporarily unavailable|Host is down"
+)
+"""What a network file system says that may answer the next time."""
+
+
 def _read(told: Told) -> SabotError:
     message = told.message
     found = FILE.search(message)
     path = next(filter(None, found.groups()), None) if found else None
+    if PASSING.search(message):
+        detail = f"file {path or 'of a table'} could not be read now: {told.detail}"
+        return ReadError(detail, code="EXTERNAL_SOURCE", hint="run the query again", engine_message=message, retryable=True)
     missing = re.search(r"No files found|No such file|not exist|Cannot open file|could not be found", message)
     if missing:
         return ReadError(

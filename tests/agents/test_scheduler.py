@@ -216,3 +216,14 @@ def test_a_task_that_was_lost_goes_to_another_agent() -> None:
     problem = AgentLost("agent x could not be reached").to_problem()
     assert stage.handle(TaskEnded("a", "a1", TaskFailed(0, 1, problem))) == [DeployTasks("b", "b1", ((0, 2),))]
     assert stage.handle(TaskEnded("b", "b1", TaskFailed(0, 2, problem))) == [DeployTasks("c", "c1", ((0, 3),))]
+
+
+def test_what_may_pass_is_tried_again_and_is_the_error_in_the_end() -> None:
+    stage = StageScheduler(range(1), TWO)
+    stage.start()
+    problem = ReadError("the file server does not answer", code="EXTERNAL_SOURCE", retryable=True).to_problem()
+    assert stage.handle(TaskEnded("a", "a1", TaskFailed(0, 1, problem))) == [DeployTasks("b", "b1", ((0, 2),))]
+    assert stage.handle(TaskEnded("b", "b1", TaskFailed(0, 2, problem))) == [DeployTasks("a", "a1", ((0, 3),))]
+    (failed,) = stage.handle(TaskEnded("a", "a1", TaskFailed(0, 3, problem)))
+    assert isinstance(failed, Fail)
+    assert failed.error.detail == "the file server does not answer"
