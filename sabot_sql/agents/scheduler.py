@@ -2,8 +2,9 @@
 
 A stage's tasks are spread over the agents in order of their names, the same way every time, so that a split meets the same
 agent again. Tasks of an agent that is lost run again elsewhere, as a new attempt, and so do those that failed for what may
-pass, such as a network file system that does not answer; any other failure of a task fails the stage. A task that takes much longer than the others, or whose agent is silent, gets a copy on an agent that
-has nothing to do: whichever ends first counts (speculative execution, Dean and Ghemawat, OSDI 2004).
+pass, such as a network file system that does not answer; any other failure of a task fails the stage. A task that takes much
+longer than the others, or whose agent is silent, gets a copy on an agent that has nothing to do: whichever ends first counts
+(speculative execution, Dean and Ghemawat, OSDI 2004).
 """
 
 from __future__ import annotations

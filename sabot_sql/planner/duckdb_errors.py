@@ -220,7 +220,7 @@ def _out_of_memory(told: Told) -> SabotError:
 
 
 PASSING = re.compile(
-    r"Input/output error|Remote I/O error|Stale .*file handle|[Tt]imed out|Connection reset|temporarily unavailable|Host is down"
+    "Input/output error|Remote I/O error|Stale .*file handle|[Tt]imed out|Connection reset|temporarily unavailable|Host is down"
 )
 """What a network file system says that may answer the next time."""
 
