@@ -143,7 +143,10 @@ class FileBlockWriter:
         self._settle()
         if not self._partitions:
             return BlockFile(*self._name, "", (), self._owner)
-        data = np.memmap(self.path, np.uint8, "r")
+        try:
+            data = np.memmap(self.path, np.uint8, "r")
+        except OSError as exc:
+            raise self._translate(exc) from exc
         partitions = tuple(self._partition(number, w, data) for number, w in sorted(self._partitions.items()))
         return BlockFile(*self._name, str(self.path), partitions, self._owner)
 
@@ -271,7 +274,8 @@ def map_batches(block: BlockFile, wanted: PartitionBlock) -> list[pa.RecordBatch
         Path(block.path).unlink(missing_ok=True)
         raise
     except (OSError, pa.ArrowInvalid, IndexError) as exc:
-        Path(block.path).unlink(missing_ok=True)
+        if getattr(exc, "errno", None) is None:  # it is not the system that refuses
+            Path(block.path).unlink(missing_ok=True)
         raise ReadError(f"{describe(block)} cannot be read: {exc}", code="BLOCK_DAMAGED") from exc
 
 

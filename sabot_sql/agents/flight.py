@@ -45,7 +45,8 @@ CHANNEL = [
     # a peer that vanished without a word: what was sent and is not acknowledged for so long ends the connection (TCP's
     # user timeout). Servers bear a ping only every five minutes; whoever waits for something sends pings of our own.
     ("grpc.keepalive_time_ms", 310_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 4_000),
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # what connecting may take
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
@@ -343,19 +344,31 @@ class FlightBlockReader:
         self._connections: dict[str, AgentConnection] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._watched = False
 
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """The batches of one partition in sequence."""
         if find_partition(block, partition) is None:
-            return iter(())
+            return
+        connection = self._connection(block)
+        try:
+            yield from connection.read(block, partition)
+        except AgentLost:
+            with self._lock:
+                if self._connections.get(block.flight_uri) is connection:
+                    del self._connections[block.flight_uri]  # who comes back under the address gets a new one
+            raise
+
+    def _connection(self, block: BlockFile) -> AgentConnection:
         with self._lock:
-            if not self._connections:
+            if not self._watched:
+                self._watched = True
                 threading.Thread(target=self._watch, name="sabot-readers", daemon=True).start()
             connection = self._connections.get(block.flight_uri)
             if connection is None:
                 connection = AgentConnection(block.flight_uri, self._token, f"agent {block.agent_id}")
                 self._connections[block.flight_uri] = connection
-        return connection.read(block, partition)
+            return connection
 
     def close(self) -> None:
         self._closed.set()

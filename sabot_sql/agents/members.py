@@ -197,6 +197,12 @@ class Members:
                     return m.id, m.uri
             return None
 
+    def is_silent(self, incarnation: str, job_id: str) -> bool:
+        """Whether the agent that has the blocks of an incarnation for a job is gone, or has not answered for some seconds."""
+        with self._changed:
+            found = self.owner(incarnation, job_id)
+            return found is None or self._members[found[0]].state == "suspect"
+
     def other_owner(self, incarnation: str, job_id: str) -> tuple[str, AgentConnection] | None:
         """An agent that can take over blocks of a job, by incarnation; another one for other jobs."""
         with self._changed:

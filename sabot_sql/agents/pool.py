@@ -37,7 +37,7 @@ from sabot_sql.planner.physical import Session, Stage
 
 log = logging.getLogger(__name__)
 
-DRAIN_PAUSE_S = 0.1
+DRAIN_PAUSE_S, RETRY_S = 0.1, 1.0
 HAND_OVER_S = 300.0  # in which the blocks of a job must be with another agent
 
 
@@ -212,8 +212,16 @@ class AgentPool:
 
     def drain(self, agent_id: str) -> bool:
         """Give an agent no more tasks, let it finish those it has, have other agents take over its blocks, and end it; does
-        not wait for it. Whether there is such an agent."""
-        return self._start().drain(agent_id)
+        not wait for it. Whether there is such an agent.
+
+        Raises:
+            ServiceError: it is the last one that was started from here.
+        """
+        running = self._start()
+        others = [a for a in running.members.infos() if a.state != "draining" and a.id != agent_id]
+        if running.members.provider.scales and not others:
+            raise ServiceError(f"agent {agent_id} is the last one", code="INVALID_PARAMETER", hint="start another one first")
+        return running.drain(agent_id)
 
     def resume(self, agent_id: str) -> bool:
         """Keep an agent that is being drained; whether there is one."""
@@ -329,7 +337,8 @@ class _Running:
     def lost(self, blocks: Sequence[BlockFile], ask: bool) -> list[BlockFile]:
         gone, asked = lost_files(block for block in blocks if not block.owner), defaultdict(list)
         for block in (block for block in blocks if block.owner and block.partitions):
-            if (found := self.members.owner(block.owner, block.job_id)) is None:
+            found = self.members.owner(block.owner, block.job_id)
+            if found is None or (ask and self.members.is_silent(block.owner, block.job_id)):
                 gone.append(block)
             elif ask:
                 asked[found].append(block)
@@ -375,7 +384,8 @@ class _Running:
                         self.members.remove(agent_id)
                     return
             except SabotError as exc:
-                log.warning("agent %s is drained: %s; trying again", agent_id, exc.detail)
+                log.warning("agent %s is being drained: %s; trying again", agent_id, exc.detail)
+                time.sleep(RETRY_S)
             time.sleep(DRAIN_PAUSE_S)
 
     def _hand_over(self, source: AgentConnection, incarnation: str, moved: set[str]) -> bool:
@@ -405,6 +415,8 @@ class _Running:
         now = time.monotonic()
         with self._lock:
             drop = []
+            for job_id in [job for job, since_s in self._unknown_s.items() if now - since_s > 2 * self._settings.lease_s]:
+                del self._unknown_s[job_id]  # of an agent that is gone
             for job_id in message.jobs:
                 if job_id in self._open_jobs:
                     self._unknown_s.pop(job_id, None)

@@ -154,6 +154,8 @@ class StageRun:
             if isinstance(event.outcome, TaskDone) and self._on_task is not None:
                 self._on_task(event.outcome.result)
             if isinstance(event.outcome, TaskFailed) and isinstance(event.outcome.error, AgentLost):
+                if self._inputs_are_silent():
+                    return [Fail(event.outcome.error)]  # no other agent reads them either
                 time.sleep(REREAD_PAUSE_S)
         if isinstance(event, AgentDown):
             # its replacement is milliseconds away: better than giving the others twice the work
@@ -162,6 +164,11 @@ class StageRun:
             instructions = [i for agent in alive.items() for i in scheduler.handle(AgentUp(*agent), now_s)]
             return instructions + scheduler.handle(event, now_s)
         return scheduler.handle(event, now_s)
+
+    def _inputs_are_silent(self) -> bool:
+        """Whether blocks that the stage reads are with an agent that is gone or does not answer."""
+        owners = {(b.owner, b.job_id) for blocks in self._plan.inputs.values() for b in blocks if b.owner and b.partitions}
+        return any(self._members.is_silent(*owner) for owner in owners)
 
     def _next_event(self) -> Event | None:
         if self._open and self._events.empty():

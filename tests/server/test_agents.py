@@ -69,6 +69,10 @@ def test_agents_come_and_go_over_http(tmp_path: Path) -> None:
         assert (found["rows"], found["stats"]["agents"]) == (ANSWER, 3)
         assert server.request("POST", "/v1/agents/agent-1/drain").status == 202
         until(lambda: states(server) == ["alive"] * 2, 30)
+        server.request("PUT", "/v1/cluster/agents", {"desired": 1})
+        until(lambda: states(server) == ["alive"], 30)
+        last = server.request("GET", "/v1/agents").json()["agents"][0]["id"]
+        assert server.request("POST", f"/v1/agents/{last}/drain").json()["code"] == "INVALID_PARAMETER"
         for path in ("/v1/agents/agent-1/drain", "/v1/agents/agent-0/resume", "/v1/agents/nobody/drain"):
             answer = server.request("POST", path)
             assert (answer.status, answer.json()["code"]) == (404, "NOT_FOUND")
