@@ -197,6 +197,7 @@ class AgentConnection:
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         self._options = flight.FlightCallOptions(headers=self._headers)
         self._client = flight.FlightClient(uri, generic_options=CHANNEL)
+        self._closed = False
         self._waiting: dict[int, float] = {}  # readers, since when each waits for a batch
 
     def start(self, message: bytes, num_tasks: int) -> Deployment | None:
@@ -269,7 +270,7 @@ class AgentConnection:
             for chunk in self._client.do_get(flight.Ticket(to_wire(FileTicket(name))), self._options):
                 yield chunk.data["bytes"][0].as_py(), chunk.data["last"][0].as_py()
         except (pa.ArrowException, OSError) as exc:
-            raise from_flight(exc, self.what) from exc
+            raise self._error(exc, self.what) from exc
 
     def read(self, block: BlockFile, partition: int) -> Iterator[pa.RecordBatch]:
         """Stream one partition of a block.
@@ -299,7 +300,7 @@ class AgentConnection:
                 stream.cancel()
             raise
         except (pa.ArrowException, OSError) as exc:
-            raise from_flight(exc, f"{self.what}, which has {describe(block)},") from exc
+            raise self._error(exc, f"{self.what}, which has {describe(block)},") from exc
         check_rows(block, announced, rows)
 
     @contextlib.contextmanager
@@ -321,9 +322,15 @@ class AgentConnection:
                 self.ping()
 
     def close(self) -> None:
+        self._closed = True
         if self._deployments is not None:
             self._deployments.close()
         self._client.close()
+
+    def _error(self, exc: Exception, what: str) -> SabotError:
+        if self._closed:
+            return AgentLost(f"{what} could not be reached", retryable=True, engine_message="the connection was closed")
+        return from_flight(exc, what)
 
     def _call(self, action: str, body: bytes, timeout_s: float) -> list[bytes]:
         return list(self._results(action, body, flight.FlightCallOptions(timeout=timeout_s, headers=self._headers)))
@@ -333,7 +340,7 @@ class AgentConnection:
             for result in self._client.do_action(flight.Action(action, body), options):
                 yield result.body.to_pybytes()
         except (pa.ArrowException, OSError) as exc:
-            raise from_flight(exc, self.what) from exc
+            raise self._error(exc, self.what) from exc
 
 
 class FlightBlockReader:
