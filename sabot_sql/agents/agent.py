@@ -28,7 +28,7 @@ from sabot_sql.agents.messages import (
     TaskFailed,
     TaskOutcome,
 )
-from sabot_sql.errors import Cancelled, InternalError, OutOfMemory, SabotError
+from sabot_sql.errors import AgentLost, Cancelled, InternalError, OutOfMemory, SabotError
 from sabot_sql.executor.exchange import BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
 from sabot_sql.executor.owned_folders import remove_folder
@@ -348,8 +348,10 @@ class Agent:
             inputs = {stage: list(blocks) for stage, blocks in plan.inputs.items()}
             result = run_task(plan.stage, task, inputs, self._reader, writer, context)
             context.check()
-        except BaseException:
+        except BaseException as exc:
             writer.abort()
+            if isinstance(exc, Cancelled) and not run.cancelled.is_set():
+                raise AgentLost("the folder of the job's blocks is gone", retryable=True) from exc
             raise
         return TaskDone(task.index, attempt, result)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ from sabot_sql.agents.messages import (
     TaskOutcome,
 )
 from sabot_sql.agents.socket_lane import MAX_DEPLOY_BYTES, DeployClient, Deployment
-from sabot_sql.errors import AgentLost, InternalError, SabotError
+from sabot_sql.errors import AgentLost, InternalError, ReadError, SabotError
 from sabot_sql.executor.exchange import BlockFile, PartitionBlock
 from sabot_sql.planner.wire import from_wire, to_wire
 
@@ -123,6 +124,8 @@ class AgentServer(flight.FlightServerBase):  # type: ignore[misc]
             wanted = from_wire(ticket.ticket, object)
             if isinstance(wanted, FileTicket):
                 path = find_block(self._agent.config.roots, *wanted.name)
+                if not path.exists():
+                    raise ReadError(f"there is no block file {path}", code="FILE_MISSING")
                 return flight.GeneratorStream(FILE_SCHEMA, _file_batches(path))
             if not isinstance(wanted, BlockTicket):
                 raise InternalError(f"an agent gives nothing for a {type(wanted).__name__}")
@@ -160,6 +163,15 @@ def _stream(batches: list[pa.RecordBatch], compression: str) -> Any:
     return flight.RecordBatchStream(pa.Table.from_batches(batches), options)
 
 
+def check_free(host: str, port: int) -> None:
+    """Raise an OSError that says why nothing can listen there; gRPC would not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        probe.listen(1)
+
+
 def to_flight(error: SabotError) -> Exception:
     """The error as Flight carries it."""
     carried: Exception = flight.FlightServerError(error.detail, json.dumps(error.to_problem()).encode())
@@ -174,7 +186,7 @@ def from_flight(exc: Exception, what: str) -> SabotError:
     info = getattr(exc, "extra_info", b"")
     if info:
         return SabotError.from_problem(json.loads(info))
-    return InternalError(f"a call to {what} failed: {first_line(exc)}")
+    return InternalError(f"a call to {what} failed: {first_line(exc).partition('. Detail:')[0]}")
 
 
 def first_line(exc: BaseException) -> str:
@@ -187,13 +199,13 @@ class AgentConnection:
 
     Args:
         what: names the agent in error messages.
-        socket: where an agent on this machine takes deployments, or None.
+        deploy_socket: where an agent on this machine takes deployments, or None.
     """
 
-    def __init__(self, uri: str, token: str, what: str, socket: Path | None = None) -> None:
+    def __init__(self, uri: str, token: str, what: str, deploy_socket: Path | None = None) -> None:
         self.uri = uri
         self.what = what
-        self._deployments = DeployClient(socket, token, what) if socket is not None else None
+        self._deployments = DeployClient(deploy_socket, token, what) if deploy_socket is not None else None
         self._headers = [(b"authorization", f"Bearer {token}".encode())]
         self._options = flight.FlightCallOptions(headers=self._headers)
         self._client = flight.FlightClient(uri, generic_options=CHANNEL)

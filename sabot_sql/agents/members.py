@@ -55,6 +55,7 @@ class _Member:
         missed: ticks without an answer.
         silent: whether it was given up for silence, and this told.
         owns_blocks: whether its blocks go with it.
+        ends: whether it will end, whatever is said here.
     """
 
     id: str
@@ -65,6 +66,7 @@ class _Member:
     host: str = ""
     slots: int = 1
     owns_blocks: bool = False
+    ends: bool = False
     connection: AgentConnection | None = None
     started_at: dt.datetime | None = None
     since: float = 0.0
@@ -243,10 +245,10 @@ class Members:
             return member.incarnation
 
     def resume(self, agent_id: str) -> bool:
-        """Give an agent that is being drained tasks again; whether there was one."""
+        """Give an agent that is being drained tasks again; whether there was one, which has not been told to end."""
         with self._changed:
             member = self._members.get(agent_id)
-            if member is None or member.state != "draining":
+            if member is None or member.state != "draining" or member.ends:
                 return False
             member.state = "alive"
             self._tell(AgentUp(member.id, member.incarnation))
@@ -258,6 +260,14 @@ class Members:
         with self._changed:
             member = self._members.get(agent_id)
             return member is not None and member.state == "draining" and member.incarnation == incarnation
+
+    def release(self, agent_id: str, incarnation: str) -> bool:
+        """Note that an agent that is being drained will end; whether it still is."""
+        with self._changed:
+            if not self.is_draining(agent_id, incarnation):
+                return False
+            self._members[agent_id].ends = True
+            return True
 
     def remove(self, agent_id: str) -> None:
         """End an agent for good."""
@@ -323,7 +333,10 @@ class Members:
                 self._provider.stop(member.id)
 
     def _no_agents(self, waited_s: float) -> ServiceError:
-        reasons = sorted({f"{m.id}: {m.how}" for m in self._members.values() if m.how})
+        if any(m.state == "draining" for m in self._members.values()):
+            hint = "start others first, or keep one with `sabot-sql agents resume`"
+            return ServiceError("all agents are being drained", code="NO_AGENTS", hint=hint, retryable=True)
+        reasons = sorted({f"{m.id}: {m.how}" for m in self._expected() if m.how})
         if self._provider.restarts:
             what, hint = "started", "the agents' log says more; raise agents.start_timeout_s on a slow machine"
         else:
@@ -352,13 +365,15 @@ class Members:
             elif isinstance(event, AgentExited):
                 if member is not None:
                     self._exited(member, event)
-            else:
+            elif member is not None:
                 self._on_leaving(event.agent_id)
+                member.ends = True
             self._changed.notify_all()
 
     def _started(self, member: _Member, event: AgentStarted) -> None:
         member.state, member.pid, member.uri, member.incarnation = "alive", event.pid, event.flight_uri, event.incarnation
         member.host, member.slots, member.owns_blocks, member.how = event.host, event.slots, event.owns_blocks, ""
+        member.ends = False
         if member.connection is not None:
             member.connection.close()
         member.connection = AgentConnection(event.flight_uri, self._token, f"agent {member.id}", event.socket)

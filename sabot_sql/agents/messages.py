@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,10 @@ class AgentReport:
     tasks_done: int
     tasks_failed: int
     rss_bytes: int
+
+
+AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""Names go into paths and addresses."""
 
 
 @dataclass(frozen=True, slots=True)

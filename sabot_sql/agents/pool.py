@@ -376,7 +376,7 @@ class _Running:
             try:
                 idle = connection.is_idle()
                 if idle and self._hand_over(connection, incarnation, moved):
-                    if not self.members.is_draining(agent_id, incarnation):
+                    if not self.members.release(agent_id, incarnation):
                         return
                     with self._lock:
                         self._released.add(incarnation)
@@ -423,7 +423,10 @@ class _Running:
                 elif job_id in self._ended_jobs or now - self._unknown_s.setdefault(job_id, now) > self._settings.lease_s:
                     self._unknown_s.pop(job_id, None)
                     drop.append(job_id)
-            return Registered(drop=tuple(drop), released=message.incarnation in self._released)
+            released = message.incarnation in self._released
+        if released:  # it ends now
+            self.calls.submit(functools.partial(self.members.remove, message.agent_id))
+        return Registered(drop=tuple(drop), released=released)
 
     def close(self) -> None:
         if hasattr(self, "members"):

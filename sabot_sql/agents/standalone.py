@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import signal
 import socket
 import threading
@@ -23,8 +24,8 @@ import pyarrow as pa
 from sabot_sql.agents.agent import Agent
 from sabot_sql.agents.agent_process import equip
 from sabot_sql.agents.block_root import BlockRoot
-from sabot_sql.agents.flight import AgentConnection, AgentServer
-from sabot_sql.agents.messages import Registered, Registration
+from sabot_sql.agents.flight import AgentConnection, AgentServer, check_free
+from sabot_sql.agents.messages import AGENT_NAME, Registered, Registration
 from sabot_sql.agents.providers.local import local_config
 from sabot_sql.agents.providers.static import read_token
 from sabot_sql.config import AgentSettings
@@ -68,16 +69,21 @@ class Standalone:
         self._settings = settings
         self._tell = tell
         self._uri = coordinator if "://" in coordinator else f"grpc://{coordinator}"
-        self.name = name or f"{platform.node() or 'agent'}-{os.getpid()}"
+        self.name = name or f"{re.sub('[^A-Za-z0-9]+', '-', platform.node()).strip('-')[:80] or 'agent'}-{os.getpid()}"
+        if not AGENT_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{self.name[:100]!r} cannot name an agent", hint="use letters, digits, '_', '.' and '-', at most 100"
+            )
         address = host or own_address(self._uri)
         self._root = BlockRoot(None, settings)
         try:
             config = local_config(settings, token, self._root, owns_blocks=True, agents=1)
             self._agent = Agent(self.name, config, equip(self.name, config))
             try:
+                check_free(address, port)
                 self._server = AgentServer(self._agent, address, port)
             except (OSError, pa.ArrowException) as exc:
-                reason = str(exc).splitlines()[0]
+                reason = getattr(exc, "strerror", None) or str(exc).splitlines()[0]
                 raise ServiceError(
                     f"the agent cannot listen at {address}:{port}: {reason}", hint="name another --host or --port"
                 ) from exc
@@ -94,7 +100,7 @@ class Standalone:
         Raises:
             ServiceError: the coordinator does not take this agent.
         """
-        heard_s, here, fenced = time.monotonic(), False, False
+        heard_s, here, fenced, told = time.monotonic(), False, False, False
         drain_until_s = float("inf")
         try:
             while True:
@@ -109,15 +115,14 @@ class Standalone:
                         raise ServiceError(f"the coordinator does not take agent {self.name}: {answer.refused}")
                     if not here:
                         self._tell(f"agent {self.name} has registered at {self._uri}, listens on {self._agent.flight_uri}")
-                    here = True
+                    here, told = True, False
                     for job_id in answer.drop:
                         self._agent.drop(job_id)
                     if answer.released:  # it was drained, from this or from the coordinator's side
                         return
-                elif here or now - heard_s > LOST_S:
-                    if here:
-                        self._tell(f"agent {self.name} does not reach the coordinator at {self._uri}; trying again")
-                    here = False
+                elif not told:
+                    self._tell(f"agent {self.name} does not reach the coordinator at {self._uri}; trying again")
+                    here, told = False, True
                 silent_s = now - heard_s
                 if silent_s > LOST_S and not fenced:
                     fenced = True
@@ -125,7 +130,7 @@ class Standalone:
                 if silent_s > self._settings.lease_s:
                     for job_id in self._agent.jobs():
                         self._agent.drop(job_id)
-                if leaving and (self._told_to_end > 1 or now > drain_until_s or answer is None):
+                if leaving and (self._told_to_end > 1 or now > drain_until_s or silent_s > LOST_S):
                     return
                 self._ending.wait(INTERVAL_S) if not leaving else time.sleep(INTERVAL_S / 5)
         finally:
@@ -164,6 +169,8 @@ def own_address(uri: str) -> str:
     host, _, port = uri.partition("://")[2].rstrip("/").rpartition(":")
     host = host.strip("[]")
     try:
+        if not 0 < int(port) < 1 << 16:
+            raise ValueError(f"{port} is no port")
         family, kind, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
         with contextlib.closing(socket.socket(family, kind)) as probe:
             probe.connect(address)  # of a datagram socket: nothing is sent

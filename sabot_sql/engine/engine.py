@@ -421,7 +421,9 @@ class Engine:
     def resume_agent(self, agent_id: str) -> None:
         """As `Connection.resume_agent`."""
         if self._pool is None or not self._pool.resume(agent_id):
-            raise QueryError(f"there is no agent {agent_id} that is being drained", code="NOT_FOUND", hint=LIST_AGENTS)
+            raise QueryError(
+                f"there is no agent {agent_id} that is being drained and may be kept", code="NOT_FOUND", hint=LIST_AGENTS
+            )
 
     def scale_agents(self, num_agents: int) -> None:
         """As `Connection.scale_agents`."""
@@ -438,8 +440,11 @@ class Engine:
 
     def ready(self) -> dict[str, Any]:
         """The checks of /readyz that the engine knows."""
-        states = [agent.state for agent in self.agents() if agent.state != "draining"]
-        expected = len(states) if states else self.settings.agents.count * (self.settings.agents.provider == "local")
+        static = self.settings.agents.provider == "static"
+        states = [
+            agent.state for agent in self.agents() if agent.state != "draining" and (agent.state, static) != ("lost", True)
+        ]
+        expected = len(states) if states or static else self.settings.agents.count
         return {"engine": "ok", "agents": f"{states.count('alive')}/{expected} alive"}
 
     def close(self) -> None:

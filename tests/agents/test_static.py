@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from sabot_sql.agents.flight import AgentConnection
 from sabot_sql.agents.members import Heartbeat
 from sabot_sql.agents.messages import Registration
 from sabot_sql.agents.pool import AgentPool
+from sabot_sql.agents.standalone import Standalone
 from sabot_sql.config import AgentSettings
 from sabot_sql.errors import AgentLost, Cancelled, ConfigError, NotSupported, ReadError, ServiceError
+from sabot_sql.version import __version__
 from tests.agents.processes import until
 from tests.agents.stages import SESSION, constant_stage, endless_stage, gather_stage, scan_stage, values_of
 from tests.agents.standalone import AgentProcess, agents_of, token_file
@@ -152,6 +155,43 @@ def test_strangers_do_nothing_at_the_registry(shared: tuple[AgentPool, list[Agen
     assert states(pool) == {"a": "alive", "b": "alive"}
 
 
+@pytest.mark.parametrize("name", ["../precious", "a/b", "a b", "a\nb", "x" * 3000, ".."])
+def test_a_name_is_no_path(token: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot name an agent"):
+        Standalone(AgentSettings(), token.read_text(), "127.0.0.1:1", name)
+
+
+def test_a_registration_with_a_path_for_a_name_is_refused(shared: tuple[AgentPool, list[AgentProcess]], token: Path) -> None:
+    connection = AgentConnection(f"grpc://{address(shared[0])}", token.read_text(), "the coordinator")
+    message = Registration("../a", "1", 1, "h", "grpc://127.0.0.1:1", 1, __version__)
+    assert "cannot name an agent" in connection.register(message).refused
+    assert states(shared[0]) == {"a": "alive", "b": "alive"}
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:99999", "127.0.0.1", "nowhere.invalid:8615", "127.0.0.1:x"])
+def test_an_address_that_cannot_be_is_an_error(token: Path, where: str) -> None:
+    with pytest.raises(ConfigError, match="is no address of a coordinator"):
+        Standalone(AgentSettings(), token.read_text(), where)
+
+
+def test_a_taken_port_is_an_error_that_says_so(shared: tuple[AgentPool, list[AgentProcess]], token: Path) -> None:
+    where = address(shared[0])
+    with pytest.raises(ServiceError, match="Address already in use"):
+        AgentPool(AgentSettings(provider="static", listen=where, token_file=str(token))).start()
+    with pytest.raises(ServiceError, match="Address already in use"):
+        Standalone(AgentSettings(), token.read_text(), where, "c", "127.0.0.1", int(where.rpartition(":")[2]))
+
+
+def test_blocks_whose_folder_is_removed_are_made_again(shared: tuple[AgentPool, list[AgentProcess]], numbers: Path) -> None:
+    pool, _ = shared
+    results = pool.run_stage("job-5", scan_stage(numbers), {}, SESSION)
+    for result in results:
+        shutil.rmtree(Path(result.block.path).parent)
+    assert len(pool.lost([r.block for r in results], ask=True)) == 2
+    again = pool.run_stage("job-5", scan_stage(numbers), {}, SESSION, first_attempt=4)
+    assert len(values_of(pool, again)) == 2000
+
+
 def test_the_number_of_foreign_agents_cannot_be_set(shared: tuple[AgentPool, list[AgentProcess]]) -> None:
     with pytest.raises(NotSupported, match="started elsewhere"):
         shared[0].scale(3)
@@ -214,6 +254,7 @@ def test_an_agent_that_is_told_to_end_hands_its_blocks_over(token: Path, numbers
         blocks = [r.block for r in pool.run_stage("job", scan_stage(numbers), {}, SESSION)]
         assert {b.agent_id for b in blocks} == {"a", "b"}
         assert agents[0].end() == 0
+        until(lambda: states(pool) == {"b": "alive"}, 5)  # it is no longer shown
         assert not pool.lost(blocks, ask=True)
         results = pool.run_stage("job", gather_stage(), {0: blocks}, SESSION)
         assert sorted(values_of(pool, results)) == sorted(list(range(1000)) * 2)
@@ -230,4 +271,5 @@ def test_an_agent_that_is_told_twice_ends_at_once(token: Path, numbers: Path) ->
         rows_of(pool, "job", numbers)
         agent.process.terminate()
         until(lambda: states(pool)["a"] == "draining", 10)
+        assert not pool.resume("a")  # it was told to end
         assert agent.end() == 0

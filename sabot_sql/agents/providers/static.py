@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from sabot_sql.agents.flight import AgentConnection, TokenCheck, location, to_flight
-from sabot_sql.agents.messages import Registered, Registration
+from sabot_sql.agents.flight import AgentConnection, TokenCheck, check_free, location, to_flight
+from sabot_sql.agents.messages import AGENT_NAME, Registered, Registration
 from sabot_sql.agents.providers.provider import AgentExited, AgentLeaving, AgentStarted, ProviderEvent
 from sabot_sql.errors import AgentLost, ConfigError, InternalError, SabotError, ServiceError
 from sabot_sql.planner.wire import from_wire, to_wire
@@ -51,10 +51,12 @@ class StaticProvider:
         self._leaving: set[str] = set()
         host, _, port = listen.rpartition(":")
         try:
+            check_free(host.strip("[]"), int(port))
             self._server = _Registry(host.strip("[]"), int(port), token, self._register)
         except (ValueError, OSError, pa.ArrowException) as exc:
+            reason = getattr(exc, "strerror", None) or str(exc).splitlines()[0]
             raise ServiceError(
-                f"registrations of agents cannot be taken at {listen}: {str(exc).splitlines()[0]}",
+                f"registrations of agents cannot be taken at {listen}: {reason}",
                 code="NO_AGENTS",
                 hint="name another address in agents.listen",
             ) from exc
@@ -95,6 +97,8 @@ class StaticProvider:
     def _register(self, message: Registration) -> Registered:
         if message.release != __version__:
             return Registered(f"it is of version {message.release}, the coordinator of {__version__}: install the same on both")
+        if not AGENT_NAME.fullmatch(message.agent_id):
+            return Registered(f"{message.agent_id[:100]!r} cannot name an agent")
         with self._lock:
             known = self._known.get(message.agent_id)
         if known is not None and known.incarnation != message.incarnation:
