@@ -30,7 +30,7 @@ from sabot_sql.agents.providers.static import StaticProvider, read_token
 from sabot_sql.agents.scheduler import MAX_ATTEMPTS
 from sabot_sql.agents.stage_run import REREAD_PAUSE_S, OnTask, StageRun, quietly, readdress
 from sabot_sql.config import AgentSettings
-from sabot_sql.errors import AgentLost, Cancelled, InternalError, NotSupported, SabotError, ServiceError
+from sabot_sql.errors import AgentLost, Cancelled, ConfigError, InternalError, NotSupported, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage
@@ -304,8 +304,10 @@ class _Running:
         if settings.provider == "static":
             make = functools.partial(StaticProvider, token, settings.listen, self._answer)
         if settings.provider == "ray":
-            from sabot_sql.agents.providers.ray import RayProvider  # an extra
-
+            try:
+                from sabot_sql.agents.providers.ray import RayProvider
+            except ModuleNotFoundError as exc:
+                raise ConfigError(f"agents on Ray need {exc.name}", hint="pip install 'sabot-sql[ray]'") from exc
             make = functools.partial(RayProvider, token, settings, self._answer)
         self._token = token
         self._remote = FlightBlockReader(token)
