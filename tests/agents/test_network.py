@@ -109,6 +109,7 @@ def test_an_agent_that_is_cut_off_is_lost_and_comes_back(pool: AgentPool, machin
     assert len(values_of(pool, results)) == 900_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [(0,), (0, 1)], ids=["off", "link"])
 def test_a_query_goes_on_when_a_link_is_cut_in_its_middle(machines: Machines, tmp_path: Path, cut: tuple[int, ...]) -> None:
     (tmp_path / "data" / "t").mkdir(parents=True)
