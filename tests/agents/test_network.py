@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sabot_sql.agents import scheduler
 from sabot_sql.agents.members import Heartbeat
 from sabot_sql.agents.pool import AgentPool
 from sabot_sql.client.connection import Connection
@@ -30,6 +31,12 @@ pytestmark = pytest.mark.skipif(not is_possible(), reason="network namespaces ca
 NAMES = ("a", "b", "c")
 PORT = 8615
 FAST = Heartbeat(interval_s=0.5, suspect_s=1.5, lost_s=3.0)
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose agent has just started, on a slow machine, is not overtaken: these tests say which agent has which task."""
+    monkeypatch.setattr(scheduler, "SLOW_S", 60.0)
 
 
 @dataclass

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import flight
 
+from sabot_sql.agents import scheduler
 from sabot_sql.agents.flight import AgentConnection
 from sabot_sql.agents.members import Heartbeat
 from sabot_sql.agents.messages import Registration
@@ -27,6 +28,12 @@ from tests.agents.stages import SESSION, constant_stage, endless_stage, gather_s
 from tests.agents.standalone import AgentProcess, agents_of, token_file
 
 FAST = Heartbeat(interval_s=0.2, suspect_s=0.6, lost_s=1.6)
+
+
+@pytest.fixture(autouse=True)
+def no_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose agent has just started, on a slow machine, is not overtaken: these tests say which agent has which task."""
+    monkeypatch.setattr(scheduler, "SLOW_S", 60.0)
 
 
 @contextlib.contextmanager
