@@ -17,7 +17,7 @@ from sabot_sql.agents.messages import TaskDone, TaskOutcome
 from sabot_sql.errors import AgentLost, ReadError, SabotError
 
 MAX_ATTEMPTS = 3
-SLOW_S, SLOW_TIMES = 1.0, 2.0
+SLOW_S, SLOW_TIMES = 3.0, 2.0
 """A task is slow that has taken so long, and so many times what is usual among the finished half of its stage."""
 
 

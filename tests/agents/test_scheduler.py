@@ -149,14 +149,14 @@ def test_attempts_begin_where_the_caller_says() -> None:
 def test_a_slow_task_gets_one_copy_on_an_idle_agent_and_the_first_answer_counts() -> None:
     stage = StageScheduler(range(4), TWO)
     stage.start(0.0)
-    for index, now_s in ((0, 1.0), (2, 2.0), (1, 1.0)):
+    for index, now_s in ((0, 3.0), (2, 6.0), (1, 3.0)):
         stage.handle(ended("ab"[index % 2], f"{'ab'[index % 2]}1", index), now_s)
-    assert stage.speculate(1.9) == []  # not twice the usual second yet
-    assert stage.speculate(2.1) == [DeployTasks("a", "a1", ((3, 2),))]
+    assert stage.speculate(5.9) == []  # not twice the usual three seconds yet
+    assert stage.speculate(6.1) == [DeployTasks("a", "a1", ((3, 2),))]
     assert stage.speculate(9.0) == []
     late = ended("b", "b1", 3)
     assert stage.accepts(late)
-    assert stage.handle(ended("a", "a1", 3, 2), 3.0) == [Finish((done(0), done(1), done(2), done(3, 2)))]
+    assert stage.handle(ended("a", "a1", 3, 2), 7.0) == [Finish((done(0), done(1), done(2), done(3, 2)))]
     assert not stage.accepts(late)
     assert stage.handle(late, 4.0) == []
 
