@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -37,6 +36,7 @@ from sabot_sql.errors import (
     ServiceError,
 )
 from sabot_sql.executor.answer_size import refuse_larger
+from sabot_sql.executor.child_environment import inherited
 from sabot_sql.executor.local_guarded_wire import bare, packed, to_plain, unpacked
 from sabot_sql.executor.owned_folders import sweep
 from sabot_sql.planner.amounts import size_text
@@ -427,13 +427,8 @@ def how_it_ended(code: int) -> str:
 def environment() -> dict[str, str]:
     """The environment of a guarded process: this package is found, and no library reserves memory that it does not need,
     which the limit would count."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH", "")
-    if package_parent not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        path = os.pathsep.join(filter(None, (package_parent, path)))
     return {
-        **os.environ,
-        **({"PYTHONPATH": path} if path else {}),
+        **inherited(),
         "OPENBLAS_NUM_THREADS": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "ARROW_IO_THREADS": "2",

@@ -22,6 +22,7 @@ TWINS = [
     "test_grouping.py",
     "test_wide.py",
     "test_aggregates.py",
+    "test_checksums.py",
     "test_expressions.py",
 ]
 
