@@ -20,7 +20,6 @@ from sabot_sql.agents.block_root import drop_job, job_folder
 from sabot_sql.agents.blocks import FileBlockWriter, Lane, adopt_file, block_of, find_block, is_whole
 from sabot_sql.agents.messages import (
     AgentReport,
-    BlockName,
     Deploy,
     FindBlocks,
     StagePlan,
@@ -29,7 +28,7 @@ from sabot_sql.agents.messages import (
     TaskOutcome,
 )
 from sabot_sql.errors import AgentLost, Cancelled, InternalError, OutOfMemory, SabotError
-from sabot_sql.executor.exchange import BlockReader
+from sabot_sql.executor.exchange import BlockName, BlockReader
 from sabot_sql.executor.operator import MemoryTracker, TaskContext
 from sabot_sql.executor.owned_folders import remove_folder
 from sabot_sql.executor.spill import SpillArea

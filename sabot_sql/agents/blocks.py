@@ -23,7 +23,7 @@ import pyarrow as pa
 from sabot_sql.agents.block_budget import BlockBudget, Grant, Place
 from sabot_sql.agents.block_root import job_folder
 from sabot_sql.errors import Cancelled, ExecutionError, OutOfMemory, ReadError
-from sabot_sql.executor.exchange import BlockFile, BlockReader, PartitionBlock
+from sabot_sql.executor.exchange import BlockFile, BlockName, BlockReader, PartitionBlock
 from sabot_sql.executor.kernels.checksums import checksum
 
 Lane = Literal["file", "flight"]
@@ -43,7 +43,7 @@ def block_path(root: Path, job_id: str, stage_id: int, task_index: int, attempt:
     return job_folder(root, job_id) / f"{stage_id}-{task_index}-{attempt}.arrow"
 
 
-def block_of(path: Path) -> tuple[str, int, int, int]:
+def block_of(path: Path) -> BlockName:
     """Job, stage, task and attempt of a block's file."""
     stage_id, task_index, attempt = (int(part) for part in path.stem.split("-"))
     return path.parent.name, stage_id, task_index, attempt
@@ -304,9 +304,7 @@ def lost_files(blocks: Iterable[BlockFile]) -> list[BlockFile]:
     return [block for block in here if not is_whole(Path(block.path), block.size_bytes)]
 
 
-def adopt_file(
-    budget: BlockBudget, name: tuple[str, int, int, int], size_bytes: int, chunks: Iterable[tuple[bytes, bool]]
-) -> None:
+def adopt_file(budget: BlockBudget, name: BlockName, size_bytes: int, chunks: Iterable[tuple[bytes, bool]]) -> None:
     """Write another agent's block file.
 
     Args:

@@ -20,7 +20,6 @@ from sabot_sql.agents.blocks import check_rows, describe, file_chunks, find_bloc
 from sabot_sql.agents.messages import (
     AdoptBlocks,
     AgentReport,
-    BlockName,
     BlockTicket,
     Cancel,
     Deploy,
@@ -35,7 +34,7 @@ from sabot_sql.agents.messages import (
 )
 from sabot_sql.agents.socket_lane import MAX_DEPLOY_BYTES, DeployClient, Deployment
 from sabot_sql.errors import AgentLost, InternalError, ReadError, SabotError
-from sabot_sql.executor.exchange import BlockFile, PartitionBlock
+from sabot_sql.executor.exchange import BlockFile, BlockName, PartitionBlock
 from sabot_sql.planner.wire import from_wire, to_wire
 
 CONTROL_TIMEOUT_S = 5.0
@@ -294,8 +293,7 @@ class AgentConnection:
         announced = find_partition(block, partition)
         if announced is None:
             return
-        name = (block.job_id, block.stage_id, block.task_index, block.attempt)
-        ticket = BlockTicket(*name, announced.batches, announced.spans, announced.checksum)
+        ticket = BlockTicket(*block.name, announced.batches, announced.spans, announced.checksum)
         rows, stream = 0, None
         try:
             with self._wait():

@@ -111,6 +111,7 @@ class Members:
         self._was_full = False
         self._closed = False
         self._calls = CallThreads("sabot-ping")
+        self.changes = 0  # of agents and of where blocks are
         self._moved: dict[tuple[str, str], str] = {}  # by incarnation and job: the incarnation that has the blocks now
         with self._changed:  # an agent may register at once
             self._provider = make_provider(self._on_event)
@@ -221,6 +222,7 @@ class Members:
         """Take note that another incarnation has the blocks of a job now."""
         with self._changed:
             self._moved[incarnation, job_id] = to
+            self.changes += 1
 
     def forget_job(self, job_id: str) -> list[AgentConnection]:
         """The connections of the agents that may have blocks of a job of their own, which nobody will ask for again."""
@@ -421,6 +423,7 @@ class Members:
         self._provider.stop(member.id)
 
     def _tell(self, event: Change) -> None:
+        self.changes += 1
         for listener in tuple(self._listeners):
             listener(event)
 

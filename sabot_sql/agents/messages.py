@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sabot_sql.errors import SabotError
-from sabot_sql.executor.exchange import BlockFile
+from sabot_sql.executor.exchange import BlockFile, BlockName
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner.physical import Session, Stage, Task
 from sabot_sql.planner.wire import register
@@ -142,10 +142,6 @@ class Registered:
     refused: str = ""
     drop: tuple[str, ...] = ()
     released: bool = False
-
-
-BlockName = tuple[str, int, int, int]
-"""Job, stage, task and attempt of a block file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sabot_sql.agents.calls import CallThreads
 from sabot_sql.agents.flight import AgentConnection, FlightBlockReader
 from sabot_sql.agents.info import AgentInfo
 from sabot_sql.agents.members import Heartbeat, MakeProvider, Members
-from sabot_sql.agents.messages import AdoptBlocks, BlockName, FindBlocks, Registered, Registration
+from sabot_sql.agents.messages import AdoptBlocks, FindBlocks, Registered, Registration
 from sabot_sql.agents.providers.local import LocalProvider, local_config
 from sabot_sql.agents.providers.static import StaticProvider, read_token
 from sabot_sql.agents.scheduler import MAX_ATTEMPTS
@@ -311,9 +311,10 @@ class _Running:
             make = functools.partial(RayProvider, token, settings, self._answer)
         self._token = token
         self._remote = FlightBlockReader(token)
+        self._members: Members | None = None
         self.reader = LaneReader(settings.lane, LocalBlockReader(), self._remote)
         try:
-            self.members = Members(make, token, settings.start_timeout_s, heartbeat, self.drain)
+            self.members = self._members = Members(make, token, settings.start_timeout_s, heartbeat, self.drain)
             if self.members.provider.scales:
                 self.members.add(settings.count, settings.slots)
             self.members.watch()
@@ -351,7 +352,7 @@ class _Running:
     def _ask(self, agent_id: str, uri: str, blocks: list[BlockFile]) -> list[BlockFile]:
         """Those of an agent's blocks that it does not have; all of them where it does not answer."""
         connection = AgentConnection(uri, self._token, f"agent {agent_id}")
-        named = {block_name(block): block for block in blocks}
+        named = {block.name: block for block in blocks}
         try:
             found = connection.missing(FindBlocks(tuple(named), tuple(block.size_bytes for block in blocks)))
         except AgentLost:
@@ -431,19 +432,14 @@ class _Running:
         return Registered(drop=tuple(drop), released=released)
 
     def close(self) -> None:
-        if hasattr(self, "members"):
-            self.members.close()
+        if self._members is not None:
+            self._members.close()
         self.calls.close()
         self._remote.close()
         if self.root is not None:
             self.root.remove()
         if self._log_path is not None:
             self._log_path.unlink(missing_ok=True)
-
-
-def block_name(block: BlockFile) -> BlockName:
-    """The name of a block's file."""
-    return block.job_id, block.stage_id, block.task_index, block.attempt
 
 
 def shutting_down() -> ServiceError:

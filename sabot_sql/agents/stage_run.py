@@ -77,7 +77,7 @@ class StageRun:
             session=session,
             morsel_bytes=morsel_bytes,
         )
-        self._encoded: tuple[tuple[BlockFile, ...], bytes] | None = None
+        self._encoded: tuple[int, bytes] | None = None
         self._deadline_s = deadline_s
         self._cancel = cancel
         self._on_task = on_task
@@ -241,11 +241,11 @@ class StageRun:
         self._open.pop(descriptor)[0].close()
 
     def _encode_plan(self) -> bytes:
-        """The plan with the addresses that its input blocks have now; encoded again only when these have changed."""
-        inputs: Inputs = {s: tuple(readdress(blocks, self._members)) for s, blocks in self._plan.inputs.items()}
-        now = tuple(block for blocks in inputs.values() for block in blocks)
-        if self._encoded is None or self._encoded[0] != now:
-            self._encoded = now, to_wire(replace(self._plan, inputs=inputs))
+        """The plan with the addresses that its input blocks have now; encoded again only when agents have changed."""
+        changes = self._members.changes
+        if self._encoded is None or self._encoded[0] != changes:
+            inputs: Inputs = {s: tuple(readdress(blocks, self._members)) for s, blocks in self._plan.inputs.items()}
+            self._encoded = changes, to_wire(replace(self._plan, inputs=inputs))
         return self._encoded[1]
 
     def _follow(self, agent: tuple[str, str], message: bytes, missing: dict[int, int]) -> None:

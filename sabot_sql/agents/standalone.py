@@ -132,7 +132,10 @@ class Standalone:
                         self._agent.drop(job_id)
                 if leaving and (self._told_to_end > 1 or now > drain_until_s or silent_s > LOST_S):
                     return
-                self._ending.wait(INTERVAL_S) if not leaving else time.sleep(INTERVAL_S / 5)
+                if leaving:
+                    time.sleep(INTERVAL_S / 5)
+                else:
+                    self._ending.wait(INTERVAL_S)
         finally:
             self._coordinator.close()
             self._root.remove()

@@ -441,9 +441,8 @@ class Engine:
     def ready(self) -> dict[str, Any]:
         """The checks of /readyz that the engine knows."""
         static = self.settings.agents.provider == "static"
-        states = [
-            agent.state for agent in self.agents() if agent.state != "draining" and (agent.state, static) != ("lost", True)
-        ]
+        gone = {"draining", "lost"} if static else {"draining"}  # of those started elsewhere a lost one may never come back
+        states = [agent.state for agent in self.agents() if agent.state not in gone]
         expected = len(states) if states or static else self.settings.agents.count
         return {"engine": "ok", "agents": f"{states.count('alive')}/{expected} alive"}
 

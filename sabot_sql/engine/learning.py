@@ -50,13 +50,20 @@ class Learning:
         self._slots = slots
         self.history: History = open_history(settings.state_dir)
         self.calibration = Calibration(self.history, settings.local.threads, settings.agents.started_slots)
+        self._scaled = self.calibration.machine, self.calibration.machine
         self._thread: threading.Thread | None = None
 
     @property
     def machine(self) -> Machine:
         """What queries run on, and how fast that is."""
         machine, slots = self.calibration.machine, self._slots()
-        return machine if machine.slots == slots else replace(machine, slots=slots)
+        if machine.slots == slots:
+            return machine
+        before, scaled = self._scaled
+        if before is not machine or scaled.slots != slots:  # its threshold takes some work
+            scaled = replace(machine, slots=slots)
+            self._scaled = machine, scaled
+        return scaled
 
     def start(self, engine: Engine) -> None:
         """Calibrate in the background, where an automatic threshold can send a query to agents."""

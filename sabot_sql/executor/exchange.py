@@ -33,6 +33,10 @@ class PartitionBlock:
     checksum: int = 0
 
 
+BlockName = tuple[str, int, int, int]
+"""Job, stage, task and attempt of a block file."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlockFile:
     """The output of one task attempt.
@@ -53,6 +57,10 @@ class BlockFile:
     path: str
     partitions: tuple[PartitionBlock, ...]
     owner: str = ""
+
+    @property
+    def name(self) -> BlockName:
+        return self.job_id, self.stage_id, self.task_index, self.attempt
 
     @property
     def rows(self) -> int:
