@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "Prepared"]
 
 WARM_S = 5.0  # what closing waits for a warm-up under way
+LARGE_ANSWER_BYTES = 16 << 20  # from which several threads read the answer's blocks
 LIST_AGENTS = "`sabot-sql agents ls` or GET /v1/agents lists them"
 
 
@@ -346,7 +347,8 @@ class Engine:
 
     def collect(self, plan: DistributedPlan, blocks: list[BlockFile]) -> pa.Table:
         """The answer from the blocks of the last stage, in the order of its tasks."""
-        return answer_table(plan, (batch for block in blocks for batch in self.pool.read(block, 0)))
+        large = sum(block.size_bytes for block in blocks) > LARGE_ANSWER_BYTES
+        return answer_table(plan, [self.pool.read(block, 0) for block in blocks], cores() if large else 1)
 
     def lost_blocks(self, blocks: list[BlockFile], ask: bool = False) -> list[BlockFile]:
         """Those of the blocks that cannot be read any more; with `ask`, as the agents that have them say."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,32 +20,39 @@ def answer_schema(plan: DistributedPlan) -> pa.Schema:
     return pa.schema([pa.field(f.name, arrow_type(f.type, plan.session.timezone)) for f in plan.schema])
 
 
-def answer_table(plan: DistributedPlan, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+def answer_table(plan: DistributedPlan, parts: Sequence[Iterable[pa.RecordBatch]], threads: int = 1) -> pa.Table:
     """The result of `plan` from the batches of its last stage, in their order.
 
     Inside agents decimals are as narrow as they can be and strings have 64-bit offsets; here every column becomes what
     DuckDB returns. The blocks' memory is not kept.
 
+    Args:
+        parts: the batches of each block.
+        threads: how many parts are read at a time.
+
     Raises:
         QueryError: INVALID_VALUE, a HUGEINT has more digits than Arrow's decimals.
     """
     schema = answer_schema(plan)
-    chunks: list[list[pa.Array]] = [[] for _ in schema]
-    for batch in batches:
-        if batch.num_columns != len(schema):
-            raise InternalError(f"the last stage gave {batch.num_columns} columns instead of {len(schema)}")
-        for column, array in zip(chunks, batch.columns):
-            column.append(array)
-    columns = [_column(parts, field.type) for parts, field in zip(chunks, schema)]
-    table = pa.Table.from_arrays(columns, schema=schema)
+    if threads > 1 and len(parts) > 1:
+        with ThreadPoolExecutor(min(threads, len(parts)), thread_name_prefix="answer") as pool:
+            found = list(pool.map(functools.partial(_answered, schema=schema), parts))
+    else:
+        found = [_answered(part, schema) for part in parts]
+    table = pa.Table.from_batches([batch for part in found for batch in part], schema)
     check_huge(table, (str(f.type) for f in plan.schema))
     return table
 
 
-def _column(parts: list[pa.Array], wanted: pa.DataType) -> pa.ChunkedArray:
-    if not parts:
-        return pa.chunked_array([], type=wanted)
-    return pa.chunked_array([_owned(p) if p.type == wanted else _cast(p, wanted) for p in parts], type=wanted)
+def _answered(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
+    """The batches under the types of `schema`, in memory of their own."""
+    found = []
+    for batch in batches:
+        if batch.num_columns != len(schema):
+            raise InternalError(f"the last stage gave {batch.num_columns} columns instead of {len(schema)}")
+        columns = [_owned(a) if a.type == t else _cast(a, t) for a, t in zip(batch.columns, schema.types)]
+        found.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return found
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:

@@ -58,6 +58,10 @@ class AggregateState:
         self.context.memory.release(self.reserved_bytes)
         self.reserved_bytes = 0
 
+    def expect(self, num_rows: int) -> None:
+        """So many rows will come, where there is memory for as many groups."""
+        self.table.rows_expected = num_rows
+
     def resize(self, num_groups: int) -> None:
         self.rows.resize(num_groups)
         for feed in self.feeds:
@@ -70,7 +74,7 @@ class AggregateState:
         groups = self.table.rows(keys, self.encoder)
         count = self.table.count
         if count > known:
-            self.resize(count)
+            self.resize(max(count, self.table.capacity) if self.table.rows_expected else count)
             self._keep_floats(keys, groups, known, count)
         return groups
 

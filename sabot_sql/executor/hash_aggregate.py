@@ -28,12 +28,16 @@ class HashAggregateSink:
     Args:
         input_types: schema of the incoming batches.
         output: Arrow schema of the batches to give out.
+
+    Attributes:
+        input_size: bytes and rows that will come, where that is known.
     """
 
     def __init__(self, node: HashAggregate, input_types: Schema, output: pa.Schema, stats: OperatorStats) -> None:
         self.aggregation = Aggregation(node, input_types, output)
         self.schema = output
         self.stats = stats
+        self.input_size: tuple[int, int] | None = None
         self._merged: AggregateState | None = None
         self._workers = 0
         self._spilling = threading.Lock()
@@ -41,7 +45,10 @@ class HashAggregateSink:
 
     def new_state(self, context: TaskContext) -> AggregateState:
         self._workers += 1
-        return self.aggregation.empty(context)
+        state = self.aggregation.empty(context)
+        if self.input_size is not None and 2 * self.needed_bytes(*self.input_size) <= context.share_bytes:
+            state.expect(self.input_size[1] // context.threads)
+        return state
 
     def sink(self, morsel: Morsel, state: AggregateState) -> None:
         began = time.perf_counter_ns()

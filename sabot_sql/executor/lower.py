@@ -147,7 +147,7 @@ class Lowering:
             case HashAggregate():
                 groups = HashAggregateSink(node, node.input.schema, self.schema(node.schema), self.stats(node))
                 below = self.lower(node.input)
-                size = self._size(node.input)
+                size = groups.input_size = self._size(node.input)
                 self.pipelines.append(Pipeline(below, groups, None if size is None else groups.needed_bytes(*size)))
                 return (Branch(SinkSource(groups)),)
             case StateAggregate(input=Scan() as scan):

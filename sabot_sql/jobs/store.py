@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 WORKFLOW = "sabot-sql-job"
 EXECUTOR = "sabot-sql"
-VERSION = "plan-v4"
+VERSION = "plan-v5"
 MAX_RECOVERIES = 10
 SWITCH_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 10.0

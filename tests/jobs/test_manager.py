@@ -80,7 +80,7 @@ def test_distributed_query_is_a_workflow_with_a_step_a_stage(durable: HandManage
     recorded(durable)
     assert [s["function_name"] for s in DBOS.list_workflow_steps(result.query_id)] == ["stage-0", "stage-1", "stage-2"]
     (row,) = DBOS.list_workflows(workflow_ids=[result.query_id])
-    assert (row.status, row.output["rows"], row.app_version, row.executor_id) == ("SUCCESS", 1, "plan-v4", "sabot-sql")
+    assert (row.status, row.output["rows"], row.app_version, row.executor_id) == ("SUCCESS", 1, "plan-v5", "sabot-sql")
 
 
 def test_distributed_stats_have_all_keys_of_the_contract(manager: HandManager) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sabot_sql.executor import kernel_cache as kernel_cache
 from sabot_sql.executor.kernels import gathering
@@ -51,6 +53,18 @@ def test_take_strings(dtype: Any) -> None:
     gathering.take_bytes(offsets, data, POSITIONS, out_offsets, out)
     found = [out[a:b].tobytes() for a, b in itertools.pairwise(out_offsets)]
     assert found == [b"" if p < 0 else strings[p] for p in POSITIONS]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=8), st.binary(max_size=50)), min_size=1, max_size=12), st.data())
+@settings(max_examples=60, deadline=None)
+def test_strings_of_any_length_are_taken_from_anywhere(strings: list[bytes], data: st.DataObject) -> None:
+    offsets, joined = np.cumsum([0, *map(len, strings)]), np.frombuffer(b"".join(strings), np.uint8)
+    positions = np.array(data.draw(st.lists(st.integers(-1, len(strings) - 1), max_size=20)), np.int64)
+    out_offsets = np.empty(len(positions) + 1, np.int64)
+    gathering.take_lengths(offsets, positions, out_offsets)
+    out = np.empty(int(out_offsets[-1]), np.uint8)
+    gathering.take_bytes(offsets, joined, positions, out_offsets, out)
+    assert out.tobytes() == b"".join(strings[p] for p in positions if p >= 0)
 
 
 def test_masks() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sabot_sql.executor.group_table import GroupTable
+from sabot_sql.executor.group_table import FORECAST_GROUPS, GroupTable, groups_to_come
 from sabot_sql.executor.kernels import grouping
 
 
@@ -40,6 +40,35 @@ def test_tables_grow_with_their_rows(num_words: int) -> None:
     found = np.concatenate([table.group(np.ascontiguousarray(words[:, at : at + 9000])) for at in range(0, 60_000, 9000)])
     assert found.tolist() == naive([(int(w),) for w in words[0]])
     assert table.count == 40_009
+
+
+@pytest.mark.parametrize("num_words", [1, 2])
+def test_a_table_that_knows_how_many_rows_come_grows_to_its_size_at_once(num_words: int) -> None:
+    rows = 8 * FORECAST_GROUPS
+    words = np.zeros((num_words, rows), np.int64)
+    words[0] = np.arange(rows) * 7919
+    table, sizes = GroupTable(num_words), set()
+    table.rows_expected = rows
+    for at in range(0, rows, 10_000):
+        part = np.ascontiguousarray(words[:, at : at + 10_000])
+        assert (table.group(part) == np.arange(at, at + part.shape[1])).all()
+        if table.count >= 2 * FORECAST_GROUPS:
+            sizes.add(table.capacity)
+    assert len(sizes) == 1
+    assert (table.words == words).all()
+
+
+@pytest.mark.parametrize(("domain", "rows"), [(100_000, 300_000), (1_000_000, 2_000_000), (5_000_000, 2_000_000)])
+def test_the_number_of_groups_is_foretold_from_the_first_rows(domain: int, rows: int) -> None:
+    drawn = np.random.default_rng(7).integers(0, domain, rows)
+    for seen in (rows // 10, rows // 2):
+        forecast = groups_to_come(len(np.unique(drawn[:seen])), seen, rows)
+        assert forecast == pytest.approx(len(np.unique(drawn)), rel=0.05)
+
+
+def test_nothing_is_foretold_where_no_more_rows_come() -> None:
+    assert groups_to_come(5, 10, 10) == groups_to_come(5, 10, 0) == groups_to_come(0, 0, 10) == 0
+    assert groups_to_come(10, 10, 1000) == 1000
 
 
 @pytest.mark.parametrize("num_words", [1, 2])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sabot_sql.executor.kernel_cache  # noqa: F401  (kernels are kept between runs)
 from sabot_sql.executor.kernels import hashing
@@ -37,12 +40,39 @@ def naive_combined(values: list[int]) -> int:
     return total
 
 
-@pytest.mark.parametrize("text", XXH64)
-def test_strings_hash_as_xxh64_publishes(text: str) -> None:
-    data = np.frombuffer(b"--" + text.encode(), np.uint8)
-    hashes = np.zeros(1, np.uint64)
-    hashing.stable_bytes(np.array([2, len(data)]), data, np.empty(0, np.uint8), hashes)
-    assert hashes.tolist() == [naive_combined([XXH64[text]])]
+def naive_string(text: bytes) -> int:
+    def word(at: int) -> int:
+        return int.from_bytes(text[at : at + 8], "little")
+
+    def fold(a: int, b: int) -> int:
+        return (a * b) % 2**64 ^ (a * b) >> 64
+
+    size, total, at = len(text), 0x8EBC6AF09C88C6E3 ^ len(text), 0
+    if size < 8:
+        return naive_mix(int.from_bytes(text, "little") + (size << 56))
+    while at + 16 < size:
+        total, at = fold(word(at) ^ 0xA0761D6478BD642F, word(at + 8) ^ total), at + 16
+    return fold(0xE7037ED1A0B428DB ^ word(size - 16 if size >= 16 else 0), word(size - 8) ^ total)
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=9), st.binary(max_size=70)), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_strings_have_the_hash_that_is_written_down(texts: list[bytes | None]) -> None:
+    array = pa.array([b"--", *texts], pa.large_binary()).slice(1)
+    offsets = np.frombuffer(array.buffers()[1], np.int64)[1 : len(texts) + 2]
+    data = np.frombuffer(array.buffers()[2], np.uint8)
+    hashes = np.zeros(len(texts), np.uint64)
+    valid = np.array([t is not None for t in texts], np.uint8)
+    hashing.stable_bytes(offsets, data, valid if None in texts else np.empty(0, np.uint8), hashes)
+    assert hashes.tolist() == [naive_combined([0x6A09E667F3BCC909 if t is None else naive_string(t)]) for t in texts]
+
+
+def test_hashes_of_strings_spread() -> None:
+    texts = [b"%d" % i for i in range(2048)] + [b"customer number %d" % i for i in range(2048)]
+    offsets, hashes = np.cumsum([0, *map(len, texts)]), np.zeros(len(texts), np.uint64)
+    hashing.stable_bytes(offsets, np.frombuffer(b"".join(texts), np.uint8), np.empty(0, np.uint8), hashes)
+    for bits in (hashes & np.uint64(1023), hashes >> np.uint64(54)):
+        assert 1024 - len(np.unique(bits)) < 100
 
 
 @pytest.mark.parametrize("seed", SPLITMIX64)

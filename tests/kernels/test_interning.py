@@ -39,7 +39,7 @@ def test_short_strings_are_their_length_and_bytes(strings: list[bytes]) -> None:
 def test_long_strings_are_numbered_by_their_bytes(strings: list[bytes]) -> None:
     offsets, data = laid_out(strings)
     hashes = np.empty(len(strings), np.uint64)
-    interning.hash_strings(offsets, data, NO_FLAGS, hashes)
+    interning.hash_strings(offsets, data, NO_FLAGS, interning.SHORT, hashes)
     slots, arena, counters = np.zeros(64, np.uint64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
     out = np.empty(len(strings), np.int64)
     assert interning.intern(offsets, data, hashes, 0, 58, slots, arena, counters, out) == len(strings)
@@ -52,11 +52,32 @@ def test_long_strings_are_numbered_by_their_bytes(strings: list[bytes]) -> None:
     assert back.tobytes() == b"".join(strings)
 
 
+@given(st.lists(st.binary(max_size=18), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_two_words_hold_strings_of_up_to_fifteen_bytes(strings: list[bytes]) -> None:
+    offsets, data = laid_out(strings)
+    first, second = np.empty((2, len(strings)), np.int64)
+    hashes = np.empty(len(strings), np.uint64)
+    assert interning.pair_words(offsets, data, first, second) == sum(len(s) > 15 for s in strings)
+    interning.hash_strings(offsets, data, NO_FLAGS, interning.PAIR, hashes)
+    slots, arena, counters = np.zeros(64, np.uint64), np.zeros(4096, np.uint8), np.zeros(2, np.int64)
+    interning.intern(offsets, data, hashes, 0, 58, slots, arena, counters, first)
+    assert counters[0] == len({s for s in strings if len(s) > 15})
+    pairs = list(zip(first.tolist(), second.tolist()))
+    assert [pairs.index(p) for p in pairs] == [strings.index(s) for s in strings]
+    ends = np.empty(len(strings) + 1, np.int64)
+    interning.pair_offsets(first, second, arena, ends)
+    assert ends.tolist() == offsets.tolist()
+    back = np.empty(int(ends[-1]), np.uint8)
+    interning.pair_bytes(first, second, arena, ends, back)
+    assert back.tobytes() == b"".join(strings)
+
+
 def test_a_full_dictionary_says_at_which_row() -> None:
     strings = [f"string {i:04}".encode() for i in range(10)]
     offsets, data = laid_out(strings)
     hashes = np.empty(10, np.uint64)
-    interning.hash_strings(offsets, data, NO_FLAGS, hashes)
+    interning.hash_strings(offsets, data, NO_FLAGS, interning.SHORT, hashes)
     out = np.empty(10, np.int64)
     counters = np.zeros(2, np.int64)
     full_slots = interning.intern(offsets, data, hashes, 0, 61, np.zeros(8, np.uint64), np.zeros(4096, np.uint8), counters, out)

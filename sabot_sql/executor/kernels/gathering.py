@@ -18,6 +18,9 @@ U16, OUT_U16 = (types.Array(types.uint16, 1, "C", readonly=r) for r in (True, Fa
 U32, OUT_U32 = (types.Array(types.uint32, 1, "C", readonly=r) for r in (True, False))
 I32 = types.Array(types.int32, 1, "C", readonly=True)
 
+RUN_BYTES = 32
+"""Bytes of a string, on average, from which looking for neighbours is cheaper than copying each by itself."""
+
 _U = np.uint64
 
 if JIT:
@@ -142,9 +145,22 @@ def take_lengths(offsets: Any, positions: Any, out: Any) -> None:
     out[len(positions)] = total
 
 
-@kernel(void(I64, U8, I64, I64, OUT_U8), void(I32, U8, I64, I64, OUT_U8))
-def take_bytes(offsets: Any, data: Any, positions: Any, out_offsets: Any, out: Any) -> None:
-    """Second pass: copy the picked strings of data (uint8[...]) to out (uint8[out_offsets[m]])."""
+@inline
+def copy_words(out: Any, to: Any, data: Any, start: Any, length: Any) -> None:
+    """out[to : to + length] = data[start : start + length]; length is at least 8, and the last words overlap."""
+    if length > 32:
+        copy_bytes(out, to, data, start, length)
+        return
+    done = 0
+    while done + 8 < length:
+        copy_8(out, to + done, data, start + done)
+        done += 8
+    copy_8(out, to + length - 8, data, start + length - 8)
+
+
+@inline
+def copy_runs(offsets: Any, data: Any, positions: Any, out_offsets: Any, out: Any) -> None:
+    """As `take_bytes`; neighbours are copied as one."""
     total = len(positions)
     k = 0
     while k < total:
@@ -155,21 +171,37 @@ def take_bytes(offsets: Any, data: Any, positions: Any, out_offsets: Any, out: A
         last = at
         first = k
         k += 1
-        while k < total and positions[k] == last + 1:  # neighbours are copied as one
+        while k < total and positions[k] == last + 1:
             last += 1
             k += 1
         start = np.int64(offsets[_U(at)])
         to = out_offsets[first]
         length = out_offsets[k] - to
-        if length > 32:
-            copy_bytes(out, to, data, start, length)
-        elif length >= 8:
-            done = 8
-            copy_8(out, to, data, start)
-            while done + 8 < length:
-                copy_8(out, to + done, data, start + done)
-                done += 8
-            copy_8(out, to + length - 8, data, start + length - 8)
+        if length >= 8:
+            copy_words(out, to, data, start, length)
+        else:
+            for j in range(length):
+                out[to + j] = data[start + j]
+
+
+@kernel(void(I64, U8, I64, I64, OUT_U8), void(I32, U8, I64, I64, OUT_U8))
+def take_bytes(offsets: Any, data: Any, positions: Any, out_offsets: Any, out: Any) -> None:
+    """Second pass: copy the picked strings of data (uint8[...]) to out (uint8[out_offsets[m]])."""
+    total = len(positions)
+    if len(out) > RUN_BYTES * total:
+        copy_runs(offsets, data, positions, out_offsets, out)
+        return
+    for k in range(total):
+        at = positions[k]
+        if at < 0:
+            continue
+        start = np.int64(offsets[_U(at)])
+        to = out_offsets[k]
+        length = out_offsets[k + 1] - to
+        if length >= 8:
+            copy_words(out, to, data, start, length)
+        elif start + 8 <= len(data) and to + 8 <= len(out):
+            copy_8(out, to, data, start)  # what is too much is written over by the next string
         else:
             for j in range(length):
                 out[to + j] = data[start + j]

@@ -97,7 +97,7 @@ def hash_word(word: Any) -> Any:
 
 @inline
 def hash_long(data: Any, start: Any, length: Any) -> Any:
-    """The fast hash of at least eight bytes, after wyhash: uint64. Never leaves the process."""
+    """The hash of at least eight bytes, after wyhash (Wang Yi, 2019): uint64."""
     at = start
     end = start + length
     total = SECRET_2 ^ _U(length)
@@ -107,6 +107,17 @@ def hash_long(data: Any, start: Any, length: Any) -> Any:
     if length >= 16:
         return fold(SECRET_1 ^ load64(data, end - 16), load64(data, end - 8) ^ total)
     return fold(SECRET_1 ^ load64(data, start), load64(data, end - 8) ^ total)
+
+
+@inline
+def short_bits(data: Any, start: Any, length: Any) -> Any:
+    """The bytes of a string of up to seven, as the lower bytes of a uint64."""
+    if start + 8 <= len(data):
+        return load64(data, start) & ((_U(1) << _U(8 * length)) - _U(1))
+    bits = _U(0)
+    for k in range(length):
+        bits |= _U(data[start + k]) << _U(8 * k)
+    return bits
 
 
 @inline
@@ -152,12 +163,36 @@ def stable_wide(low: Any, high: Any, valid: Any, hashes: Any) -> None:
         hashes[i] = combined(hashes[i], value if len(valid) == 0 or valid[i] != 0 else NULL_HASH)
 
 
+@inline
+def stable_string(data: Any, start: Any, length: Any) -> Any:
+    """The stable hash of a byte string."""
+    if length >= 8:
+        return hash_long(data, start, length)
+    return mix64(short_bits(data, start, length) | (_U(length) << _U(56)))
+
+
 @kernel(void(I64, U8, U8, OUT_U64))
 def stable_bytes(offsets: Any, data: Any, valid: Any, hashes: Any) -> None:
-    """Combine a column of byte strings into hashes (uint64[n]); `valid` may be empty: no NULLs."""
-    for i in range(len(hashes)):
+    """Combine a column of byte strings into hashes (uint64[n]); `valid` may be empty: no NULLs.
+
+    Up to seven bytes are one number, with the length in its top byte; longer strings have the hash of `hash_long`.
+    """
+    n = len(hashes)
+    near_end = n
+    while near_end > 0 and offsets[near_end - 1] + 8 > len(data):
+        near_end -= 1
+    if len(valid) == 0:
+        for i in range(near_end):
+            length = offsets[i + 1] - offsets[i]
+            if length >= 8:
+                value = hash_long(data, offsets[i], length)
+            else:
+                bits = load64(data, offsets[i]) & ((_U(1) << _U(8 * length)) - _U(1))
+                value = mix64(bits | (_U(length) << _U(56)))
+            hashes[i] = combined(hashes[i], value)
+    for i in range(near_end if len(valid) == 0 else 0, n):
         if len(valid) == 0 or valid[i] != 0:
-            hashes[i] = combined(hashes[i], xxh64(data, offsets[i], offsets[i + 1] - offsets[i]))
+            hashes[i] = combined(hashes[i], stable_string(data, offsets[i], offsets[i + 1] - offsets[i]))
         else:
             hashes[i] = combined(hashes[i], NULL_HASH)
 

@@ -3,6 +3,9 @@
 A string of up to seven bytes *is* its word: its length in the top byte, its bytes below. A longer one gets the word
 -1 - p, where p is the place of its record in a dictionary. So words of strings are exact, never hashes.
 
+A column may have two words a string instead, so that more strings do without a dictionary: of eight to fifteen bytes the first
+eight are the one word, the length in the top byte and the rest below are the other; of all others the other word is 0.
+
 A dictionary keeps records one after the other in `arena` (uint8[...]): the string's length (8 bytes) and its bytes, filled up
 to a multiple of eight; places count in units of eight bytes. They are found by linear probing over `slots` (uint64[2^b]): 0 is
 empty, else the upper half of the hash and 1 + the place; where to begin is told by the upper bits of the hash (`shift` is
@@ -17,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, inline, kernel, void
-from sabot_sql.executor.kernels.hashing import hash_long
+from sabot_sql.executor.kernels.hashing import hash_long, short_bits
 from sabot_sql.executor.kernels.memory import load64, prefetch, store64
 
 SHORT = 7
+PAIR = 15
 HEADER_BYTES = 8
 AHEAD = 24
 
@@ -50,17 +54,6 @@ def same_bytes(left: Any, a: Any, right: Any, b: Any, length: Any) -> Any:
             return False
         k += 8
     return load64(left, a + length - 8) == load64(right, b + length - 8)
-
-
-@inline
-def short_bits(data: Any, start: Any, length: Any) -> Any:
-    """The bytes of a string of up to seven, as the lower bytes of a uint64."""
-    if start + 8 <= len(data):
-        return load64(data, start) & ((_U(1) << _U(8 * length)) - _U(1))
-    bits = _U(0)
-    for k in range(length):
-        bits |= _U(data[start + k]) << _U(8 * k)
-    return bits
 
 
 @inline
@@ -105,12 +98,39 @@ def short_words(offsets: Any, data: Any, out: Any) -> Any:
     return longer
 
 
-@kernel(void(I64, U8, U8, OUT_U64))
-def hash_strings(offsets: Any, data: Any, valid: Any, hashes: Any) -> None:
-    """hashes (uint64[n]) = the fast hash of each string of more than seven bytes that is not NULL; else 0."""
+@kernel(i64(I64, U8, OUT_I64, OUT_I64))
+def pair_words(offsets: Any, data: Any, first: Any, second: Any) -> Any:
+    """first, second (int64[n]) = the two words of the strings that have up to fifteen bytes; 0 for longer ones.
+
+    Args:
+        offsets (int64[n + 1]), data (uint8[...]): the strings.
+
+    Returns:
+        How many strings are longer; their first words are to be had from `intern` or `look_up`.
+    """
+    longer = 0
+    for i in range(len(first)):
+        start = offsets[i]
+        length = offsets[i + 1] - start
+        word, rest = _U(0), _U(0)
+        if length <= SHORT:
+            word = short_bits(data, start, length) | (_U(length) << _U(56))
+        elif length <= PAIR:
+            word = load64(data, start)
+            rest = ((load64(data, start + length - 8) >> _U(8)) >> _U(8 * (PAIR - length))) | (_U(length) << _U(56))
+        else:
+            longer += 1
+        first[i] = np.int64(word)
+        second[i] = np.int64(rest)
+    return longer
+
+
+@kernel(void(I64, U8, U8, i64, OUT_U64))
+def hash_strings(offsets: Any, data: Any, valid: Any, most: Any, hashes: Any) -> None:
+    """hashes (uint64[n]) = the fast hash of each string of more than `most` (at least seven) bytes that is not NULL; else 0."""
     for i in range(len(hashes)):
         length = offsets[i + 1] - offsets[i]
-        if length > SHORT and (len(valid) == 0 or valid[i] != 0):
+        if length > most and (len(valid) == 0 or valid[i] != 0):
             hashes[i] = hash_long(data, offsets[i], length) | _U(1)
         else:
             hashes[i] = _U(0)
@@ -234,3 +254,41 @@ def word_bytes(words: Any, arena: Any, offsets: Any, out: Any) -> None:
                     out[at + k] = (word >> (8 * k)) & 255
         else:
             copy_long(arena, 8 * (-1 - word) + HEADER_BYTES, length, out, at)
+
+
+@kernel(void(I64, I64, U8, OUT_I64))
+def pair_offsets(first: Any, second: Any, arena: Any, offsets: Any) -> None:
+    """As `word_offsets`, of strings of two words (int64[n] each)."""
+    total = 0
+    for i in range(len(first)):
+        offsets[i] = total
+        if second[i] != 0:
+            total += second[i] >> 56
+        elif first[i] >= 0:
+            total += first[i] >> 56
+        else:
+            total += stored_length(arena, 8 * (-1 - first[i]))
+    offsets[len(first)] = total
+
+
+@kernel(void(I64, I64, U8, I64, OUT_U8))
+def pair_bytes(first: Any, second: Any, arena: Any, offsets: Any, out: Any) -> None:
+    """As `word_bytes`, of strings of two words (int64[n] each)."""
+    for i in range(len(first)):
+        word = first[i]
+        at = offsets[i]
+        length = offsets[i + 1] - at
+        if second[i] == 0 and word < 0:
+            copy_long(arena, 8 * (-1 - word) + HEADER_BYTES, length, out, at)
+            continue
+        rest = word
+        if second[i] != 0:
+            store64(out, at, _U(word))
+            at += 8
+            length -= 8
+            rest = second[i]
+        if at + 8 <= len(out):
+            store64(out, at, _U(rest))  # what is too much is written over by the next string
+        else:
+            for k in range(length):
+                out[at + k] = (rest >> (8 * k)) & 255

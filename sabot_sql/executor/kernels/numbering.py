@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from sabot_sql.executor.kernels.compile import I64, OUT_I64, OUT_U8, OUT_U64, U8, U64, i64, kernel, void
-from sabot_sql.executor.kernels.hashing import hash_long, hash_word
-from sabot_sql.executor.kernels.interning import HEADER_BYTES, copy_long, find, look_ahead, record_bytes, short_bits
+from sabot_sql.executor.kernels.hashing import hash_long, hash_word, short_bits
+from sabot_sql.executor.kernels.interning import HEADER_BYTES, copy_long, find, look_ahead, record_bytes
 from sabot_sql.executor.kernels.memory import load64, store64
 
 _U = np.uint64
