@@ -47,13 +47,7 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
         json_path: where the times go as well.
     """
     print(machine_line())
-    duck = duckdb.connect(config={"threads": agents})
-    for folder in data.iterdir():
-        duck.execute(f"CREATE VIEW {folder.name} AS FROM read_parquet('{folder}/*.parquet')").fetchall()
-
-    def on_duckdb(sql: str) -> pa.Table:
-        return duck.sql(sql).to_arrow_table()
-
+    on_duckdb = duckdb_over(data, agents)
     found = {}
     for way, times in (("cold", 1), ("warm", repeats)):
         with pool(data, agents, keeps_columns=way == "warm") as on_agents:
@@ -73,16 +67,32 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
 
 
 def scaling(data: Path, queries: Mapping[str, str], repeats: int, heaviest: int = 8) -> None:
-    """Run each query on one agent and on two, warm, and print how much faster two are for those that take one the longest."""
+    """Run each query on one agent and on two, warm, and print how much faster two are for those that take one the longest;
+    beside it, how much faster DuckDB is with two threads: what the machine lets two cores do."""
     print(machine_line())
     found: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
     for agents in (1, 2):
         with pool(data, agents) as on_agents:
             warm_up(on_agents, queries)
             found.append({name: best(sql, on_agents, repeats) for name, sql in queries.items()})
+        on_duckdb = duckdb_over(data, agents)
+        theirs.append({name: best(sql, on_duckdb, repeats) for name, sql in queries.items()})
     one, two = found
-    for name in sorted(one, key=lambda n: -one[n])[:heaviest]:
-        print(f"{name}  1 agent {one[name]:7.1f} ms   2 agents {two[name]:7.1f} ms   {one[name] / two[name]:.2f} times as fast")
+    names = sorted(one, key=lambda n: -one[n])[:heaviest]
+    for name in names:
+        print(f"{name}  1 agent {one[name]:7.1f} ms   2 agents {two[name]:7.1f} ms   {one[name] / two[name]:.2f} times as fast"
+              f"   DuckDB {theirs[0][name] / theirs[1][name]:.2f} times")  # fmt: skip
+    for who, (single, double) in (("agents", found), ("DuckDB", theirs)):
+        print(f"{who}: {sum(single[n] for n in names) / sum(double[n] for n in names):.2f} times as fast over these")
+
+
+def duckdb_over(data: Path, threads: int) -> Run:
+    """Runs queries in DuckDB over the tables of `data`."""
+    duck = duckdb.connect(config={"threads": threads})
+    for folder in data.iterdir():
+        duck.execute(f"CREATE VIEW {folder.name} AS FROM read_parquet('{folder}/*.parquet')").fetchall()
+    return lambda sql: duck.sql(sql).to_arrow_table()
 
 
 @contextlib.contextmanager
