@@ -107,6 +107,23 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DurableSettings:
+    """Where jobs are recorded.
+
+    Attributes:
+        url: `postgresql://…`, a database that several servers share; empty for a SQLite file in the state folder.
+        results_dir: where the answers of durable jobs lie; servers behind one database share it. None: in the state folder.
+        lease_s: how long a server of several may be silent before the others take over its jobs.
+        migrate: whether a server makes the database's schema and brings it up to date.
+    """
+
+    url: str = ""
+    results_dir: Path | None = None
+    lease_s: float = 5.0
+    migrate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it.
 
@@ -137,6 +154,7 @@ class Settings:
     client_timeout_s: float = 60.0
     local: LocalSettings = field(default_factory=LocalSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)
+    durable: DurableSettings = field(default_factory=DurableSettings)
 
 
 def kernel_cache_dir() -> Path:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sabot_sql.cli.config_file import NOT_SETTINGS, PREFIX, config_file
-from sabot_sql.config import AgentSettings, LocalSettings, Settings, cores
+from sabot_sql.config import AgentSettings, DurableSettings, LocalSettings, Settings, cores
 from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,6 +83,15 @@ class ResultsSection(Section):
     disk_bytes: int = Field(default=Settings().result_disk_bytes, ge=0)
 
 
+class DurableSection(Section):
+    """`[durable]`: where jobs are recorded."""
+
+    url: SecretStr | None = None
+    results_dir: str | None = None
+    lease_s: float = Field(default=DurableSettings().lease_s, ge=1)
+    migrate: bool = True
+
+
 class ProcessSettings(BaseSettings):
     """All settings; `SABOT_SERVER__PORT` is `port` in `[server]`."""
 
@@ -98,6 +107,7 @@ class ProcessSettings(BaseSettings):
     local: LocalSection = Field(default_factory=LocalSection)
     agents: AgentsSection = Field(default_factory=AgentsSection)
     results: ResultsSection = Field(default_factory=ResultsSection)
+    durable: DurableSection = Field(default_factory=DurableSection)
 
     @classmethod
     def settings_customise_sources(
@@ -138,6 +148,17 @@ class ProcessSettings(BaseSettings):
             client_timeout_s=self.server.client_timeout_s,
             local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),
+            durable=self.to_durable(),
+        )
+
+    def to_durable(self) -> DurableSettings:
+        """Where jobs are recorded."""
+        found = self.durable
+        return DurableSettings(
+            url=found.url.get_secret_value() if found.url else "",
+            results_dir=Path(found.results_dir).expanduser() if found.results_dir else None,
+            lease_s=found.lease_s,
+            migrate=found.migrate,
         )
 
 

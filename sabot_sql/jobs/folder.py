@@ -17,11 +17,15 @@ import threading
 import uuid
 from pathlib import Path
 
+from sabot_sql.config import DurableSettings
 from sabot_sql.errors import ConfigError
 from sabot_sql.executor.owned_folders import prefix, sweep
+from sabot_sql.jobs.database import JobDatabase
 from sabot_sql.jobs.result_files import ResultFiles
 
 LOCK = "lock"
+DATABASE = "jobs.db"
+IN_THE_FOLDER = DurableSettings()
 SECRET = "secret"
 TEMPORARY = "jobs-"
 
@@ -31,29 +35,30 @@ class StateFolder:
 
     Attributes:
         temporary: whether it goes with the process.
+        database: where its jobs are recorded.
         results: the files of kept results.
         secret: namespace of the query ids that are made from idempotency keys.
     """
 
-    def __init__(self, path: Path, temporary: bool) -> None:
+    def __init__(self, path: Path, temporary: bool, durable: DurableSettings) -> None:
         self.path = path
         self.temporary = temporary
+        self.lease_s = durable.lease_s
+        self.database = JobDatabase(path / DATABASE, durable.url, durable.migrate)
         self.users = 0
         self._scratch: set[Path] = set()
         self.lock_fd = _lock(path)
         try:
-            self.secret = _read_secret(path)
-            results = path / "results"
-            results.mkdir(exist_ok=True)
-            self.results = ResultFiles(results)
+            self.secret = self.database.open() or _read_secret(path)
+            results = durable.results_dir or path / "results"
+            results.mkdir(exist_ok=True, parents=True)
+            self.results = ResultFiles(results, self.database.shared)
+        except ConfigError:
+            os.close(self.lock_fd)
+            raise
         except OSError as exc:
             os.close(self.lock_fd)
             raise ConfigError(f"the state folder {path} cannot be written: {exc.strerror}") from exc
-
-    @property
-    def database(self) -> Path:
-        """The job database."""
-        return self.path / "jobs.db"
 
     def make_scratch(self) -> Path:
         """A new folder for what an engine puts down while it lives."""
@@ -82,17 +87,19 @@ _open: dict[Path | None, StateFolder] = {}
 _temporary: set[Path] = set()
 
 
-def open_folder(state_dir: Path | None) -> StateFolder:
+def open_folder(state_dir: Path | None, durable: DurableSettings = IN_THE_FOLDER) -> StateFolder:
     """The folder `state_dir`, or the process's temporary one for None, counted once more.
 
     Raises:
-        ConfigError: another process has it, or it cannot be written.
+        ConfigError: another process has it, it cannot be written, or its database cannot be used.
     """
+    if state_dir is None and durable.url:
+        raise ConfigError("durable.url is set, and no state_dir", hint="name a folder of this server's own with state_dir")
     key = None if state_dir is None else state_dir.expanduser().resolve()
     with _registry:
         folder = _open.get(key)
         if folder is None:
-            folder = _open[key] = StateFolder(_make(key), temporary=key is None)
+            folder = _open[key] = StateFolder(_make(key), key is None, durable)
         folder.users += 1
         return folder
 

@@ -39,11 +39,11 @@ from sabot_sql.errors import Cancelled, ConfigError, Overloaded, QueryError, Sab
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
 from sabot_sql.jobs.record import QueryLog, QueryRecord
-from sabot_sql.jobs.recording import Output, Steps
+from sabot_sql.jobs.recording import Output, RunsElsewhere, Steps
 from sabot_sql.jobs.recovery import unfinished
 from sabot_sql.jobs.results import ResultStore
 from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
-from sabot_sql.jobs.spec import record_of_row, record_of_spec
+from sabot_sql.jobs.spec import ENDED, record_of_row, record_of_spec
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Workers
 
@@ -58,6 +58,7 @@ PAGE_ROWS = 200
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
 PREWARM_DELAY_S = 0.5
+FOLLOW_S = 0.2
 RETENTION_S = 24 * 3600.0
 
 
@@ -90,7 +91,7 @@ class JobManager:
     def __init__(self, settings: Settings, data: Any = None) -> None:
         self.settings = settings
         self._wake = threading.Event()
-        self._folder = open_folder(settings.state_dir)
+        self._folder = open_folder(settings.state_dir, settings.durable)
         self._results = ResultStore(self._folder.results, settings, self._make_room, self._expired)
         self.log = QueryLog(on_forget=self._results.forget)
         try:
@@ -105,6 +106,7 @@ class JobManager:
         self._runner = QueryRunner(settings, self._engine, self._folder, self._results, self._workers)
         self._lock = threading.Lock()
         self._recovered = threading.Event()
+        self._elsewhere: set[str] = set()  # queries that other servers run, as far as somebody asked for them here
         self._early: list[str] = []  # whose results were over before their ends were written down
         self._recovery_error: SabotError | None = None
         self._housekeeper: threading.Thread | None = None
@@ -148,9 +150,11 @@ class JobManager:
             SabotError: what the query failed with; its `query_id` is set.
         """
         record, fresh = self._open(request, cancel)
-        if not fresh:
-            return self._replay(record, cancel)
-        return self._runner.run(record, progress).result
+        if fresh:
+            with contextlib.suppress(RunsElsewhere):
+                return self._runner.run(record, progress).result
+            self._follow(record)
+        return self._replay(record, cancel)
 
     def keep(self, result: QueryResult) -> None:
         """Keep an answer of `execute` to be fetched by its id, as that of a submitted query is."""
@@ -220,7 +224,15 @@ class JobManager:
         owner, record = self._find(query_id)
         if not record.terminal:
             owner._runner.stop(record, None if why is None else Cancelled(why, query_id=query_id))
+            if query_id in self._elsewhere:
+                STORE.cancel(self._folder, [query_id])
         return record.status()
+
+    def cancelled(self, query_id: str) -> None:
+        """Another server has cancelled a job that runs here."""
+        record = self.log.get(query_id)
+        if record is not None and not record.terminal:
+            self._runner.stop(record)
 
     def delete(self, query_id: str) -> QueryStatus:
         """Remove the result of a query that has ended; it is `expired` then. One that runs is asked to stop.
@@ -333,7 +345,7 @@ class JobManager:
             "version": importlib.metadata.version("sabot-sql"),
             "api": "1",
             **self._engine.info(),
-            "durable": "sqlite",
+            "durable": "postgresql" if self._folder.database.shared else "sqlite",
             "state_dir": None if self._folder.temporary else str(self._folder.path),
             "result_ttl_s": settings.result_ttl_s,
             "limits": {
@@ -352,6 +364,8 @@ class JobManager:
         jobs = "ok" if STORE.launched else "starting"
         if (error := self._recovery_error or self._runner.record_error) is not None:
             jobs = str(error)
+        elif STORE.down_s:
+            jobs = f"the job database has not answered for {STORE.down_s:.0f} s"
         disk = "ok" if os.access(self._folder.path, os.W_OK) else f"{self._folder.path} cannot be written"
         checks = {"dbos": jobs, "disk": disk, **self._engine.ready()}
         bad = self._closed or error is not None or disk != "ok" or checks["engine"] != "ok"
@@ -413,7 +427,8 @@ class JobManager:
         return record, fresh
 
     def _adopt(self, record: QueryRecord) -> bool:
-        """Fill a new record with what an earlier process recorded of the query; False when there is nothing."""
+        """Fill a new record with what an earlier process, or another server, recorded of the query; False when there is
+        nothing."""
         try:
             if self._folder.temporary or not self._recover_waited():
                 return False
@@ -421,6 +436,9 @@ class JobManager:
             if not rows:
                 return False
             record.become(self._restore(rows[0]))
+            if not record.terminal and self._folder.database.shared:
+                self._elsewhere.add(record.query_id)
+                self._workers.run(functools.partial(self._follow, record))
         except BaseException as exc:
             record.fail(self._runner.translate(record, exc))
             raise
@@ -436,8 +454,29 @@ class JobManager:
         return result
 
     def _run_quietly(self, record: QueryRecord) -> None:
-        with contextlib.suppress(SabotError):  # the status tells it
+        try:
             self._runner.run(record)
+        except RunsElsewhere:
+            self._follow(record)
+        except SabotError:
+            return  # the status tells it
+
+    def _follow(self, record: QueryRecord) -> None:
+        """Wait for the end of a query that another server runs, in this thread."""
+        while not self._closed and not record.ended.wait(FOLLOW_S):
+            with contextlib.suppress(SabotError):
+                rows = STORE.rows(self._folder, [record.query_id])
+                if rows and rows[0].status in ENDED:
+                    record.become(self._restore(rows[0]))
+        record.release()
+
+    def _followed(self, row: Any) -> QueryRecord:
+        """The record of a job that another server runs, which from now on is looked after here too."""
+        record, fresh = self.log.get_or_add(row.workflow_id, lambda: record_of_row(row))
+        if fresh:
+            self._elsewhere.add(row.workflow_id)
+            self._workers.run(functools.partial(self._follow, record))
+        return record
 
     # finding queries, also those of others
 
@@ -455,12 +494,16 @@ class JobManager:
                 return self, record
             rows = STORE.rows(self._folder, [query_id])
             if rows and not rows[0].input["args"][0]["temporary"]:
-                return self, self._restore(rows[0])
+                running = self._folder.database.shared and rows[0].status not in ENDED
+                return self, self._followed(rows[0]) if running else self._restore(rows[0])
         raise QueryError(f"there is no query {query_id}", code="QUERY_NOT_FOUND", query_id=query_id)
 
     def _restore(self, row: Any) -> QueryRecord:
         """The record of a job of an earlier process, its result with it as far as it is kept."""
         record = record_of_row(row)
+        if record.state == "cancelled" and (reason := STORE.reason(self._folder, record.query_id)) is not None:
+            record.error = ServiceError(reason, query_id=record.query_id)
+            record.state = "failed"
         if record.state == "finished" and not self._results.restore(record.query_id, row.output, record.finished_s or 0.0):
             record.state = "expired"
         return record
@@ -468,6 +511,7 @@ class JobManager:
     def resume(self, query_id: str, spec: Output) -> Steps:
         """Go on with a job of an earlier process; called in the thread of its workflow."""
         record, _ = self.log.get_or_add(query_id, lambda: record_of_spec(query_id, spec))
+        self._elsewhere.discard(query_id)
         return self._runner.resume(record, spec)
 
     # what is done at the start, and now and then
@@ -479,7 +523,7 @@ class JobManager:
             ConfigError: the job database cannot be opened.
         """
         if self._housekeeper is None:
-            return (self._folder.database).exists()
+            return self._folder.database.exists()
         self._recovered.wait()
         if self._recovery_error is not None:
             raise again(self._recovery_error)
@@ -492,7 +536,7 @@ class JobManager:
         try:
             if not self._closed:
                 STORE.launch(self._folder)
-                if not self._folder.temporary:
+                if not self._folder.temporary and not self._folder.database.shared:
                     records = unfinished(self._folder)
                     for record in records:
                         self.log.get_or_add(record.query_id, functools.partial(lambda r: r, record))

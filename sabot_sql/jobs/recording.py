@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sabot_sql.errors import SabotError, ServiceError
+from sabot_sql.errors import Cancelled, SabotError, ServiceError
 from sabot_sql.jobs.ledger import Ledger
 
 Output = dict[str, Any]
@@ -29,6 +29,10 @@ class JobFailed(Exception):
 
 class JobInterrupted(BaseException):
     """The process gives the job up. Not an `Exception`, so that nothing is recorded and the next process resumes the job."""
+
+
+class RunsElsewhere(Exception):
+    """Another server runs the job."""
 
 
 class Steps(Protocol):
@@ -55,6 +59,7 @@ class Recording:
         self.spec = spec
         self._on_committed = on_committed
         self._committed = threading.Event()
+        self._is_ours = False
         self._outputs: queue.SimpleQueue[Output | BaseException] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._error: Exception | None = None
@@ -87,6 +92,21 @@ class Recording:
         self._committed.wait()
         self._check()
 
+    def wait_owned(self, cancel: threading.Event) -> None:
+        """Wait until it is certain who runs the job: this process, or another server that was asked for it too.
+
+        Raises:
+            RunsElsewhere: the other; the job has ended by then.
+            Cancelled: `cancel` was set meanwhile.
+            ServiceError: the database could not be written.
+        """
+        while not self._committed.wait(0.02):
+            if cancel.is_set():
+                raise Cancelled("the query was cancelled", query_id=self.query_id)
+        self._check()
+        if not self._is_ours:
+            raise RunsElsewhere
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the end is recorded.
 
@@ -112,6 +132,7 @@ class Recording:
 
     def committed(self) -> None:
         """The job is in the database."""
+        self._is_ours = True
         self._committed.set()
         self._on_committed()
 

@@ -7,6 +7,7 @@ fetched already, after them those that nobody has fetched yet.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -19,6 +20,8 @@ import pyarrow as pa
 from sabot_sql.errors import ExecutionError, QueryError
 
 SUFFIX = ".arrow"
+ABANDONED_S = 24 * 3600.0
+"""Age at which half a file, of some server, is nobody's."""
 RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
 RESERVE_SHARE = 20  # at most a twentieth of a small disk
 
@@ -32,10 +35,15 @@ class _File:
 
 
 class ResultFiles:
-    """The Arrow files in `folder`, by query id. Thread-safe."""
+    """The Arrow files in `folder`, by query id. Thread-safe.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        shared: other servers write, and remove, files there too.
+    """
+
+    def __init__(self, folder: Path, shared: bool = False) -> None:
         self.folder = folder
+        self._shared = shared
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, _File] = OrderedDict()
         self._fetched: OrderedDict[str, _File] = OrderedDict()
@@ -49,8 +57,8 @@ class ResultFiles:
             if path.suffix == SUFFIX:
                 stat = path.stat()
                 found.append((path.stem, _File(stat.st_size, stat.st_mtime)))
-            else:  # half a file of a process that was killed
-                path.unlink(missing_ok=True)
+            elif not self._shared or path.stat().st_mtime < time.time() - ABANDONED_S:
+                path.unlink(missing_ok=True)  # half a file of a process that was killed
         self._waiting.update(sorted(found, key=lambda item: item[1].written_s))
         self._total_bytes = sum(file.size_bytes for _, file in found)
 
@@ -76,7 +84,7 @@ class ResultFiles:
         size = table.nbytes
         gone = self._make_room(query_id, size, limit_bytes)
         path = self.path(query_id)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{os.getpid()}.part")
         try:
             with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
@@ -128,6 +136,7 @@ class ResultFiles:
 
     def read(self, query_id: str) -> pa.Table | None:
         """The answer, mapped; None when there is none. A mapped file stays readable after it went."""
+        self._find(query_id)
         with self._lock:
             file = self._fetched.pop(query_id, None) or self._waiting.pop(query_id, None)
             if file is None:
@@ -139,7 +148,28 @@ class ResultFiles:
 
     def has(self, query_id: str) -> bool:
         """Whether there is a file of the query."""
+        self._find(query_id)
         return query_id in self._waiting or query_id in self._fetched
+
+    def _find(self, query_id: str) -> None:
+        """Take note of what other servers have done to the file of a query."""
+        if not self._shared:
+            return
+        try:
+            stat = self.path(query_id).stat()
+            found = _File(stat.st_size, stat.st_mtime)
+        except OSError:
+            found = None
+        with self._lock:
+            known = self._fetched.get(query_id) or self._waiting.get(query_id)
+            if query_id in self._writing:
+                return
+            if known is None and found is not None:
+                self._waiting[query_id] = found
+                self._total_bytes += found.size_bytes
+            elif known is not None and found is None:
+                (self._fetched if query_id in self._fetched else self._waiting).pop(query_id)
+                self._total_bytes -= known.size_bytes
 
     def remove(self, query_id: str) -> None:
         """Remove a query's file, if there is one."""
@@ -148,6 +178,8 @@ class ResultFiles:
 
     def sweep(self, before_s: float) -> None:
         """Remove the files written before a time in seconds since 1970."""
+        for path in self.folder.glob(f"*{SUFFIX}") if self._shared else ():
+            self._find(path.stem)
         with self._lock:
             both = [*self._waiting.items(), *self._fetched.items()]
             old = [query_id for query_id, file in both if file.written_s < before_s]

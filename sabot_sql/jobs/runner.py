@@ -23,7 +23,7 @@ from sabot_sql.jobs.job_run import JobRun
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import decode_plan
-from sabot_sql.jobs.recording import JobFailed, Output, Recording, Steps
+from sabot_sql.jobs.recording import JobFailed, Output, Recording, RunsElsewhere, Steps
 from sabot_sql.jobs.recovery import ResumedSteps
 from sabot_sql.jobs.results import ResultStore, manifest_of
 from sabot_sql.jobs.spec import columns_of, spec_of
@@ -79,6 +79,7 @@ class QueryRunner:
 
         Raises:
             SabotError: what it failed with, which its record says too.
+            RunsElsewhere: another server has run it.
         """
         try:
             prepared = self._prepare(record, counted)
@@ -93,6 +94,8 @@ class QueryRunner:
             self._engine.record_ran(prepared, ran.result, ran.run.results if ran.run else None)
             if prepared.analyze:
                 self._explain(ran)
+        except RunsElsewhere:
+            raise
         except BaseException as exc:
             error = self.translate(record, exc)
             if record.interrupted:
@@ -190,6 +193,7 @@ class QueryRunner:
 
     def _run_distributed(self, record: QueryRecord, prepared: Prepared, progress: ProgressCallback | None) -> Ran:
         assert prepared.plan is not None
+        STORE.refuse_if_down()
         record.durable = not self._folder.temporary
         spec = spec_of(record, prepared, self._folder.temporary)
         recording = Recording(record.query_id, spec, record.accept)
@@ -200,6 +204,8 @@ class QueryRunner:
         if record.kept:
             write()
         try:
+            if record.kept and self._folder.database.shared:
+                recording.wait_owned(record.cancel)
             with self._admitted(record) as queue_s:
                 ways = (None, progress, write, self._max_bytes)
                 run = JobRun(self._engine, record, prepared.plan, *ways)
@@ -214,6 +220,8 @@ class QueryRunner:
                 recording.wait()
             else:
                 recording.wait_committed()
+        except RunsElsewhere:
+            raise
         except BaseException as exc:
             write()
             if record.interrupted:

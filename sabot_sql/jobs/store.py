@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from sabot_sql.jobs.folder import StateFolder
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryLog
 from sabot_sql.jobs.recording import JobFailed, JobInterrupted, Output, Recording, Steps
+from sabot_sql.jobs.servers import Servers, Unfinished
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -41,6 +43,10 @@ class JobOwner(Protocol):
         """Go on with a job of an earlier process."""
         ...
 
+    def cancelled(self, query_id: str) -> None:
+        """Another server has cancelled a job that runs here."""
+        ...
+
 
 class JobStore:
     """The job database of this process. Thread-safe."""
@@ -54,6 +60,8 @@ class JobStore:
         self._users: dict[StateFolder, list[JobOwner]] = {}
         self._current: StateFolder | None = None
         self._engine: sa.Engine | None = None
+        self._servers: Servers | None = None
+        self._resumed: set[str] = set()
         self._active = 0
         self._recordings: dict[str, Recording] = {}
         self._workflow: Callable[[Output], Output] | None = None
@@ -113,11 +121,46 @@ class JobStore:
                 self._run(recording)
         except (JobFailed, JobInterrupted):
             return None
+        except self._outcomes_of_others():
+            return None  # what the database says of the job holds
         except Exception as exc:  # the edge of a thread; whoever waits for the recording gets the error
             return exc
         finally:
             self._recordings.pop(recording.query_id, None)
         return None
+
+    @staticmethod
+    def _outcomes_of_others() -> tuple[type[BaseException], ...]:
+        """What DBOS raises for a job that somebody else has ended, in place of this server."""
+        from dbos import PortableWorkflowError
+        from dbos._error import DBOSAwaitedWorkflowCancelledError  # has no public name
+
+        return (DBOSAwaitedWorkflowCancelledError, PortableWorkflowError)
+
+    def refuse_if_down(self) -> None:
+        """Refuse new jobs while the database does not answer: writing one down would wait for it without end.
+
+        Raises:
+            ServiceError: SERVICE_ERROR, retryable.
+        """
+        if self._servers is not None and (down_s := self._servers.down_s):
+            raise ServiceError(
+                f"the job database has not answered for {down_s:.0f} s, and a distributed query is recorded there",
+                retryable=True, hint="try again when it is back; queries that run locally need no database",
+            )  # fmt: skip
+
+    @property
+    def down_s(self) -> float:
+        """For how long a database that servers share has not answered; 0 while it does."""
+        return self._servers.down_s if self._servers is not None else 0.0
+
+    def reason(self, folder: StateFolder, query_id: str) -> str | None:
+        """Why a job was given up, if servers have done so."""
+
+        def ask() -> str | None:
+            return self._servers.reason(query_id) if self._servers is not None else None
+
+        return self._call(folder, ask)
 
     def rows(
         self,
@@ -184,27 +227,30 @@ class JobStore:
         return next((f for f in self._users if not f.temporary), folder)
 
     def _launch(self, folder: StateFolder) -> None:
-        import sqlalchemy as sa
         from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
         quiet = logging.getLogger("dbos")
         if not quiet.handlers:
             quiet.addHandler(logging.NullHandler())  # else DBOS writes to stderr; what it logs goes to the user's handlers
         self._register_workflow()
-        url = sa.URL.create("sqlite", database=str(folder.database))
-        engine = tuned_engine(url)
+        database = folder.database
+        engine = database.make_engine()
+        # one of several has another name each time: its jobs are taken over by whoever finds them, itself too
+        executor = f"{EXECUTOR}-{uuid.uuid4().hex[:12]}" if database.shared else EXECUTOR
         config = DBOSConfig(
             name="sabot-sql",
-            system_database_url=url.render_as_string(),
+            system_database_url=database.sqlalchemy_url().render_as_string(hide_password=False),
             system_database_engine=engine,
-            executor_id=EXECUTOR,
+            run_migrations=not database.shared,
+            executor_id=executor,
             application_version=VERSION,
             serializer=DBOSPortableJSONSerializer(),
             enable_otlp=False,
             log_level="WARNING",
             notification_listener_polling_interval_sec=0.1,
         )
-        launcher = OwnThread(lambda: self._start_dbos(config))  # a loop of the caller's would become DBOS's
+        servers = self._lease_of(folder, executor) if database.shared else None
+        launcher = OwnThread(lambda: self._start_dbos(config, servers))  # a loop of the caller's would become DBOS's
         try:
             launcher.result()
         except ConfigError:
@@ -213,15 +259,38 @@ class JobStore:
         except Exception as exc:  # whatever DBOS or the database has to say
             DBOS.destroy()
             engine.dispose()
-            raise ConfigError(f"the job database {folder.database} cannot be opened: {exc}") from exc
-        self._current, self._engine = folder, engine
+            raise ConfigError(f"the job database {database.name} cannot be opened: {exc}") from exc
+        self._current, self._engine, self._servers = folder, engine, servers
+        if servers is not None:
+            servers.start()
 
-    @staticmethod
-    def _start_dbos(config: Any) -> None:
+    def _lease_of(self, folder: StateFolder, executor: str) -> Servers:
+        """This server among those that share the database of `folder`."""
         from dbos import DBOS
 
+        def unfinished() -> list[Unfinished]:
+            rows = DBOS.list_workflows(status="PENDING", name=WORKFLOW, load_input=False, load_output=False)
+            return [Unfinished(row.workflow_id, row.executor_id or "", row.app_version or "") for row in rows]
+
+        def notice() -> None:
+            running = [*self._recordings, *self._resumed]
+            rows = DBOS.list_workflows(workflow_ids=running, status="CANCELLED", load_input=False, load_output=False)
+            for row in rows if running else ():
+                for user in self.users(folder):
+                    user.cancelled(row.workflow_id)
+
+        return Servers(
+            folder.database, executor, VERSION, folder.lease_s, unfinished, DBOS.resume_workflows, DBOS.cancel_workflows, notice
+        )
+
+    @staticmethod
+    def _start_dbos(config: Any, servers: Servers | None) -> None:
+        from dbos import DBOS
+
+        if servers is not None:
+            servers.enter()
         DBOS(config=config)
-        if DBOS.executor_id != EXECUTOR:  # there was one already: DBOS() returned that
+        if DBOS.executor_id != config["executor_id"]:  # there was one already: DBOS() returned that
             raise ConfigError(
                 "this process has a DBOS of its own, and there can be one only",
                 hint="run sabot-sql as a server and connect to it by http://",
@@ -233,10 +302,12 @@ class JobStore:
             return
         from dbos import DBOS
 
+        if self._servers is not None:
+            self._servers.leave()
         OwnThread(DBOS.destroy).result()
         assert self._engine is not None
         self._engine.dispose()
-        self._current = self._engine = None
+        self._current = self._engine = self._servers = None
 
     def _register_workflow(self) -> None:
         if self._workflow is not None:
@@ -267,10 +338,12 @@ class JobStore:
             if not users:
                 raise JobInterrupted
             self._active += 1
+            self._resumed.add(query_id)
         try:
             return walk(users[0].resume(query_id, spec), spec)
         finally:
             with self._changed:
+                self._resumed.discard(query_id)
                 self._active -= 1
                 self._changed.notify_all()
 
@@ -289,22 +362,6 @@ def walk(steps: Steps, spec: Output) -> Output:
         if "lost" not in end:
             return end
         ledger.fold(DBOS.run_step({"name": "lost"}, lambda lost=end: lost))
-
-
-def tuned_engine(url: sa.URL) -> sa.Engine:
-    """SQLite as DBOS needs it to be fast: a write-ahead log, flushed at its checkpoints only (a power cut may lose the last
-    jobs, a killed process loses none)."""
-    import sqlalchemy as sa
-
-    engine = sa.create_engine(url, pool_size=16, max_overflow=64)
-
-    @sa.event.listens_for(engine, "connect")
-    def tune(connection: Any, _record: Any) -> None:
-        connection.isolation_level = "IMMEDIATE"
-        for setting in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {setting}")
-
-    return engine
 
 
 class OwnThread:
