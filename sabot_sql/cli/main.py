@@ -26,6 +26,7 @@ COMMANDS = {
     "jobs": "sabot_sql.cli.jobs:jobs",
     "config": "sabot_sql.cli.config:config",
     "demo": "sabot_sql.cli.demonstration:demo",
+    "init-db": "sabot_sql.cli.init_db:init_db",
     "version": "sabot_sql.cli.version:version",
 }
 

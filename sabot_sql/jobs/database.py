@@ -145,7 +145,7 @@ class JobDatabase:
 def _secret(connection: sa.Connection) -> uuid.UUID:
     import sqlalchemy as sa
 
-    found: dict[str, str] = dict(connection.execute(sa.text("SELECT key, value FROM sabot_sql.meta")).tuples().all())
+    found = {row[0]: row[1] for row in connection.execute(sa.text("SELECT key, value FROM sabot_sql.meta"))}
     if found.get("schema_version") != SCHEMA_VERSION or "secret" not in found:
         raise ConfigError(
             f"the job database has schema version {found.get('schema_version')}, and this release works with {SCHEMA_VERSION}",

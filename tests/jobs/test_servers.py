@@ -1,0 +1,179 @@
+"""Several servers behind one PostgreSQL: real processes, a real database."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from sabot_sql.config import DurableSettings, Settings
+from sabot_sql.errors import ConfigError
+from sabot_sql.jobs.database import JobDatabase
+from sabot_sql.jobs.servers import MAX_TAKEOVERS
+from tests.jobs.hand_engine import HandManager
+from tests.jobs.postgres import postgresql
+from tests.jobs.server_process import ServerProcess, servers
+
+SUM = [{"s": 4950}]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with postgresql() as server:
+        yield server.get_uri()
+
+
+@pytest.fixture
+def url(postgres: str) -> Iterator[str]:
+    """A database of its own."""
+    admin = sa.create_engine(JobDatabase(url=postgres).sqlalchemy_url(), isolation_level="AUTOCOMMIT")
+    name = f"jobs_{time.monotonic_ns()}"
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def rows(url: str, sql: str) -> list[tuple[object, ...]]:
+    engine = JobDatabase(url=url).make_engine(1)
+    try:
+        with engine.begin() as connection:
+            found = connection.execute(sa.text(sql))
+            return [tuple(row) for row in found.all()] if found.returns_rows else []
+    finally:
+        engine.dispose()
+
+
+def await_stage(server: ServerProcess, stage: int) -> None:
+    end = time.monotonic() + 20
+    while str(stage) not in server.stages():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.3)  # the stage before is written down meanwhile
+
+
+def test_jobs_of_a_killed_server_are_finished_by_another_from_where_their_record_ends(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        query_id = a.ask("submit", 100, "k", stage_s=0.6)
+        await_stage(a, 1)
+        assert b.ask("status", query_id, 0)[0] in ("queued", "running")
+        a.kill()
+        killed_s = time.monotonic()
+        assert b.ask("status", query_id, 20) == ["finished", None, True]
+        assert time.monotonic() - killed_s < 1.0 + 3 + 1.2  # the lease, two polls of a second, two stages
+        assert (a.stages(), b.stages()) == (["0", "1"], ["1", "2"])
+        assert b.ask("result", query_id) == SUM
+        assert b.ask("list") == [query_id]
+        steps = rows(url, f"SELECT function_name FROM dbos.operation_outputs WHERE workflow_uuid = '{query_id}' ORDER BY 1")
+        assert steps == [("stage-0",), ("stage-1",), ("stage-2",)]
+
+
+def test_one_key_at_two_servers_is_one_job(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        for server in (a, b):
+            server.send("execute", 100, "same", stage_s=0.2)
+        (first, *one), (second, *other) = a.answer(), b.answer()
+        assert first == second
+        assert one[0] == other[0] == SUM
+        assert sorted([one[1], other[1]]) == [False, True]
+        assert sorted(a.stages() + b.stages()) == ["0", "1", "2"]
+        assert b.ask("execute", 101, "same")["error"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+def test_a_query_of_another_server_is_seen_and_cancelled(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        query_id = a.ask("submit", 100, None, stage_s=20)
+        await_stage(a, 0)
+        assert b.ask("cancel", query_id) in ("queued", "running")
+        assert b.ask("status", query_id, 5)[0] == "cancelled"
+        assert a.ask("status", query_id, 5)[0] == "cancelled"
+        done = a.ask("submit", 100, None)
+        assert b.ask("status", done, 10)[0] == "finished"
+        assert b.ask("result", done) == SUM
+
+
+def test_a_server_that_was_stopped_adopts_what_another_has_made_of_its_job(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        query_id = a.ask("submit", 100, "k", stage_s=0.4)
+        await_stage(a, 1)
+        a.signal(signal.SIGSTOP)
+        try:
+            assert b.ask("status", query_id, 20)[0] == "finished"
+        finally:
+            a.signal(signal.SIGCONT)
+        assert a.ask("status", query_id, 10)[0] == "finished"
+        assert a.ask("result", query_id) == b.ask("result", query_id) == SUM
+        count = rows(url, f"SELECT count(*) FROM dbos.operation_outputs WHERE workflow_uuid = '{query_id}'")
+        assert count == [(3,)]
+
+
+def test_a_job_that_outlived_too_many_servers_is_given_up(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        query_id = a.ask("submit", 100, "k", stage_s=5)
+        await_stage(a, 0)
+        rows(url, f"INSERT INTO sabot_sql.takeovers (query_id, count) VALUES ('{query_id}', {MAX_TAKEOVERS})")
+        a.kill()
+        state, detail, _ = b.ask("status", query_id, 20)
+        assert (state, detail) == ("failed", "the servers that ran the job ended again and again")
+        assert b.ask("execute", 100, "another")[1] == SUM
+
+
+def test_a_job_of_another_release_fails_in_words(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "b") as (b,):
+        old = ServerProcess(tmp_path, "old", url, version="plan-v0")
+        query_id = old.ask("submit", 100, "k", stage_s=5)
+        await_stage(old, 0)
+        time.sleep(1.5)
+        assert b.ask("status", query_id, 0)[0] in ("queued", "running")  # a server of that release is there
+        old.kill()
+        state, detail, _ = b.ask("status", query_id, 20)
+        assert (state, detail) == ("failed", "the job was planned by a release with plan-v0, and no server of that is left")
+
+
+def test_a_database_that_goes_away_stops_distributed_queries_in_words_and_nothing_else(tmp_path: Path) -> None:
+    with postgresql() as server, servers(tmp_path, server.get_uri(), "a") as (a,):
+        assert a.ask("execute", 100, None)[1] == SUM
+        server.stop()
+        time.sleep(3.0)
+        refused = a.ask("execute", 100, None)
+        assert refused["error"] == "SERVICE_ERROR"
+        assert "the job database has not answered for" in refused["detail"]
+        assert a.ask("local", 100) == SUM
+        server.start()
+        end = time.monotonic() + 20
+        while "error" in (found := a.ask("execute", 100, None)):
+            assert time.monotonic() < end, found
+            time.sleep(0.2)
+        assert found[1] == SUM
+
+
+def test_the_schema_is_made_once_and_only_where_it_may(url: str) -> None:
+    with pytest.raises(ConfigError, match="has no schema of ours") as caught:
+        JobDatabase(url=url, migrate=False).open()
+    assert caught.value.hint == "run: sabot-sql init-db"
+    secret = JobDatabase(url=url).open()
+    assert JobDatabase(url=url).open() == JobDatabase(url=url, migrate=False).open() == secret
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/x", "cannot be used"),
+        ("mysql://h/x", "no address of a PostgreSQL"),
+        ("x", "no address"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_an_error_at_the_start(tmp_path: Path, address: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        HandManager(Settings(state_dir=tmp_path / "s", durable=DurableSettings(address)))
+
+
+def test_a_database_of_servers_needs_a_state_folder(url: str) -> None:
+    with pytest.raises(ConfigError, match="no state_dir"):
+        HandManager(Settings(durable=DurableSettings(url)))
