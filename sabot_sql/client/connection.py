@@ -14,7 +14,7 @@ from sabot_sql.client.parameters import normalize_params
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
 from sabot_sql.client.service import Service
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryStatus, Route, State
+from sabot_sql.engine.request import MAX_PRIORITY, Explanation, ProgressCallback, QueryRequest, QueryStatus, Route, State
 from sabot_sql.errors import ConfigError, QueryError, ServiceError
 
 ROUTES = ("auto", "local", "distributed")
@@ -105,6 +105,7 @@ class Connection:
         timezone: str | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        priority: int = 0,
     ) -> QueryRequest:
         """The checked request behind the arguments of `execute_sql`."""
         if not isinstance(sql, str):
@@ -117,12 +118,16 @@ class Connection:
             raise QueryError(f'threshold is {rows!r}; give a number of rows from 0 up, or "auto"', code="INVALID_PARAMETER")
         if timeout_s is not None and not timeout_s > 0:
             raise QueryError(f"timeout_s is {timeout_s!r}; it must be above 0", code="INVALID_PARAMETER")
+        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+            raise QueryError(
+                f"priority is {priority!r}; give a number from -{MAX_PRIORITY} to {MAX_PRIORITY}", code="INVALID_PARAMETER"
+            )
         if self._closed:
             raise ServiceError("this connection is closed", hint="open another with connect()")
         return QueryRequest(
             sql=sql, params=normalize_params(params), route=route, threshold=rows, engine=engine or self._engine,
             timeout_s=timeout_s, dialect=dialect, catalog=catalog, schema=schema, timezone=timezone,
-            tags={str(k): str(v) for k, v in (tags or {}).items()}, idempotency_key=idempotency_key,
+            tags={str(k): str(v) for k, v in (tags or {}).items()}, idempotency_key=idempotency_key, priority=priority,
         )  # fmt: skip
 
     @takes_options_of(request)

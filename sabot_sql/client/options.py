@@ -28,6 +28,7 @@ class QueryOptions(TypedDict, total=False):
         timezone: that of TIMESTAMP WITH TIME ZONE; None for the engine's.
         tags: kept with the query.
         idempotency_key: the same key with the same statement gives the first answer, and runs nothing.
+        priority: of the queries that wait for their turn the highest runs first, -100 to 100; 0 is the usual.
     """
 
     route: Route
@@ -40,6 +41,7 @@ class QueryOptions(TypedDict, total=False):
     timezone: str | None
     tags: Mapping[str, str] | None
     idempotency_key: str | None
+    priority: int
 
 
 def takes_options_of(spelled_out: Callable[..., Any]) -> Callable[[C], C]:

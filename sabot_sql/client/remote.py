@@ -186,6 +186,7 @@ def request_to_json(request: QueryRequest) -> dict[str, Any]:
         "schema": request.schema,
         "timezone": request.timezone,
         "tags": request.tags or None,
+        "priority": request.priority or None,
     }
     return {name: value for name, value in body.items() if value is not None}
 

@@ -30,6 +30,8 @@ Route = Literal["auto", "local", "distributed"]
 State = Literal["queued", "planning", "running", "finishing", "finished", "failed", "cancelled", "expired"]
 TERMINAL_STATES = frozenset(("finished", "failed", "cancelled", "expired"))
 
+MAX_PRIORITY = 100
+
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
@@ -40,6 +42,7 @@ class QueryRequest:
         threshold: rows from which a query is distributed, or "auto".
         engine: local engine, or None for the server's default.
         user: who asked; owns the query.
+        priority: of the queries that wait the highest run first; 0 is the usual.
     """
 
     sql: str
@@ -55,6 +58,7 @@ class QueryRequest:
     tags: dict[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     user: str = "anonymous"
+    priority: int = 0
 
 
 @dataclass(slots=True)

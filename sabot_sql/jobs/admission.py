@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter
+from dataclasses import dataclass, field
 
 from sabot_sql.errors import Cancelled, QueryTimeout
 
 POLL_S = 0.05  # how soon a waiting query notices that it was cancelled
 
 
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One that waits."""
+
+    user: str
+    priority: int
+    come: threading.Event = field(default_factory=threading.Event)
+
+
 class Gate:
-    """At most `limit` inside at once, first come first served.
+    """At most `limit` inside at once. Of those that wait the highest priority goes first; among equals whoever's user has the
+    fewest inside, so that nobody who submits hundreds keeps the others out; then whoever came first.
 
     `enter` costs one uncontended lock while there is room.
     """
@@ -20,14 +31,15 @@ class Gate:
     def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
         self._free = limit
-        self._waiting: deque[threading.Event] = deque()
+        self._inside: Counter[str] = Counter()
+        self._waiting: list[_Turn] = []  # as they came
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def enter(self, cancel: threading.Event, deadline_s: float | None = None) -> float:
+    def enter(self, cancel: threading.Event, deadline_s: float | None = None, user: str = "", priority: int = 0) -> float:
         """Wait for a place; returns the seconds waited.
 
         Args:
@@ -40,12 +52,13 @@ class Gate:
         with self._lock:
             if self._free > 0 and not self._waiting:
                 self._free -= 1
+                self._inside[user] += 1
                 return 0.0
-            turn = threading.Event()
+            turn = _Turn(user, priority)
             self._waiting.append(turn)
         begin = time.monotonic()
         try:
-            while not turn.wait(POLL_S):
+            while not turn.come.wait(POLL_S):
                 if cancel.is_set():
                     raise Cancelled("the query was cancelled while it waited for its turn")
                 if deadline_s is not None and time.monotonic() > deadline_s:
@@ -55,17 +68,23 @@ class Gate:
             raise
         return time.monotonic() - begin
 
-    def leave(self) -> None:
+    def leave(self, user: str = "") -> None:
         """Give the place to the next."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
+            self._inside[user] -= 1
+            if not self._inside[user]:
+                del self._inside[user]
+            if not self._waiting:
                 self._free += 1
+                return
+            turn = min(self._waiting, key=lambda turn: (-turn.priority, self._inside[turn.user]))
+            self._waiting.remove(turn)
+            self._inside[turn.user] += 1
+            turn.come.set()
 
-    def _give_up(self, turn: threading.Event) -> None:
+    def _give_up(self, turn: _Turn) -> None:
         with self._lock:
-            if not turn.is_set():
+            if not turn.come.is_set():
                 self._waiting.remove(turn)
                 return
-        self.leave()  # the place came at the same moment
+        self.leave(turn.user)  # the place came at the same moment

@@ -20,9 +20,28 @@ def new_query_id() -> str:
 
 def keyed_query_id(secret: uuid.UUID, user: str, key: str) -> str:
     """The id that belongs to a user's idempotency key, for as long as the folder with `secret` lives."""
+    return "q_" + _keyed(secret, user, key)
+
+
+def batch_id_of(secret: uuid.UUID, user: str, key: str | None) -> str:
+    """The id of the batch under a user's idempotency key; a random one without a key."""
+    return "b_" + (uuid.uuid4().hex if key is None else _keyed(secret, f"{user}\0batch", key))
+
+
+def statement_ids(secret: uuid.UUID, user: str, batch_id: str, count: int) -> list[str]:
+    """The ids of the queries of a batch."""
+    return [keyed_query_id(secret, user, statement_key(batch_id, index)) for index in range(count)]
+
+
+def statement_key(batch_id: str, index: int) -> str:
+    """The idempotency key of a statement of a batch."""
+    return f"{batch_id}:{index}"
+
+
+def _keyed(secret: uuid.UUID, owner: str, key: str) -> str:
     if not 0 < len(key) <= KEY_LENGTH:
         raise QueryError(f"the idempotency key has {len(key)} characters; give 1 to {KEY_LENGTH}", code="INVALID_PARAMETER")
-    return "q_" + uuid.uuid5(secret, f"{user}\0{key}").hex
+    return uuid.uuid5(secret, f"{owner}\0{key}").hex
 
 
 def fingerprint(request: QueryRequest) -> str:

@@ -35,7 +35,9 @@ from sabot_sql.engine.request import (
     QueryStatus,
     State,
 )
-from sabot_sql.errors import Cancelled, ConfigError, Overloaded, QueryError, SabotError, ServiceError
+from sabot_sql.errors import Cancelled, ConfigError, NotSupported, Overloaded, QueryError, SabotError, ServiceError
+from sabot_sql.jobs.batch_runs import BatchRuns
+from sabot_sql.jobs.batches import Batch, BatchRequest, BatchStatus
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
 from sabot_sql.jobs.record import QueryLog, QueryRecord
@@ -104,6 +106,7 @@ class JobManager:
             raise
         self._workers = Workers("sabot-job")
         self._runner = QueryRunner(settings, self._engine, self._folder, self._results, self._workers)
+        self._batches = BatchRuns(self._folder, self._workers, self.submit, self.status, self.cancel)
         self._lock = threading.Lock()
         self._recovered = threading.Event()
         self._elsewhere: set[str] = set()  # queries that other servers run, as far as somebody asked for them here
@@ -283,6 +286,41 @@ class JobManager:
             if len(rows) < PAGE_ROWS:
                 return
 
+    def retry(self, query_id: str) -> QueryStatus:
+        """Submit the statement of a query that has ended once more, as a query of its own.
+
+        Raises:
+            QueryError: QUERY_NOT_FOUND, QUERY_NOT_FINISHED.
+            NotSupported: its parameters are not known any more.
+        """
+        _, record = self._find(query_id)
+        if not record.terminal:
+            raise QueryError(
+                f"query {query_id} is still {record.state}", code="QUERY_NOT_FINISHED", query_id=query_id, retryable=True
+            )
+        if record.lacks_params:
+            raise NotSupported(f"the parameters of query {query_id} are not kept; submit the statement again")
+        return self.submit(dataclasses.replace(record.request, idempotency_key=None))
+
+    # batches
+
+    def submit_batch(self, request: BatchRequest) -> BatchStatus:
+        """As `BatchRuns.submit`."""
+        self._check_open()
+        return self._batches.submit(request)
+
+    def batch_status(self, batch_id: str, wait_s: float = 0.0) -> BatchStatus:
+        """As `BatchRuns.status`."""
+        return self._batches.status(batch_id, wait_s)
+
+    def cancel_batch(self, batch_id: str) -> BatchStatus:
+        """As `BatchRuns.cancel`."""
+        return self._batches.cancel(batch_id)
+
+    def resume_batch(self, batch_id: str, spec: Output) -> Batch:
+        """Go on with a batch of an earlier process; called in the thread of its workflow."""
+        return self._batches.resume(batch_id, spec)
+
     # the engine's own
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
@@ -379,6 +417,7 @@ class JobManager:
                 return
             self._closed = True
         self._wake.set()
+        self._batches.close()
         running = self.log.running()
         for record in running:
             record.closing = True

@@ -23,6 +23,7 @@ class QueryRecord:
     Attributes:
         cancel: set to stop the query.
         ended: set when nothing more will happen to the query in this process.
+        lacks_params: the request is known but for its parameters.
         kept: somebody may ask for the result later, by the query's id.
         closing: the engine is closed while the query runs.
         interrupted: the process gives the query up; a durable one goes on in the next process.
@@ -33,8 +34,8 @@ class QueryRecord:
 
     __slots__ = (
         "_on_accepted", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s",
-        "interrupted", "kept", "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats",
-        "stopped_by", "submitted_s", "ticks_s", "timed_out",
+        "interrupted", "kept", "lacks_params", "progress", "query_id", "reason", "request", "route", "started_s", "state",
+        "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,7 @@ class QueryRecord:
         self.reason = ""
         self.durable = False
         self.kept = False
+        self.lacks_params = False
         self.closing = False
         self.interrupted = False
         self.timed_out = False

@@ -175,12 +175,12 @@ class QueryRunner:
         queued_s = 0.0
         while True:
             gate = self._lanes[prepared.lane]
-            queued_s += gate.enter(record.cancel, record.deadline_s)
+            queued_s += gate.enter(record.cancel, record.deadline_s, record.request.user, record.request.priority)
             try:
                 record.advance("running")
                 result = self._engine.run_local(prepared, record.query_id, record.cancel)
             finally:
-                gate.leave()
+                gate.leave(record.request.user)
             if result is not None:
                 break
             if prepared.route != "local":
@@ -238,12 +238,13 @@ class QueryRunner:
 
     @contextlib.contextmanager
     def _admitted(self, record: QueryRecord) -> Iterator[float]:
-        queue_s = self._distributed.enter(record.cancel, record.deadline_s)
+        user, priority = record.request.user, record.request.priority
+        queue_s = self._distributed.enter(record.cancel, record.deadline_s, user, priority)
         try:
             record.advance("running")
             yield queue_s
         finally:
-            self._distributed.leave()
+            self._distributed.leave(user)
 
     def _record(self, recording: Recording, record: QueryRecord) -> None:
         """Write a job down and remove its blocks; runs in a thread of its own."""

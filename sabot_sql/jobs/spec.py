@@ -9,6 +9,7 @@ from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import Cancelled, InternalError, SabotError, ServiceError
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import encode_plan
+from sabot_sql.jobs.request_json import decode_request, encode_request
 from sabot_sql.types import Field, Schema, parse_type
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
     request = record.request
     return {
         "sql": request.sql,
+        "request": _request_of(request),
         "user": request.user,
         "tags": request.tags,
         "timeout_s": request.timeout_s,
@@ -42,6 +44,11 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
     }
 
 
+def _request_of(request: QueryRequest) -> dict[str, Any] | None:
+    """The request as JSON, to run it again; None where it has parameters, which may be secrets and are not written down."""
+    return encode_request(request) if request.params is None else None
+
+
 def plain(stats: dict[str, Any]) -> dict[str, Any]:
     """The values of `stats` that JSON can carry."""
     return {key: value for key, value in stats.items() if isinstance(value, bool | int | float | str | None)}
@@ -54,8 +61,13 @@ def columns_of(spec: dict[str, Any]) -> Schema:
 
 def record_of_spec(query_id: str, spec: dict[str, Any]) -> QueryRecord:
     """The record of a job of an earlier process. Its time limit counts from now: the process was away."""
-    request = QueryRequest(spec["sql"], user=spec["user"], tags=spec["tags"], route="distributed", timeout_s=spec["timeout_s"])
+    request = None if spec["request"] is None else decode_request(spec["request"])
+    if request is None:
+        request = QueryRequest(
+            spec["sql"], user=spec["user"], tags=spec["tags"], route="distributed", timeout_s=spec["timeout_s"]
+        )
     record = QueryRecord(query_id, request, fingerprint=spec["fingerprint"])
+    record.lacks_params = spec["request"] is None
     record.submitted_s = spec["submitted_s"]
     record.route = "distributed"
     record.reason = spec["reason"]

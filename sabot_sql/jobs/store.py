@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sabot_sql.errors import ConfigError, ServiceError
+from sabot_sql.jobs.batches import Batch
 from sabot_sql.jobs.folder import StateFolder
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryLog
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WORKFLOW = "sabot-sql-job"
+WORKFLOW, BATCH = "sabot-sql-job", "sabot-sql-batch"
 EXECUTOR = "sabot-sql"
 VERSION = "plan-v5"
 MAX_RECOVERIES = 10
@@ -41,6 +42,10 @@ class JobOwner(Protocol):
 
     def resume(self, query_id: str, spec: Output) -> Steps:
         """Go on with a job of an earlier process."""
+        ...
+
+    def resume_batch(self, batch_id: str, spec: Output) -> Batch:
+        """Go on with a batch of an earlier process."""
         ...
 
     def cancelled(self, query_id: str) -> None:
@@ -64,7 +69,9 @@ class JobStore:
         self._resumed: set[str] = set()
         self._active = 0
         self._recordings: dict[str, Recording] = {}
+        self._batches: dict[str, Batch] = {}
         self._workflow: Callable[[Output], Output] | None = None
+        self._batch_workflow: Callable[[Output], Output] | None = None
 
     def register(self, folder: StateFolder, user: JobOwner) -> None:
         """Use the database in `folder`.
@@ -129,6 +136,31 @@ class JobStore:
             self._recordings.pop(recording.query_id, None)
         return None
 
+    def record_batch(self, folder: StateFolder, batch: Batch, spec: Output) -> Exception | None:
+        """Run the workflow of a batch, until its end; returns what went wrong with the writing."""
+        from dbos import SetWorkflowID
+
+        try:
+            with self._lease(folder):
+                self._batches[batch.batch_id] = batch
+                assert self._batch_workflow is not None
+                with SetWorkflowID(batch.batch_id):
+                    self._batch_workflow(spec)
+        except JobInterrupted:
+            return None
+        except Exception as exc:  # the edge of a thread; whoever submitted the batch gets the error
+            return exc
+        finally:
+            self._batches.pop(batch.batch_id, None)
+        return None
+
+    def batch_row(self, folder: StateFolder, batch_id: str) -> Any:
+        """A recorded batch as DBOS describes it; None where there is none."""
+        from dbos import DBOS
+
+        found = self._call(folder, lambda: DBOS.list_workflows(workflow_ids=[batch_id], name=BATCH))
+        return found[0] if found else None
+
     @staticmethod
     def _outcomes_of_others() -> tuple[type[BaseException], ...]:
         """What DBOS raises for a job that somebody else has ended, in place of this server."""
@@ -192,7 +224,8 @@ class JobStore:
         from dbos import DBOS
 
         def delete() -> None:
-            old = DBOS.list_workflows(completed_before=completed_before, name=WORKFLOW, load_input=False, load_output=False)
+            names = [WORKFLOW, BATCH]
+            old = DBOS.list_workflows(completed_before=completed_before, name=names, load_input=False, load_output=False)
             if old:
                 DBOS.delete_workflows([row.workflow_id for row in old])
 
@@ -269,7 +302,7 @@ class JobStore:
         from dbos import DBOS
 
         def unfinished() -> list[Unfinished]:
-            rows = DBOS.list_workflows(status="PENDING", name=WORKFLOW, load_input=False, load_output=False)
+            rows = DBOS.list_workflows(status="PENDING", name=[WORKFLOW, BATCH], load_input=False, load_output=False)
             return [Unfinished(row.workflow_id, row.executor_id or "", row.app_version or "") for row in rows]
 
         def notice() -> None:
@@ -318,7 +351,11 @@ class JobStore:
         def job(spec: Output) -> Output:
             return self._body(DBOS.workflow_id, spec)
 
-        self._workflow = job
+        @DBOS.workflow(name=BATCH, max_recovery_attempts=MAX_RECOVERIES)  # type: ignore[untyped-decorator]
+        def batch(spec: Output) -> Output:
+            return self._batch_body(DBOS.workflow_id, spec)
+
+        self._workflow, self._batch_workflow = job, batch
 
     def _run(self, recording: Recording) -> None:
         from dbos import SetWorkflowID
@@ -333,19 +370,42 @@ class JobStore:
         if recording is not None:
             recording.committed()
             return walk(recording, spec)
+        with self._resuming(query_id) as user:
+            return walk(user.resume(query_id, spec), spec)
+
+    def _batch_body(self, batch_id: str, spec: Output) -> Output:
+        """The workflow of a batch: it has no steps, its statements are jobs of their own; it returns their ends."""
+        batch = self._batches.get(batch_id)
+        if batch is not None:
+            return driven(batch)
+        with self._resuming(batch_id) as user:
+            return driven(user.resume_batch(batch_id, spec))
+
+    @contextlib.contextmanager
+    def _resuming(self, workflow_id: str) -> Iterator[JobOwner]:
+        """Who goes on with a workflow of an earlier process; keeps DBOS running meanwhile."""
         with self._changed:
             users = self._users.get(self._current) if self._current else None
             if not users:
                 raise JobInterrupted
             self._active += 1
-            self._resumed.add(query_id)
+            self._resumed.add(workflow_id)
         try:
-            return walk(users[0].resume(query_id, spec), spec)
+            yield users[0]
         finally:
             with self._changed:
-                self._resumed.discard(query_id)
+                self._resumed.discard(workflow_id)
                 self._active -= 1
                 self._changed.notify_all()
+
+
+def driven(batch: Batch) -> Output:
+    """Run a batch to its end."""
+    batch.accepted.set()
+    batch.drive()
+    if not batch.ended.is_set():
+        raise JobInterrupted
+    return batch.outcome()
 
 
 def walk(steps: Steps, spec: Output) -> Output:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from sabot_sql.client.parameters import params_from_json
-from sabot_sql.engine.request import QueryRequest
+from sabot_sql.engine.request import MAX_PRIORITY, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
 from sabot_sql.server.query_string import unknown_field
 
@@ -42,6 +42,7 @@ class StatementBody(BaseModel):
     engine: Literal["duckdb", "datafusion"] | None = None
     timeout_ms: int | None = Field(default=None, ge=1)
     tags: dict[str, str] = Field(default_factory=dict)
+    priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
 
     def to_request(self, user: str, idempotency_key: str | None = None) -> QueryRequest:
         """The request to the engine, in the name of `user`."""
@@ -59,6 +60,7 @@ class StatementBody(BaseModel):
             tags=self.tags,
             idempotency_key=idempotency_key,
             user=user,
+            priority=self.priority,
         )
 
 
@@ -72,7 +74,6 @@ class SqlBody(StatementBody):
     format: FormatName | None = None
     json_int64: Literal["number", "string"] = "number"
     result_ttl_s: int | None = None
-    priority: int = 0
     queue: str = "default"
     settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -80,7 +81,6 @@ class SqlBody(StatementBody):
         """NOT_SUPPORTED for fields of the contract that have no effect yet, so that nobody relies on them."""
         given = {
             "settings": self.settings,
-            "priority": self.priority,
             "queue": self.queue != "default",
             "result_ttl_s": self.result_ttl_s is not None,
         }
