@@ -71,6 +71,16 @@ def cancel(query_id: str, url: str | None, api_key_file: str | None) -> None:
 
 
 @jobs.command()
+@click.argument("query_id")
+@url_option
+@key_option
+def retry(query_id: str, url: str | None, api_key_file: str | None) -> None:
+    """Run the statement of a query that has ended once more, as a new query."""
+    with open_server(url, api_key_file) as connection:
+        print_status(connection.job(query_id).retry().status())
+
+
+@jobs.command()
 @click.option("--state-dir", metavar="FOLDER", help="Folder of the engine (else the setting state_dir).")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--reset", is_flag=True, help="Forget all of it, and what was measured of the machine.")

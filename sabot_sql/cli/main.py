@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "sabot_sql.cli.serve:serve",
     "query": "sabot_sql.cli.query:query",
     "explain": "sabot_sql.cli.explain:explain",
+    "batch": "sabot_sql.cli.batch:batch",
     "shell": "sabot_sql.cli.shell:shell",
     "catalog": "sabot_sql.cli.catalog:catalog",
     "agent": "sabot_sql.cli.agent:agent",

@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, Unpack
 
+from sabot_sql.client.batch import JobBatch, Statement
 from sabot_sql.client.connection import Connection, connect
 from sabot_sql.client.job import Job
 from sabot_sql.client.options import ParamsArgument, QueryOptions, takes_options_of
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
-from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryStatus, State
+from sabot_sql.engine.request import BatchStatus, Explanation, OnError, Order, Progress, ProgressCallback, QueryStatus, State
 
 T = TypeVar("T")
 
@@ -89,10 +90,17 @@ class AsyncConnection:
         return AsyncJob(self, await self._run(self._db.submit, sql, params, **options))
 
     @takes_options_of(Connection.request)
-    async def submit_jobs_batch(self, statements: Iterable[str], **options: Unpack[QueryOptions]) -> list[AsyncJob]:
+    async def submit_jobs_batch(
+        self,
+        statements: Iterable[Statement],
+        order: Order = "parallel",
+        on_error: OnError = "continue",
+        max_parallel: int = 4,
+        **options: Unpack[QueryOptions],
+    ) -> AsyncJobBatch:
         """As `Connection.submit_jobs_batch`."""
-        jobs = await self._run(self._db.submit_jobs_batch, list(statements), **options)
-        return [AsyncJob(self, job) for job in jobs]
+        ways = (order, on_error, max_parallel)
+        return AsyncJobBatch(self, await self._run(self._db.submit_jobs_batch, list(statements), *ways, **options))
 
     async def job(self, query_id: str) -> AsyncJob:
         """As `Connection.job`."""
@@ -184,8 +192,34 @@ class AsyncJob:
         """As `Job.cancel`."""
         return await self._connection._run(self._job.cancel)
 
+    async def retry(self) -> AsyncJob:
+        """As `Job.retry`."""
+        return AsyncJob(self._connection, await self._connection._run(self._job.retry))
+
     def __repr__(self) -> str:
         return f"<AsyncJob {self.query_id}>"
+
+
+class AsyncJobBatch(list[AsyncJob]):
+    """The jobs of a batch whose calls are awaited."""
+
+    def __init__(self, connection: AsyncConnection, batch: JobBatch) -> None:
+        super().__init__(AsyncJob(connection, job) for job in batch)
+        self._connection = connection
+        self._batch = batch
+        self.batch_id = batch.batch_id
+
+    async def status(self) -> BatchStatus:
+        """As `JobBatch.status`."""
+        return await self._connection._run(self._batch.status)
+
+    async def wait(self, timeout_s: float | None = None) -> BatchStatus:
+        """As `JobBatch.wait`."""
+        return await self._connection._run(self._batch.wait, timeout_s)
+
+    async def cancel(self) -> BatchStatus:
+        """As `JobBatch.cancel`."""
+        return await self._connection._run(self._batch.cancel)
 
 
 def connect_async(url: str = "embedded:", **options: Any) -> AsyncConnection:

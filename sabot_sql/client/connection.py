@@ -8,13 +8,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+from sabot_sql.client.batch import JobBatch, Statement, read_statements
 from sabot_sql.client.job import Job
 from sabot_sql.client.options import LocalEngine, ParamsArgument, QueryOptions, Threshold, takes_options_of
 from sabot_sql.client.parameters import normalize_params
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
 from sabot_sql.client.service import Service
-from sabot_sql.engine.request import MAX_PRIORITY, Explanation, ProgressCallback, QueryRequest, QueryStatus, Route, State
+from sabot_sql.engine.request import (
+    MAX_PRIORITY,
+    BatchRequest,
+    Explanation,
+    OnError,
+    Order,
+    ProgressCallback,
+    QueryRequest,
+    QueryStatus,
+    Route,
+    State,
+)
 from sabot_sql.errors import ConfigError, QueryError, ServiceError
 
 ROUTES = ("auto", "local", "distributed")
@@ -173,9 +185,28 @@ class Connection:
         return Job(self._service, self._service.submit(self.request(sql, params, **options)).query_id)
 
     @takes_options_of(request)
-    def submit_jobs_batch(self, statements: Iterable[str], **options: Unpack[QueryOptions]) -> list[Job]:
-        """Starts each of `statements` in the background; `options` are those of `submit`, for all of them."""
-        return [self.submit(sql, **options) for sql in statements]
+    def submit_jobs_batch(
+        self,
+        statements: Iterable[Statement],
+        order: Order = "parallel",
+        on_error: OnError = "continue",
+        max_parallel: int = 4,
+        **options: Unpack[QueryOptions],
+    ) -> JobBatch:
+        """Starts several statements in one request; they have a record of their own together, and go on together after a
+        restart.
+
+        Args:
+            statements: up to 1,000: texts, pairs of text and parameters, or mappings with `sql`, `params` and `name`.
+            order: `sequential`: one begins when the one before it has ended.
+            on_error: `stop`: after one that fails no other begins.
+            max_parallel: how many run at once, at most.
+            options: those of `submit`, for all of them; the idempotency key is the batch's.
+        """
+        key = options.pop("idempotency_key", None)
+        requests = [(name, self.request(sql, params, **options)) for name, sql, params in read_statements(statements)]
+        request = BatchRequest(requests, order, on_error, max_parallel, idempotency_key=key)
+        return JobBatch(self._service, self._open().submit_batch(request))
 
     def job(self, query_id: str) -> Job:
         """The job of that id; QUERY_NOT_FOUND when there is none."""

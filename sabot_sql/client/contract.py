@@ -11,7 +11,16 @@ import pyarrow as pa
 from sabot_sql.catalog.table import ColumnStatistics, Table
 from sabot_sql.client.json_values import json_values
 from sabot_sql.client.sql_types import schema_of
-from sabot_sql.engine.request import TERMINAL_STATES, AgentInfo, Explanation, Progress, QueryResult, QueryStatus
+from sabot_sql.engine.request import (
+    TERMINAL_STATES,
+    AgentInfo,
+    BatchStatus,
+    Explanation,
+    Progress,
+    QueryResult,
+    QueryStatus,
+    StatementStatus,
+)
 from sabot_sql.errors import SabotError
 from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
 
@@ -120,6 +129,35 @@ def status_from_json(data: dict[str, Any]) -> QueryStatus:
         error=error_from_json(error, data.get("sql")) if error else None,
         tags=data.get("tags") or {},
     )
+
+
+def batch_to_json(status: BatchStatus) -> dict[str, Any]:
+    """The body of `GET /v1/batches/{id}`."""
+    queries = [
+        {
+            "name": each.name,
+            "query_id": each.query_id,
+            "state": each.state,
+            "error": None if each.error is None else each.error.to_problem(),
+        }
+        for each in status.statements
+    ]
+    link = f"/v1/batches/{status.batch_id}"
+    return {
+        "batch_id": status.batch_id,
+        "state": status.state,
+        "queries": queries,
+        "links": {"self": link, "cancel": f"{link}/cancel"},
+    }
+
+
+def batch_from_json(data: dict[str, Any]) -> BatchStatus:
+    """What `batch_to_json` wrote."""
+    statements = [
+        StatementStatus(q["name"], q["query_id"], q["state"], None if q["error"] is None else error_from_json(q["error"]))
+        for q in data["queries"]
+    ]
+    return BatchStatus(data["batch_id"], data["state"], "", statements)
 
 
 def progress_to_json(progress: Progress, finished: bool = False) -> dict[str, Any]:

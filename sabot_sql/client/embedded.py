@@ -12,7 +12,16 @@ from sabot_sql.client.interrupt_watch import stops_on_interrupt
 from sabot_sql.client.options import LocalEngine, Threshold
 from sabot_sql.client.record import Record
 from sabot_sql.client.reporter import Reporter
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
+from sabot_sql.engine.request import (
+    BatchRequest,
+    BatchStatus,
+    Explanation,
+    ProgressCallback,
+    QueryRequest,
+    QueryResult,
+    QueryStatus,
+    State,
+)
 from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +64,18 @@ class EmbeddedService:
 
     def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         return self.manager.list(state, user, limit)
+
+    def submit_batch(self, request: BatchRequest) -> BatchStatus:
+        return self.manager.submit_batch(request)
+
+    def batch_status(self, batch_id: str, wait_s: float = 0) -> BatchStatus:
+        return self.manager.batch_status(batch_id, wait_s)
+
+    def cancel_batch(self, batch_id: str) -> BatchStatus:
+        return self.manager.cancel_batch(batch_id)
+
+    def retry(self, query_id: str) -> QueryStatus:
+        return self.manager.retry(query_id)
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
         return self.manager.explain(request, analyze)

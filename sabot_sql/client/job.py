@@ -64,5 +64,14 @@ class Job:
         """Asks the query to stop; one that has ended stays as it is."""
         return self._service.cancel(self.query_id)
 
+    def retry(self) -> Job:
+        """Runs the statement once more, as a new query; this one has ended.
+
+        Raises:
+            QueryError: QUERY_NOT_FINISHED.
+            NotSupported: its parameters are not known any more.
+        """
+        return Job(self._service, self._service.retry(self.query_id).query_id)
+
     def __repr__(self) -> str:
         return f"<Job {self.query_id}>"

@@ -15,6 +15,7 @@ from sabot_sql.client.channel import Answer, Channel
 from sabot_sql.client.contract import (
     ARROW_STREAM,
     QUERY_METADATA,
+    batch_from_json,
     explanation_from_json,
     is_terminal,
     result_from_json,
@@ -23,7 +24,17 @@ from sabot_sql.client.contract import (
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
 from sabot_sql.client.reporter import Reporter
-from sabot_sql.engine.request import Explanation, Progress, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
+from sabot_sql.engine.request import (
+    BatchRequest,
+    BatchStatus,
+    Explanation,
+    Progress,
+    ProgressCallback,
+    QueryRequest,
+    QueryResult,
+    QueryStatus,
+    State,
+)
 from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
 
 FIRST_WAIT_MS = 2000  # until a query has an id here that can be cancelled
@@ -122,6 +133,27 @@ class RemoteService:
         asked = {"state": state, "user": user, "limit": str(limit)}
         query = urllib.parse.urlencode({name: value for name, value in asked.items() if value is not None})
         return [status_from_json(q) for q in self.channel.call("GET", f"/v1/queries?{query}").json()["queries"]]
+
+    def submit_batch(self, request: BatchRequest) -> BatchStatus:
+        statements = [{"name": name, **request_to_json(each)} for name, each in request.statements]
+        body = {"statements": statements, "order": request.order, "on_error": request.on_error}
+        key = request.idempotency_key or uuid.uuid4().hex
+        answer = self.channel.call(
+            "POST", "/v1/batch", body={**body, "max_parallel": request.max_parallel}, headers={"Idempotency-Key": key},
+            repeatable=True,
+        )  # fmt: skip
+        return batch_from_json(answer.json())
+
+    def batch_status(self, batch_id: str, wait_s: float = 0) -> BatchStatus:
+        wait_ms = min(60_000, int(wait_s * 1000))
+        answer = self.channel.call("GET", f"/v1/batches/{_quote(batch_id)}?wait_ms={wait_ms}", wait_s=wait_ms / 1000)
+        return batch_from_json(answer.json())
+
+    def cancel_batch(self, batch_id: str) -> BatchStatus:
+        return batch_from_json(self.channel.call("POST", f"/v1/batches/{_quote(batch_id)}/cancel").json())
+
+    def retry(self, query_id: str) -> QueryStatus:
+        return status_from_json(self.channel.call("POST", f"/v1/queries/{_quote(query_id)}/retry").json())
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
         body = {**request_to_json(request), "analyze": analyze}

@@ -6,7 +6,16 @@ import threading
 from typing import Any, Protocol
 
 from sabot_sql.client.record import Record
-from sabot_sql.engine.request import Explanation, ProgressCallback, QueryRequest, QueryResult, QueryStatus, State
+from sabot_sql.engine.request import (
+    BatchRequest,
+    BatchStatus,
+    Explanation,
+    ProgressCallback,
+    QueryRequest,
+    QueryResult,
+    QueryStatus,
+    State,
+)
 
 
 class Service(Protocol):
@@ -32,6 +41,18 @@ class Service(Protocol):
 
     def list_jobs(self, state: State | None = None, user: str | None = None, limit: int = 50) -> list[QueryStatus]:
         """Queries, newest first."""
+
+    def submit_batch(self, request: BatchRequest) -> BatchStatus:
+        """Starts several queries at once."""
+
+    def batch_status(self, batch_id: str, wait_s: float = 0) -> BatchStatus:
+        """The state of a batch, after waiting up to `wait_s` for its end."""
+
+    def cancel_batch(self, batch_id: str) -> BatchStatus:
+        """Stops what runs of a batch and begins nothing more of it."""
+
+    def retry(self, query_id: str) -> QueryStatus:
+        """Runs the statement of a query that has ended once more, as a new query."""
 
     def explain(self, request: QueryRequest, analyze: bool = False) -> Explanation:
         """Where a query would run, why, and its plan."""

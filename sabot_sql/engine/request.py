@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -114,6 +114,50 @@ class QueryStatus:
     stats: dict[str, Any] = field(default_factory=dict)
     error: SabotError | None = None
     tags: dict[str, str] = field(default_factory=dict)
+
+
+Order = Literal["parallel", "sequential"]
+OnError = Literal["continue", "stop"]
+BatchState = Literal["running", "finished", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """Statements and how they run.
+
+    Attributes:
+        statements: their names and requests.
+        order: `sequential`: one begins when the one before it has ended.
+        on_error: `stop`: after one that fails no other begins.
+        max_parallel: how many run at once, at most.
+    """
+
+    statements: Sequence[tuple[str, QueryRequest]]
+    order: Order = "parallel"
+    on_error: OnError = "continue"
+    max_parallel: int = 4
+    user: str = "anonymous"
+    idempotency_key: str | None = None
+
+
+@dataclass(slots=True)
+class StatementStatus:
+    """One statement of a batch. `state` is that of its query; `queued` before that begins, `cancelled` where it never will."""
+
+    name: str
+    query_id: str
+    state: State = "queued"
+    error: SabotError | None = None
+
+
+@dataclass(slots=True)
+class BatchStatus:
+    """Where a batch is."""
+
+    batch_id: str
+    state: BatchState
+    user: str
+    statements: list[StatementStatus]
 
 
 @dataclass(slots=True)

@@ -8,12 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from sabot_sql.engine.request import QueryRequest, QueryStatus
+from sabot_sql.engine.request import BatchRequest, BatchStatus, QueryRequest, QueryStatus
 from sabot_sql.errors import QueryError, SabotError, ServiceError
 from sabot_sql.jobs.batches import (
     Batch,
-    BatchRequest,
-    BatchStatus,
     RememberedBatches,
     check_batch,
     decode_batch,
@@ -103,6 +101,10 @@ class BatchRuns:
         if not batch.ended.is_set():
             batch.cancel()
         return batch.status()
+
+    def place(self, query_id: str) -> tuple[Batch, int] | None:
+        """The batch that a query belongs to, and its place there."""
+        return self._remembered.places.get(query_id)
 
     def resume(self, batch_id: str, spec: dict[str, Any]) -> Batch:
         """The batch of an earlier process, to be driven in the thread of its workflow."""

@@ -12,59 +12,25 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from sabot_sql.engine.request import TERMINAL_STATES, QueryRequest, QueryStatus
-from sabot_sql.errors import QueryError, SabotError
+from sabot_sql.engine.request import (
+    TERMINAL_STATES,
+    BatchRequest,
+    BatchState,
+    BatchStatus,
+    QueryRequest,
+    QueryStatus,
+    State,
+    StatementStatus,
+)
+from sabot_sql.errors import Cancelled, QueryError, SabotError
 from sabot_sql.jobs.request_json import decode_request, encode_request
 
 MAX_STATEMENTS = 1000
 MAX_PARALLEL = 64
 KEPT = 200
 """Batches that have ended and are remembered."""
-
-Order = Literal["parallel", "sequential"]
-OnError = Literal["continue", "stop"]
-BatchState = Literal["running", "finished", "failed", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRequest:
-    """Statements and how they run.
-
-    Attributes:
-        statements: their names and requests.
-        order: `sequential`: one begins when the one before it has ended.
-        on_error: `stop`: after one that fails no other begins.
-        max_parallel: how many run at once, at most.
-    """
-
-    statements: Sequence[tuple[str, QueryRequest]]
-    order: Order = "parallel"
-    on_error: OnError = "continue"
-    max_parallel: int = 4
-    user: str = "anonymous"
-    idempotency_key: str | None = None
-
-
-@dataclass(slots=True)
-class StatementStatus:
-    """One statement of a batch. `state` is that of its query; `queued` before that begins, `cancelled` where it never will."""
-
-    name: str
-    query_id: str
-    state: str = "queued"
-    error: SabotError | None = None
-
-
-@dataclass(slots=True)
-class BatchStatus:
-    """Where a batch is."""
-
-    batch_id: str
-    state: BatchState
-    user: str
-    statements: list[StatementStatus]
 
 
 class Batch:
@@ -87,11 +53,14 @@ class Batch:
     ) -> None:
         self.batch_id = batch_id
         self.request = request
+        self.query_ids = tuple(query_ids)
         self.accepted = threading.Event()  # it is in the job database
         self.ended = threading.Event()
         self.closing = threading.Event()
         self._statements = [StatementStatus(name, q) for (name, _), q in zip(request.statements, query_ids)]
         self._begun: set[int] = set()
+        self._dropped: set[int] = set()
+        self._changed = threading.Condition()
         self._submit, self._status, self._cancel = submit, status, cancel
         self._cancelled = threading.Event()
         self._failed = threading.Event()
@@ -109,6 +78,20 @@ class Batch:
         status = self.status()
         found = [[s.name, s.query_id, s.state, None if s.error is None else s.error.to_problem()] for s in status.statements]
         return {"state": status.state, "statements": found}
+
+    def await_begun(self, index: int, wait_s: float) -> bool:
+        """Whether a statement has a query; waits up to `wait_s` until it has one or is to have none."""
+        with self._changed:
+            self._changed.wait_for(lambda: index in self._begun or self._statements[index].state in TERMINAL_STATES, wait_s)
+            return index in self._begun
+
+    def statement(self, index: int) -> tuple[QueryRequest, StatementStatus]:
+        """What a statement is, and where it is as long as it has no query."""
+        return self.request.statements[index][1], dataclasses.replace(self._statements[index])
+
+    def drop(self, index: int) -> None:
+        """Do not begin a statement that has not begun."""
+        self._dropped.add(index)
 
     def assume_begun(self) -> None:
         """Another server drives the batch: any of its queries may be there."""
@@ -133,9 +116,9 @@ class Batch:
 
     def _run(self, index: int) -> None:
         statement = self._statements[index]
-        if self._cancelled.is_set() or self._failed.is_set():
-            why = "the batch was cancelled" if self._cancelled.is_set() else "a statement before it failed"
-            statement.state, statement.error = "cancelled", QueryError(f"{why} before this one began", code="CANCELLED")
+        if self._cancelled.is_set() or self._failed.is_set() or index in self._dropped:
+            why = "a statement of its batch failed" if self._failed.is_set() else "it was cancelled"
+            self._end(index, "cancelled", Cancelled(f"{why} before it began", query_id=statement.query_id))
             return
         while not self.closing.is_set():
             try:
@@ -143,12 +126,13 @@ class Batch:
                 break
             except SabotError as error:
                 if error.problem.code != "QUEUE_FULL":
-                    self._begun.discard(index)
-                    statement.state, statement.error = "failed", error
+                    self._end(index, "failed", error)
                     self._fail()
                     return
                 time.sleep(0.05)  # others have filled the queue
-        self._begun.add(index)
+        with self._changed:
+            self._begun.add(index)
+            self._changed.notify_all()
         if self._cancelled.is_set():
             self._cancel(statement.query_id)
         while not self.closing.is_set() and statement.state not in TERMINAL_STATES:
@@ -159,6 +143,13 @@ class Batch:
                     raise
         if statement.state == "failed":
             self._fail()
+
+    def _end(self, index: int, state: State, error: SabotError) -> None:
+        """A statement ends that has no query."""
+        with self._changed:
+            statement = self._statements[index]
+            statement.state, statement.error = state, error
+            self._changed.notify_all()
 
     def _fail(self) -> None:
         if self.request.on_error == "stop":
@@ -186,6 +177,7 @@ class RememberedBatches:
     """The batches of this process by id; the oldest ended ones are forgotten."""
 
     found: dict[str, Batch] = field(default_factory=dict)
+    places: dict[str, tuple[Batch, int]] = field(default_factory=dict)  # of queries
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get_or_add(self, batch_id: str, make: Callable[[], Batch]) -> tuple[Batch, bool]:
@@ -195,9 +187,12 @@ class RememberedBatches:
             if batch is not None:
                 return batch, False
             batch = self.found[batch_id] = make()
+            for index, each in enumerate(batch.query_ids):
+                self.places[each] = batch, index
             ended = [key for key, each in self.found.items() if each.ended.is_set()]
             for key in ended[: max(0, len(ended) - KEPT)]:
-                del self.found[key]
+                for each in self.found.pop(key).query_ids:
+                    del self.places[each]
             return batch, True
 
 

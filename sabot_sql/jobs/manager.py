@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import (
     AgentInfo,
+    BatchRequest,
+    BatchStatus,
     Explanation,
     ProgressCallback,
     QueryRequest,
@@ -37,7 +39,7 @@ from sabot_sql.engine.request import (
 )
 from sabot_sql.errors import Cancelled, ConfigError, NotSupported, Overloaded, QueryError, SabotError, ServiceError
 from sabot_sql.jobs.batch_runs import BatchRuns
-from sabot_sql.jobs.batches import Batch, BatchRequest, BatchStatus
+from sabot_sql.jobs.batches import Batch
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
 from sabot_sql.jobs.record import QueryLog, QueryRecord
@@ -45,7 +47,7 @@ from sabot_sql.jobs.recording import Output, RunsElsewhere, Steps
 from sabot_sql.jobs.recovery import unfinished
 from sabot_sql.jobs.results import ResultStore
 from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
-from sabot_sql.jobs.spec import ENDED, record_of_row, record_of_spec
+from sabot_sql.jobs.spec import ENDED, record_of_row, record_of_spec, record_of_statement
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Workers
 
@@ -189,6 +191,10 @@ class JobManager:
         Raises:
             QueryError: QUERY_NOT_FOUND.
         """
+        begin_s = time.monotonic()
+        if wait_s > 0 and self.log.get(query_id) is None and (place := self._batches.place(query_id)) is not None:
+            place[0].await_begun(place[1], wait_s)
+            wait_s -= time.monotonic() - begin_s
         _, record = self._find(query_id)
         if wait_s > 0 and not record.terminal:
             record.ended.wait(wait_s)
@@ -226,6 +232,8 @@ class JobManager:
         """
         owner, record = self._find(query_id)
         if not record.terminal:
+            if owner.log.get(query_id) is None and (place := owner._batches.place(query_id)) is not None:
+                place[0].drop(place[1])
             owner._runner.stop(record, None if why is None else Cancelled(why, query_id=query_id))
             if query_id in self._elsewhere:
                 STORE.cancel(self._folder, [query_id])
@@ -528,6 +536,9 @@ class JobManager:
         for owner in self._owners():
             if (record := owner.log.get(query_id)) is not None:
                 return owner, record
+        for owner in self._owners():
+            if (place := owner._batches.place(query_id)) is not None and not place[0].await_begun(place[1], 0.0):
+                return owner, record_of_statement(query_id, *place[0].statement(place[1]))
         if not self._folder.temporary and self._recover_waited():
             if (record := self.log.get(query_id)) is not None:
                 return self, record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sabot_sql.engine.request import QueryRequest
+from sabot_sql.engine.request import QueryRequest, StatementStatus
 from sabot_sql.errors import Cancelled, InternalError, SabotError, ServiceError
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import encode_plan
@@ -75,6 +75,14 @@ def record_of_spec(query_id: str, spec: dict[str, Any]) -> QueryRecord:
     record.durable = True
     record.kept = True
     record.accepted = True
+    return record
+
+
+def record_of_statement(query_id: str, request: QueryRequest, status: StatementStatus) -> QueryRecord:
+    """The record of a statement of a batch that has no query, yet or ever."""
+    record = QueryRecord(query_id, request)
+    if status.error is not None:
+        record.fail(status.error)
     return record
 
 

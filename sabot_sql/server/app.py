@@ -11,6 +11,7 @@ from sabot_sql.errors import QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
+from sabot_sql.server.batch_routes import add_batch_routes
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.edge import Door, Edge
 from sabot_sql.server.problems import problem_response
@@ -43,6 +44,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
     add_query_routes(app, manager, threads, attendance)
+    add_batch_routes(app, manager, threads)
     add_catalog_routes(app, manager, threads)
     add_service_routes(app, manager, threads, door)
     return app

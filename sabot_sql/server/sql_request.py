@@ -14,7 +14,7 @@ from sabot_sql.engine.request import MAX_PRIORITY, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
 from sabot_sql.server.query_string import unknown_field
 
-Body = TypeVar("Body", bound="StatementBody")
+Body = TypeVar("Body", bound=BaseModel)
 
 MAX_WAIT_MS = 60_000
 BODY_BYTES = 64 << 20
@@ -131,6 +131,13 @@ async def read_sql_body(request: Request) -> SqlBody:
 async def read_explain_body(request: Request) -> ExplainBody:
     """The body of `POST /v1/explain`, in the same two forms."""
     return _body_of(ExplainBody, request, await read_bytes(request))
+
+
+async def read_json_body(model: type[Body], request: Request) -> Body:
+    """A body that is JSON and nothing else."""
+    raw = await read_bytes(request)
+    _must_be_json(content_type(request))
+    return _checked_json(model, raw)
 
 
 def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:

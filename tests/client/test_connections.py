@@ -160,6 +160,38 @@ def test_batch_gives_a_job_for_each_statement(db: Connection) -> None:
     assert [job.result().scalar() for job in jobs] == [0, 1, 2, 3, 4]
 
 
+def test_batch_tells_names_states_and_errors(db: Connection) -> None:
+    statements = [("SELECT $x + 1", {"x": 4}), {"name": "bad", "sql": "SELECT * FROM nobody"}, "SELECT 3"]
+    batch = db.submit_jobs_batch(statements, "sequential", "stop")
+    status = batch.wait(20)
+    assert (status.state, [(s.name, s.state) for s in status.statements]) == (
+        "failed",
+        [("0", "finished"), ("bad", "failed"), ("2", "cancelled")],
+    )
+    assert "nobody" in str(status.statements[1].error)
+    assert batch[0].result().scalar() == 5
+    with pytest.raises(sabot_sql.Cancelled, match="failed before it began"):
+        batch[2].result()
+    with pytest.raises(sabot_sql.QueryError, match="statement 0 of the batch is a int"):
+        db.submit_jobs_batch([5])  # type: ignore[list-item]
+
+
+def test_batch_is_cancelled_as_a_whole(db: Connection) -> None:
+    batch = db.submit_jobs_batch([LONG_QUERY] * 3, max_parallel=1, route="local")
+    assert [job.status().state in ("queued", "planning", "running") for job in batch] == [True] * 3
+    batch[2].cancel()
+    batch.cancel()
+    assert [s.state for s in batch.wait(10).statements] == ["cancelled"] * 3
+
+
+def test_job_is_tried_again(db: Connection) -> None:
+    job = db.submit("SELECT $1 + 1", [2])
+    assert job.result(10).scalar() == 3
+    again = job.retry()
+    assert again.query_id != job.query_id
+    assert again.result(10).scalar() == 3
+
+
 def test_unknown_job_is_not_found(db: Connection) -> None:
     with pytest.raises(sabot_sql.QueryError) as caught:
         db.job("q_" + "0" * 32)
@@ -199,7 +231,7 @@ def test_arrays_are_parameters(db: Connection) -> None:
 def test_signature_spells_the_options_out(method: str) -> None:
     for owner in (Connection, sabot_sql.AsyncConnection):
         found = inspect.signature(getattr(owner, method)).parameters
-        assert [found[name].default for name in QueryOptions.__annotations__] == ["auto", *[None] * 3, "duckdb", *[None] * 5]
+        assert [found[name].default for name in QueryOptions.__annotations__] == ["auto", *[None] * 3, "duckdb", *[None] * 5, 0]
         assert not [p for p in found.values() if p.kind is p.VAR_KEYWORD]
 
 

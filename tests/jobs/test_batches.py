@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from sabot_sql.config import Settings
-from sabot_sql.engine.request import QueryRequest
+from sabot_sql.engine.request import BatchRequest, BatchStatus, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError
-from sabot_sql.jobs.batches import BatchRequest, BatchStatus
 from sabot_sql.jobs.request_json import decode_request, encode_request
 from tests.jobs.hand_engine import HandManager, job, query
 
@@ -53,7 +52,7 @@ def test_statements_in_sequence_stop_at_the_first_error_where_asked(manager: Han
     submitted = manager.submit_batch(batch(*requests, order="sequential", on_error="stop"))
     status = manager.batch_status(submitted.batch_id, 10)
     assert (status.state, states(status)) == ("failed", ["finished", "failed", "cancelled"])
-    assert "a statement before it failed" in str(status.statements[2].error)
+    assert "a statement of its batch failed" in str(status.statements[2].error)
 
 
 def test_statements_in_sequence_run_one_by_one(manager: HandManager) -> None:
