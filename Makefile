@@ -7,10 +7,11 @@ DATA := .data
 SEED ?= 1
 QUERIES ?= 5000
 SEEDS ?= 2
+RUNS ?= 102
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs check format goldens accept bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +36,9 @@ fuzz: setup ## Random queries, DuckDB against the distributed route (SEED=1 QUER
 
 chaos: setup ## Agents are killed, stopped and cut off in the middle of queries (SEEDS=2); see docs/reliability.md
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --data $(DATA)/chaos
+
+chaos-jobs: setup ## The process of a job is killed at random moments, on SQLite and PostgreSQL (RUNS=102); see docs/reliability.md
+	$(BIN)/python -m tests.jobs.kills --runs $(RUNS)
 
 test-slow: setup ## What `make test` leaves out: tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def child(state: str, url: str, data: str) -> None:
                 manager.list()
                 while not manager.agents():
                     time.sleep(0.01)
+            elif what == "warm":  # starts the agents, and compiles nothing any more
+                manager.execute(QueryRequest(args[0], route="distributed"))
             elif what == "submit":
                 sql, key = args
                 found = manager.submit(QueryRequest(sql, route="distributed", idempotency_key=key)).query_id
@@ -115,19 +118,29 @@ def child(state: str, url: str, data: str) -> None:
             print(json.dumps(found, default=str), flush=True)
 
 
-def recorded(database: JobDatabase) -> tuple[list[tuple[Any, ...]], list[str]]:
-    """The jobs with their states, and the steps in their order."""
+@dataclass
+class Recorded:
+    """The jobs of a database with their states, and the steps of each in their order."""
+
+    states: dict[str, str]
+    steps: dict[str, list[str]]
+
+
+def recorded(database: JobDatabase) -> Recorded:
+    """What is in the database; a step that says which blocks are gone is called `lost`."""
     engine = database.make_engine(1)
     schema = "dbos." if database.shared else ""
     try:
         with engine.connect() as connection:
             jobs = connection.execute(sa.text(f"SELECT workflow_uuid, status FROM {schema}workflow_status")).all()
-            steps = connection.execute(
-                sa.text(f"SELECT function_name FROM {schema}operation_outputs ORDER BY function_id")
-            ).all()
+            columns = "workflow_uuid, function_name, output"
+            rows = connection.execute(sa.text(f"SELECT {columns} FROM {schema}operation_outputs ORDER BY function_id")).all()
     finally:
         engine.dispose()
-    return [tuple(job) for job in jobs], [step[0] for step in steps]
+    steps: dict[str, list[str]] = {job[0]: [] for job in jobs}
+    for query_id, name, output in rows:
+        steps[query_id].append("lost" if '"lost"' in (output or "") else name)
+    return Recorded({job[0]: job[1] for job in jobs}, steps)
 
 
 def repeats(steps: list[str]) -> list[str]:
@@ -159,30 +172,36 @@ def _owner_of(path: Path) -> str:
 def struck(state: Path, url: str, data: Path, sql: str, expected: str, delay_s: float) -> tuple[str, str, int]:
     """One run: when it was struck, what is wrong with it, and how many stages ran again."""
     victim = Victim(state, url, data)
+    victim.ask("warm", sql)
     victim.send("submit", sql, "key")
     time.sleep(delay_s)
     victim.kill()
     database = JobDatabase(state / "jobs.db", url)
-    jobs, steps = recorded(database) if database.exists() else ([], [])
-    moment = (
-        "before it was recorded" if not jobs else f"after {len(steps)} steps" if jobs[0][1] == "PENDING" else "after its end"
-    )
+    before = recorded(database)
     heir = Victim(state, url, data)
     try:
         query_id = heir.ask("submit", sql, "key")
         found, rows, listed = heir.ask("answer", query_id)
     finally:
         heir.close()
-    jobs, after = recorded(database)
+    after = recorded(database)
+    steps = after.steps[query_id]
     wrong = [
         found != "finished" and f"it is {found}: {rows}",
         json.dumps(rows) != expected and "other rows",
-        listed != [[query_id, "finished"]] and f"the list has {listed}",
-        jobs != [(query_id, "SUCCESS")] and f"recorded are {jobs}",
-        bool(repeats(after)) and f"recorded twice: {repeats(after)} of {after}",
+        listed.count([query_id, "finished"]) != 1 and f"the list has {listed}",
+        after.states[query_id] != "SUCCESS" and f"its record says {after.states[query_id]}",
+        bool(repeats(steps)) and f"recorded twice: {repeats(steps)} of {steps}",
         bool(left := left_behind(state)) and f"left behind: {left}",
     ]
-    return moment, "; ".join(w for w in wrong if w), len(after) - len(set(after))
+    match before.states.get(query_id):
+        case None:
+            moment = "before it was recorded"
+        case "PENDING":
+            moment = f"after {len(before.steps[query_id])} steps"
+        case _:
+            moment = "after its end"
+    return moment, "; ".join(w for w in wrong if w), len(steps) - len(set(steps))
 
 
 @contextlib.contextmanager
@@ -207,15 +226,17 @@ def undisturbed(folder: Path, data: Path, sql: str) -> tuple[float, int, str]:
     """Seconds, stages and rows of a job that nobody strikes."""
     victim = Victim(folder, "", data)
     try:
+        victim.ask("warm", sql)
         begin_s = time.monotonic()
-        state, rows, _ = victim.ask("answer", victim.ask("submit", sql, "key"))
+        query_id = victim.ask("submit", sql, "key")
+        state, rows, _ = victim.ask("answer", query_id)
         took_s = time.monotonic() - begin_s
     finally:
         victim.close()
     assert state == "finished", rows
     table = duckdb_answer(data, sql)
     assert sorted(map(json.dumps, rows)) == sorted(map(json.dumps, json.loads(json.dumps(table.to_pylist(), default=str))))
-    return took_s, len(recorded(JobDatabase(folder / "jobs.db"))[1]), json.dumps(rows)
+    return took_s, len(recorded(JobDatabase(folder / "jobs.db")).steps[query_id]), json.dumps(rows)
 
 
 def duckdb_answer(data: Path, sql: str) -> pa.Table:
