@@ -19,6 +19,7 @@ from sabot_sql.engine.request import (
     Progress,
     QueryResult,
     QueryStatus,
+    StateChange,
     StatementStatus,
 )
 from sabot_sql.errors import SabotError
@@ -106,6 +107,7 @@ def status_to_json(status: QueryStatus) -> dict[str, Any]:
         "stats": status.stats,
         "error": status.error.to_problem() if status.error else None,
         "tags": status.tags,
+        "history": [{"state": c.state, "at": _time_to_json(c.at), "reason": c.reason} for c in status.history],
         "links": links,
     }
 
@@ -128,6 +130,7 @@ def status_from_json(data: dict[str, Any]) -> QueryStatus:
         stats=data.get("stats") or {},
         error=error_from_json(error, data.get("sql")) if error else None,
         tags=data.get("tags") or {},
+        history=[StateChange(c["state"], _time_from_json(c["at"]), c["reason"]) for c in data.get("history") or ()],
     )
 
 

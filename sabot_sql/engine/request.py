@@ -96,6 +96,16 @@ class QueryResult:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A state that a query came into: when, and why where there is something to say. `at` is None where it is not known any
+    more."""
+
+    state: State
+    at: dt.datetime | None
+    reason: str
+
+
 @dataclass(slots=True)
 class QueryStatus:
     """The state of a query at one moment, for `GET /v1/queries/{id}`, `job.status()` and the list of jobs."""
@@ -114,6 +124,7 @@ class QueryStatus:
     stats: dict[str, Any] = field(default_factory=dict)
     error: SabotError | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    history: list[StateChange] = field(default_factory=list)
 
 
 Order = Literal["parallel", "sequential"]

@@ -217,7 +217,7 @@ class JobManager:
             raise again(record.error)
         result = self._results.get(query_id) if record.state == "finished" else None
         if result is None:
-            record.state = "expired"
+            record.expire()
             raise QueryError(f"the result of query {query_id} is not kept any more", code="RESULT_EXPIRED", query_id=query_id)
         return result
 
@@ -255,8 +255,7 @@ class JobManager:
         if not record.terminal:
             return self.cancel(query_id)
         owner._results.delete(query_id)
-        if record.state == "finished":
-            record.state = "expired"
+        record.expire()
         return record.status()
 
     def list(
@@ -555,7 +554,7 @@ class JobManager:
             record.error = ServiceError(reason, query_id=record.query_id)
             record.state = "failed"
         if record.state == "finished" and not self._results.restore(record.query_id, row.output, record.finished_s or 0.0):
-            record.state = "expired"
+            record.expire()
         return record
 
     def resume(self, query_id: str, spec: Output) -> Steps:
@@ -642,7 +641,7 @@ class JobManager:
             for owner in self._owners():
                 record = owner.log.get(query_id)
                 if record is not None and record.state == "finished" and owner._results.lacks(query_id):
-                    record.state = "expired"
+                    record.expire()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest, QueryStatus, State
+from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest, QueryStatus, State, StateChange
 from sabot_sql.errors import SabotError
 
 KEY_KEPT_S = 600.0
@@ -33,9 +33,9 @@ class QueryRecord:
     """
 
     __slots__ = (
-        "_on_accepted", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s",
-        "interrupted", "kept", "lacks_params", "progress", "query_id", "reason", "request", "route", "started_s", "state",
-        "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out",
+        "_on_accepted", "_reached_s", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error",
+        "fingerprint", "finished_s", "interrupted", "kept", "lacks_params", "progress", "query_id", "reason",
+        "request", "route", "started_s", "state", "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class QueryRecord:
         self.error: SabotError | None = None
         self.accepted = False
         self.stopped_by: SabotError | None = None
+        self._reached_s: dict[str, float] = {}
         self._on_accepted: list[Callable[[], None]] = []
 
     @property
@@ -76,8 +77,9 @@ class QueryRecord:
         """Go on to a later state; going back or on from the end changes nothing."""
         if self.state in STEPS and STEPS.index(state) > STEPS.index(self.state):
             self.state = state
+            self._reached_s[state] = time.time()
             if state == "running":
-                self.started_s = time.time()
+                self.started_s = self._reached_s[state]
 
     def accept(self) -> None:
         """Whoever submitted the query may be answered."""
@@ -109,6 +111,26 @@ class QueryRecord:
             self.release()
         else:
             self.accept()
+
+    def expire(self) -> None:
+        """The result of a finished query is gone."""
+        if self.state == "finished":
+            self.state = "expired"
+            self._reached_s["expired"] = time.time()
+
+    def history(self) -> list[StateChange]:
+        """The states that the query has been in, as far as this process knows, with their times."""
+        found = [StateChange("queued", as_datetime(self.submitted_s), "")]
+        reached_s = {**self._reached_s, "running": self.started_s}
+        for state in ("planning", "running", "finishing"):
+            if (when_s := reached_s.get(state)) is not None:
+                found.append(StateChange(state, as_datetime(when_s), self.reason if state == "running" else ""))
+        if self.terminal:
+            end: State = "finished" if self.state == "expired" else self.state
+            found.append(StateChange(end, as_datetime(self.finished_s), self.error.detail if self.error else ""))
+        if self.state == "expired":
+            found.append(StateChange("expired", as_datetime(reached_s.get("expired")), "the result is not kept any more"))
+        return found
 
     def finish(self, stats: dict[str, Any]) -> None:
         """The query has its answer."""
@@ -148,6 +170,7 @@ class QueryRecord:
             stats=self.stats,
             error=self.error,
             tags=self.request.tags,
+            history=self.history(),
         )
 
 

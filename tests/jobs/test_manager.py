@@ -490,3 +490,16 @@ def test_housekeeper_outlives_a_round_that_fails(monkeypatch: pytest.MonkeyPatch
     wait_for(lambda: len(rounds) == 2)
     manager.close()
     assert "No space left on device" in caplog.text
+
+
+def test_status_tells_every_state_with_its_time_and_reason(manager: HandManager) -> None:
+    query_id = manager.submit(job(10, fail_stage=1, fail="read")).query_id
+    history = manager.status(query_id, 10).history
+    assert [c.state for c in history] == ["queued", "planning", "running", "failed"]
+    assert [c.reason for c in history][2:] == ["asked for distributed", "corrupt"]
+    times = [c.at for c in history]
+    assert None not in times
+    assert times == sorted(times)  # type: ignore[type-var]
+    done = manager.submit(query()).query_id
+    manager.status(done, 10)
+    assert [c.state for c in manager.delete(done).history][-2:] == ["finished", "expired"]
