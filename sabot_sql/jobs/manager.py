@@ -518,7 +518,7 @@ class JobManager:
 
     def _followed(self, row: Any) -> QueryRecord:
         """The record of a job that another server runs, which from now on is looked after here too."""
-        record, fresh = self.log.get_or_add(row.workflow_id, lambda: record_of_row(row))
+        record, fresh = self.log.get_or_add(row.workflow_id, lambda: self._restore(row))
         if fresh:
             self._elsewhere.add(row.workflow_id)
             self._workers.run(functools.partial(self._follow, record))
@@ -550,6 +550,8 @@ class JobManager:
     def _restore(self, row: Any) -> QueryRecord:
         """The record of a job of an earlier process, its result with it as far as it is kept."""
         record = record_of_row(row)
+        if self._folder.database.shared and row.status == "PENDING":  # some server runs it
+            record.advance("running")
         if record.state == "cancelled" and (reason := STORE.reason(self._folder, record.query_id)) is not None:
             record.error = ServiceError(reason, query_id=record.query_id)
             record.state = "failed"

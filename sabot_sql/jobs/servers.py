@@ -174,6 +174,7 @@ class Servers:
                 sa.text("DELETE FROM sabot_sql.servers WHERE heartbeat_at < now() - :old * interval '1 s'"),
                 {"old": max(FORGET_S, 10 * self._lease_s)},
             )
+            connection.execute(sa.text("DELETE FROM sabot_sql.takeovers WHERE at < now() - interval '7 days'"))
 
     def _counted(self, connection: sa.Connection, query_ids: list[str]) -> list[str]:
         """Count one takeover of each; those that had too many."""

@@ -1,0 +1,106 @@
+"""What recording costs a job: nothing kept, SQLite, PostgreSQL; one at a time, one hundred one by one, one hundred in a batch.
+
+    python bench/durable.py [--repeats 60] [--jobs 100] [--json OUT]
+
+The job is the two-stage one of `bench/overhead.py`, whose work is a few thousand rows. "execute" waits for its answer and for
+the job to be in the database; "submit" for its end to be there too, as whoever asks again by its key needs. A batch is
+submitted in one request and waited for. The PostgreSQL is started for this, with its defaults (it flushes each commit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.machine import machine_line, quantile, spread
+from bench.overhead import make
+from sabot_sql.config import AgentSettings, DurableSettings, Settings
+from sabot_sql.engine.request import BatchRequest, QueryRequest
+from sabot_sql.jobs.manager import JobManager
+from tests.jobs.postgres import postgresql
+
+STORES = ("nothing kept", "SQLite", "PostgreSQL")
+literals = itertools.count(2000)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--json", default="")
+    args = parser.parse_args()
+    print(machine_line())
+    report: dict[str, object] = {"machine": machine_line()}
+    with tempfile.TemporaryDirectory() as name:
+        data = make(Path(name))
+        for store in STORES:
+            with opened(store, data) as manager:
+                report[store] = found = measured(manager, args.repeats, args.jobs)
+            print(f"\n{store}")
+            for way, values in found.items():
+                print(f"  {way:34} {spread(values)} ms")
+    if args.json:
+        summary = {
+            s: {w: [quantile(v, 0.5), quantile(v, 0.95)] for w, v in f.items()} for s, f in report.items() if s != "machine"
+        }  # type: ignore[attr-defined]
+        Path(args.json).write_text(json.dumps({"machine": report["machine"], **summary}, indent=1))
+    return 0
+
+
+@contextlib.contextmanager
+def opened(store: str, data: Path) -> Iterator[JobManager]:
+    """An engine with two agents whose jobs are recorded there."""
+    with tempfile.TemporaryDirectory() as state, contextlib.ExitStack() as stack:
+        durable = DurableSettings(stack.enter_context(postgresql()).get_uri()) if store == "PostgreSQL" else DurableSettings()
+        folder = None if store == "nothing kept" else Path(state)
+        manager = JobManager(Settings(state_dir=folder, agents=AgentSettings(count=2, threads=1), durable=durable), str(data))
+        stack.callback(manager.close)
+        manager.start()
+        for _ in range(10):
+            manager.execute(job())
+        yield manager
+
+
+def job(key: str | None = None) -> QueryRequest:
+    sql = f"select sum(v) as s, count(*) as c from t where k < {next(literals)}"
+    return QueryRequest(sql, route="distributed", idempotency_key=key)
+
+
+def measured(manager: JobManager, repeats: int, jobs: int) -> dict[str, list[float]]:
+    """Milliseconds a job by the way it is run."""
+    found: dict[str, list[float]] = {"execute": [], "submit, to its end": []}
+    for _ in range(repeats):
+        found["execute"].append(timed(lambda: manager.execute(job())))
+        time.sleep(0.05)
+        found["submit, to its end"].append(timed(lambda: manager.status(manager.submit(job()).query_id, 60)))
+        time.sleep(0.05)
+    found[f"a job of {jobs}, one by one"] = [
+        timed(lambda: [manager.execute(job()) for _ in range(jobs)]) / jobs for _ in range(3)
+    ]
+
+    def batch() -> None:
+        request = BatchRequest([(str(i), job()) for i in range(jobs)])
+        status = manager.batch_status(manager.submit_batch(request).batch_id, 300)
+        assert status.state == "finished", status
+
+    found[f"a job of {jobs}, in one batch"] = [timed(batch) / jobs for _ in range(3)]
+    return found
+
+
+def timed(call: object) -> float:
+    begin = time.perf_counter()
+    call()  # type: ignore[operator]
+    return (time.perf_counter() - begin) * 1e3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
