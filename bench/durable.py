@@ -6,8 +6,8 @@
 The job is the two-stage one of `bench/overhead.py`, whose work is a few thousand rows. "execute" waits for its answer and for
 the job to be in the database; "submit" for its end to be there too, as whoever asks again by its key needs. A batch is
 submitted in one request and waited for. The PostgreSQL is started for this, with its defaults (it flushes each commit).
-`--steady` runs so many jobs in a row on SQLite, has those that have ended forgotten after each tenth, as an hourly sweep would, and
-shows what the process and its files take.
+`--steady` runs so many jobs in a row on SQLite, has those that have ended forgotten after each tenth, as an hourly sweep would,
+and shows what the process and its files take.
 """
 
 from __future__ import annotations
@@ -58,10 +58,7 @@ def main() -> int:
             for way, values in found.items():
                 print(f"  {way:34} {spread(values)} ms")
     if args.json:
-        summary = {
-            s: {w: [quantile(v, 0.5), quantile(v, 0.95)] for w, v in f.items()} for s, f in report.items() if s != "machine"
-        }  # type: ignore[attr-defined]
-        Path(args.json).write_text(json.dumps({"machine": report["machine"], **summary}, indent=1))
+        Path(args.json).write_text(json.dumps(report, indent=1))
     return 0
 
 

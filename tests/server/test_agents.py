@@ -6,6 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.agents.processes import until
 from tests.agents.standalone import agents_of, token_file
 from tests.server.live_server import LiveServer, live_server, write_tables
@@ -45,6 +47,7 @@ def test_a_server_works_with_agents_that_were_started_elsewhere(tmp_path: Path) 
             assert server.request("GET", f"/v1/queries/{waiting}/result").json()["rows"] == ANSWER
 
 
+@pytest.mark.slow
 def test_agents_wait_for_a_server_and_find_the_next_one(tmp_path: Path) -> None:
     token, listen = token_file(tmp_path), f"127.0.0.1:{free_port()}"
     data = write_tables(tmp_path / "data")

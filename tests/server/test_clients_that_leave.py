@@ -41,6 +41,7 @@ def await_state(server: LiveServer, query_id: str, state: str, timeout_s: float 
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_query_of_a_killed_python_client_is_cancelled(hasty: LiveServer) -> None:
     before = newest(hasty)
     command = [sys.executable, "-c", VICTIM, hasty.url, DISTRIBUTED, "distributed"]
