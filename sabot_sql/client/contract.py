@@ -79,7 +79,7 @@ def result_from_json(meta: dict[str, Any], table: pa.Table) -> QueryResult:
 def status_to_json(status: QueryStatus) -> dict[str, Any]:
     """The status object of `GET /v1/queries/{id}` and of a 202."""
     url = f"/v1/queries/{status.query_id}"
-    links = {"self": url, "cancel": f"{url}/cancel"}
+    links = {"self": url, "events": f"{url}/events", "plan": f"{url}/plan", "cancel": f"{url}/cancel"}
     if status.state == "finished":
         links["result"] = f"{url}/result"
     return {
@@ -90,9 +90,9 @@ def status_to_json(status: QueryStatus) -> dict[str, Any]:
         "durable": status.durable,
         "sql": status.sql,
         "user": status.user,
-        "submitted_at": _time_to_json(status.submitted_at),
-        "started_at": _time_to_json(status.started_at),
-        "finished_at": _time_to_json(status.finished_at),
+        "submitted_at": time_to_json(status.submitted_at),
+        "started_at": time_to_json(status.started_at),
+        "finished_at": time_to_json(status.finished_at),
         "progress": progress_to_json(status.progress, status.state == "finished"),
         "stats": status.stats,
         "error": status.error.to_problem() if status.error else None,
@@ -131,13 +131,14 @@ def progress_to_json(progress: Progress, finished: bool = False) -> dict[str, An
         "tasks": progress.tasks,
         "tasks_done": progress.tasks_done,
         "rows_read": progress.rows_read,
+        "bytes_read": progress.bytes_read,
         "bytes_shuffled": progress.bytes_shuffled,
     }
 
 
 def progress_from_json(data: dict[str, Any]) -> Progress:
     """The progress that `progress_to_json` wrote."""
-    names = ("stages", "stages_done", "tasks", "tasks_done", "rows_read", "bytes_shuffled")
+    names = ("stages", "stages_done", "tasks", "tasks_done", "rows_read", "bytes_read", "bytes_shuffled")
     return Progress(**{name: int(data.get(name) or 0) for name in names})
 
 
@@ -208,7 +209,7 @@ def table_to_json(table: Table, columns: bool = False, values: bool = False) -> 
         "location": table.location,
         "partitions": list(table.scan.hive),
         "skipped": list(table.skipped),
-        "learnt_at": _time_to_json(learnt.at) if learnt else None,
+        "learnt_at": time_to_json(learnt.at) if learnt else None,
         "rows_sampled": learnt.rows_sampled if learnt else None,
         "error": table.error.detail if table.error else None,
     }
@@ -275,7 +276,7 @@ def agent_to_json(agent: AgentInfo) -> dict[str, Any]:
         "slots": agent.slots,
         "tasks_done": agent.tasks_done,
         "tasks_failed": agent.tasks_failed,
-        "started_at": _time_to_json(agent.started_at),
+        "started_at": time_to_json(agent.started_at),
     }
 
 
@@ -284,7 +285,8 @@ def is_terminal(status: QueryStatus) -> bool:
     return status.state in TERMINAL_STATES
 
 
-def _time_to_json(moment: dt.datetime | None) -> str | None:
+def time_to_json(moment: dt.datetime | None) -> str | None:
+    """A time as the contract writes it: RFC 3339 in UTC, with microseconds."""
     if moment is None:
         return None
     if moment.tzinfo is None:

@@ -187,6 +187,14 @@ class JobManager:
             record.ended.wait(wait_s)
         return record.status()
 
+    def record(self, query_id: str) -> QueryRecord:
+        """What is remembered of a query, which goes on changing while it runs.
+
+        Raises:
+            QueryError: QUERY_NOT_FOUND.
+        """
+        return self._find(query_id)[1]
+
     def result(self, query_id: str) -> QueryResult:
         """The answer of a finished query.
 

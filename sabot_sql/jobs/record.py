@@ -8,10 +8,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest, QueryStatus, State
 from sabot_sql.errors import SabotError
+
+if TYPE_CHECKING:
+    from sabot_sql.jobs.trace import QueryTrace
 
 KEY_KEPT_S = 600.0
 STEPS: tuple[State, ...] = ("queued", "planning", "running", "finishing")
@@ -29,12 +32,13 @@ class QueryRecord:
         deadline_s: `time.monotonic()` after which the query must stop.
         accepted: it is planned, and a distributed one is in the job database; or it has ended before.
         stopped_by: why this process stopped the query of itself.
+        trace: what its stages do, of a distributed query that runs or ran in this process.
     """
 
     __slots__ = (
-        "_on_accepted", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint", "finished_s",
-        "interrupted", "kept", "progress", "query_id", "reason", "request", "route", "started_s", "state", "stats",
-        "stopped_by", "submitted_s", "ticks_s", "timed_out",
+        "_on_accepted", "_watchers", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint",
+        "finished_s", "interrupted", "kept", "progress", "query_id", "reason", "request", "route", "started_s", "state",
+        "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +67,9 @@ class QueryRecord:
         self.error: SabotError | None = None
         self.accepted = False
         self.stopped_by: SabotError | None = None
+        self.trace: QueryTrace | None = None
         self._on_accepted: list[Callable[[], None]] = []
+        self._watchers: tuple[Callable[[], None], ...] = ()
 
     @property
     def terminal(self) -> bool:
@@ -76,6 +82,17 @@ class QueryRecord:
             self.state = state
             if state == "running":
                 self.started_s = time.time()
+            self.changed()
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the query's state, its progress or one of its stages has changed, from whatever thread; it must
+        not block, and looks for itself at what is new."""
+        self._watchers = (*self._watchers, call)
+
+    def changed(self) -> None:
+        """Tell those who watch that something is new."""
+        for call in self._watchers:
+            call()
 
     def accept(self) -> None:
         """Whoever submitted the query may be answered."""
@@ -122,11 +139,14 @@ class QueryRecord:
         """This process does no more for the query, which has not ended."""
         self.accept()
         self.ended.set()
+        self.changed()
 
     def _end(self, state: State) -> None:
         if not self.terminal:
-            self.state = state
+            if self.trace is not None:
+                self.trace.close(state)
             self.finished_s = time.time()
+            self.state = state  # at last: whoever sees it may read the rest
         self.release()
 
     def status(self) -> QueryStatus:

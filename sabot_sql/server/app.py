@@ -13,6 +13,9 @@ from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.edge import Door, Edge
+from sabot_sql.server.event_feed import EventFeeds
+from sabot_sql.server.event_routes import add_event_routes
+from sabot_sql.server.plan_routes import add_plan_routes
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.query_routes import add_query_routes
 from sabot_sql.server.query_string import refuse_unknown_options
@@ -29,7 +32,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     Args:
         keys: who may ask; without keys everybody who reaches the server may read.
     """
-    door, threads = Door(keys or ApiKeys()), Threads()
+    door, threads, feeds = Door(keys or ApiKeys()), Threads(), EventFeeds()
     attendance = Attendance(manager, threads, manager.settings.client_timeout_s)
     app = FastAPI(
         title="sabot-sql",
@@ -37,12 +40,14 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
         dependencies=[Depends(refuse_unknown_options)],
     )
-    app.state.door, app.state.threads = door, threads
+    app.state.door, app.state.threads, app.state.feeds = door, threads, feeds
     direct = {("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads, attendance)}
     app.add_middleware(Edge, door=door, direct=direct)
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
     add_query_routes(app, manager, threads, attendance)
+    add_event_routes(app, manager, threads, attendance, feeds)
+    add_plan_routes(app, manager, threads, attendance)
     add_catalog_routes(app, manager, threads)
     add_service_routes(app, manager, threads, door)
     return app

@@ -60,7 +60,7 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"r_{os.urandom(16).hex()}"
         state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        state["request_id"], state["head"] = request_id, head
         started = False
 
         async def send_named(message: Message) -> None:
