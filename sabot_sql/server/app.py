@@ -12,6 +12,7 @@ from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.catalog_routes import add_catalog_routes
+from sabot_sql.server.chunk_routes import add_chunk_routes
 from sabot_sql.server.edge import Door, Edge
 from sabot_sql.server.event_feed import EventFeeds
 from sabot_sql.server.event_routes import add_event_routes
@@ -46,6 +47,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
     add_query_routes(app, manager, threads, attendance)
+    add_chunk_routes(app, manager, threads, attendance)
     add_event_routes(app, manager, threads, attendance, feeds)
     add_plan_routes(app, manager, threads, attendance)
     add_catalog_routes(app, manager, threads)

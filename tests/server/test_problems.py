@@ -59,6 +59,11 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     found["unknown query"] = server.request("GET", "/v1/queries/q_0")
     found["unknown query's plan"] = server.request("GET", "/v1/queries/q_0/plan")
     found["unknown query's events"] = server.request("GET", "/v1/queries/q_0/events")
+    found["unknown query's manifest"] = server.request("GET", "/v1/queries/q_0/result/manifest")
+    small = server.sql("SELECT 1", row_limit=0)["query_id"]
+    found["chunk that is not there"] = server.request("GET", f"/v1/queries/{small}/result/chunks/7")
+    chunk = f"/v1/queries/{small}/result/chunks/0"
+    found["range past the end"] = server.request("GET", chunk, Range="bytes=9999999-")
     found["event of nobody"] = server.request("GET", "/v1/queries/q_0/events", Last_Event_ID="e5")
     found["unknown path"] = server.request("GET", "/v1/nothing")
     found["wrong method"] = server.request("PUT", "/v1/sql")
@@ -75,6 +80,8 @@ def test_problems_are_those_of_the_goldens(server: LiveServer) -> None:
         assert problem["status"] == answer.status
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         problem["detail"] = re.sub(r"\d+\.\d+ s$", "… s", problem["detail"])
+        for field in ("detail", "hint"):
+            problem[field] = re.sub(r"q_[0-9a-f]{32}", "q_…", problem[field]) if problem[field] else problem[field]
         problems[name] = {key: value for key, value in problem.items() if key not in VARYING}
     if os.environ.get("WRITE_GOLDENS"):
         GOLDENS.write_text(json.dumps(problems, indent=1, ensure_ascii=False) + "\n")
