@@ -23,7 +23,7 @@ from sabot_sql.engine import calibration
 from sabot_sql.errors import PROBLEMS, QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.app import create_app
-from sabot_sql.server.sql_request import ExplainBody, SqlBody
+from sabot_sql.server.sql_request import ExplainBody, SqlBody, ValidateBody
 from sabot_sql.shell.commands import COMMANDS
 from tests.cli.in_process import sabot
 from tests.documents import PAGES, ROOT, commands, curl, page, server, write_my_folder
@@ -110,7 +110,7 @@ def test_every_route_and_field_is_in_the_docs(openapi: dict[str, Any]) -> None:
     routes = {f"{method.upper()} {path}" for path, methods in openapi["paths"].items() for method in methods}
     assert set(re.findall(r"`((?:GET|POST|PUT|DELETE) /\S+)`", section(text, "Routes"))) == routes
     parameters = {p["name"] for methods in openapi["paths"].values() for m in methods.values() for p in m.get("parameters", ())}
-    body = {f.alias or name for model in (SqlBody, ExplainBody) for name, f in model.model_fields.items()}
+    body = {f.alias or name for model in (SqlBody, ExplainBody, ValidateBody) for name, f in model.model_fields.items()}
     assert missing(parameters | body, text) == []
 
 

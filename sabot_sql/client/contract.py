@@ -222,7 +222,7 @@ def _table_column(table: Table, field: Field, values: bool) -> dict[str, Any]:
     known = table.statistics.columns.get(field.name, ColumnStatistics())
     found = {
         "name": field.name,
-        "type": _arrow_name(field.type),
+        "type": arrow_name_of(field.type),
         "sql_type": str(field.type),
         "nullable": True,
         "comment": None,
@@ -247,7 +247,8 @@ def arrow_name(arrow: pa.DataType) -> str:
     return ARROW_NAMES.get(arrow) or str(arrow)
 
 
-def _arrow_name(sql_type: SqlType) -> str:
+def arrow_name_of(sql_type: SqlType) -> str:
+    """The Arrow type of a SQL type as the contract writes it; "opaque" where Arrow has none."""
     try:
         return arrow_name(arrow_type(sql_type))
     except SabotError:

@@ -50,6 +50,7 @@ from sabot_sql.jobs.workers import Workers
 if TYPE_CHECKING:
     from sabot_sql.catalog.table import Table
     from sabot_sql.engine.engine import Engine
+    from sabot_sql.engine.validation import Validation
 
 log = logging.getLogger(__name__)
 
@@ -292,6 +293,14 @@ class JobManager:
         record, _ = self._open(dataclasses.replace(request, idempotency_key=None), None)
         ran = self._runner.run(record, counted=True)
         return self._engine.explain_analyzed(ran.prepared, ran.run.results if ran.run else {}, ran.result.stats)
+
+    def validate(self, request: QueryRequest) -> Validation:
+        """Whether a statement could run, and the columns that it would give; it does not."""
+        self._check_open()
+        try:
+            return self._engine.validate(request)
+        except SabotError as exc:
+            raise public(exc) from exc
 
     def tables(self) -> Tables:
         """The tables of the catalog."""

@@ -95,6 +95,11 @@ class ExplainBody(StatementBody):
     format: Literal["text", "json", "graph"] = "text"
 
 
+class ValidateBody(StatementBody):
+    """The body of `POST /v1/validate`. Of what says where and how a statement runs nothing matters here; it is taken, so that
+    the body of `POST /v1/explain` can be sent as it is."""
+
+
 async def read_bytes(request: Request) -> bytes:
     """The body, refused as soon as it is too large."""
     declared = request.headers.get("content-length", "")
@@ -131,6 +136,11 @@ async def read_sql_body(request: Request) -> SqlBody:
 async def read_explain_body(request: Request) -> ExplainBody:
     """The body of `POST /v1/explain`, in the same two forms."""
     return _body_of(ExplainBody, request, await read_bytes(request))
+
+
+async def read_validate_body(request: Request) -> ValidateBody:
+    """The body of `POST /v1/validate`, in the same two forms."""
+    return _body_of(ValidateBody, request, await read_bytes(request))
 
 
 def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:

@@ -57,6 +57,13 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="golden")
     found["key used again"] = server.request("POST", "/v1/sql", {"sql": "SELECT 2"}, Idempotency_Key="golden")
     found["unknown query"] = server.request("GET", "/v1/queries/q_0")
+    invalid = {
+        "syntax": "SELECT\n  count( FROM numbers",
+        "unknown column": "SELECT nam FROM people",
+        "writing": "DROP TABLE people",
+    }
+    for name, sql in invalid.items():
+        found[f"invalid: {name}"] = server.request("POST", "/v1/validate", {"sql": sql})
     found["unknown query's plan"] = server.request("GET", "/v1/queries/q_0/plan")
     found["unknown query's events"] = server.request("GET", "/v1/queries/q_0/events")
     found["unknown query's manifest"] = server.request("GET", "/v1/queries/q_0/result/manifest")
