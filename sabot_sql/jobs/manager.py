@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 1000
 PAGE_ROWS = 200
+OVERTAKEN = 50  # jobs that may be recorded in another order than they were submitted
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
 PREWARM_DELAY_S = 0.5
@@ -252,19 +253,21 @@ class JobManager:
         limit: int = 50,
         text: str | None = None,
         since_s: float | None = None,
+        before: tuple[int, str] | None = None,
     ) -> Statuses:
         """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes.
 
         Args:
+            before: only those that stand after the query of this `QueryRecord.order`: the page after the one it ended.
             text: only those with this text in their statement, in any case.
             since_s: only those submitted at this time or later, in seconds since 1970.
         """
-        wanted = Wanted(state, user, text.lower() if text is not None else None, since_s)
+        wanted = Wanted(state, user, text.lower() if text is not None else None, since_s, before)
         recent = {r.query_id: r for owner in self._owners() for r in owner.log.newest_first()}
         found = [r for r in recent.values() if r in wanted]
         if len(found) < limit and not self._folder.temporary and self._recover_waited():
-            found += itertools.islice(self._earlier(recent, wanted), limit - len(found))
-        return [r.status() for r in sorted(found, key=lambda r: -r.submitted_s)[:limit]]
+            found += itertools.islice(self._earlier(recent, wanted), limit - len(found) + OVERTAKEN)
+        return [r.status() for r in sorted(found, key=lambda r: r.order, reverse=True)[:limit]]
 
     def _earlier(self, recent: Container[str], wanted: Wanted) -> Iterator[QueryRecord]:
         """Those of the jobs of earlier processes that are wanted, newest first."""
@@ -580,6 +583,7 @@ class Wanted:
     user: str | None
     text: str | None
     since_s: float | None
+    before: tuple[int, str] | None = None
 
     def __contains__(self, record: QueryRecord) -> bool:
         return (
@@ -587,6 +591,7 @@ class Wanted:
             and self.user in (None, record.request.user)
             and (self.text is None or self.text in record.request.sql.lower())
             and (self.since_s is None or record.submitted_s >= self.since_s - 1e-6)  # told in microseconds
+            and (self.before is None or record.order < self.before)
         )
 
 

@@ -76,6 +76,12 @@ class QueryRecord:
         """Whether the state is final."""
         return self.state in TERMINAL_STATES
 
+    @property
+    def order(self) -> tuple[int, str]:
+        """Where it stands in lists: the time of its submission, in microseconds since 1970 as its status tells it, and its
+        id."""
+        return round(dt.datetime.fromtimestamp(self.submitted_s, dt.UTC).timestamp() * 1e6), self.query_id
+
     def advance(self, state: State) -> None:
         """Go on to a later state; going back or on from the end changes nothing."""
         if self.state in STEPS and STEPS.index(state) > STEPS.index(self.state):

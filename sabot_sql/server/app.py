@@ -50,7 +50,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     add_chunk_routes(app, manager, threads, attendance)
     add_event_routes(app, manager, threads, attendance, feeds)
     add_plan_routes(app, manager, threads, attendance)
-    add_catalog_routes(app, manager, threads)
+    add_catalog_routes(app, manager, threads, attendance)
     add_service_routes(app, manager, threads, door)
     return app
 

@@ -64,6 +64,11 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     }
     for name, sql in invalid.items():
         found[f"invalid: {name}"] = server.request("POST", "/v1/validate", {"sql": sql})
+    found["unknown catalog"] = server.request("GET", "/v1/catalogs/lake/schemas")
+    found["preview of no table"] = server.request("GET", "/v1/tables/memory/main/nothing/preview")
+    found["preview of nothing"] = server.request("GET", "/v1/tables/memory/main/people/preview?limit=0")
+    found["no cursor"] = server.request("GET", "/v1/queries?cursor=!")
+    found["cursor of another list"] = server.request("GET", "/v1/tables?cursor=WzEsInEiXQ")
     found["unknown query's plan"] = server.request("GET", "/v1/queries/q_0/plan")
     found["unknown query's events"] = server.request("GET", "/v1/queries/q_0/events")
     found["unknown query's manifest"] = server.request("GET", "/v1/queries/q_0/result/manifest")
