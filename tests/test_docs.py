@@ -116,13 +116,29 @@ def test_every_route_and_field_is_in_the_docs(openapi: dict[str, Any]) -> None:
 
 def test_every_field_of_an_answer_is_in_the_docs() -> None:
     answer = server().sql("select zone, count(*) as n from trips group by 1", route="distributed", wait_ms=60_000, row_limit=1)
-    paths = (f"/v1/queries/{answer['query_id']}", "/v1/tables/memory/main/trips", "/v1/agents", "/v1/info", "/readyz")
-    status, table, agents, info, ready = (server().request("GET", path).json() for path in paths)
+    paths = (
+        f"/v1/queries/{answer['query_id']}",
+        "/v1/tables/memory/main/trips",
+        "/v1/agents",
+        "/v1/info",
+        "/readyz",
+        "/v1/cluster",
+    )
+    status, table, agents, info, ready, cluster = (server().request("GET", path).json() for path in paths)
     body = {"sql": "select count(*) from trips", "route": "distributed", "analyze": True}
     plan = server().request("POST", "/v1/explain", body).json()
     found = [answer, answer["stats"], answer["columns"][0], status, status["progress"], status["links"], table]
+    found += [cluster, *(value for value in cluster.values() if isinstance(value, dict))]
+    running = server().request("GET", f"/v1/queries/{answer['query_id']}/plan").json()
+    found += [running, running["stages"][0], running["stages"][0]["tasks"], *running["edges"]]
     found += [table["columns"][0], agents["agents"][0], info, ready, ready["checks"], plan, plan["estimate"], plan["stages"][0]]
     assert missing({key for fields in found for key in fields}, page("http-api.md")) == []
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    lines = server().request("GET", "/metrics").data.decode().splitlines()
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    assert missing(names, section(page("http-api.md"), "Metrics")) == []
 
 
 def test_every_error_code_is_in_the_docs_as_it_is() -> None:

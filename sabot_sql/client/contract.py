@@ -278,6 +278,9 @@ def agent_to_json(agent: AgentInfo) -> dict[str, Any]:
         "tasks_done": agent.tasks_done,
         "tasks_failed": agent.tasks_failed,
         "started_at": time_to_json(agent.started_at),
+        "slots_used": agent.slots_used,
+        "memory_used_bytes": agent.memory_used_bytes,
+        "last_heartbeat_at": time_to_json(agent.last_heartbeat_at),
     }
 
 

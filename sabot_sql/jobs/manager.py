@@ -22,6 +22,7 @@ import shutil
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ from sabot_sql.jobs.results import ResultStore
 from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
 from sabot_sql.jobs.spec import record_of_row, record_of_spec
 from sabot_sql.jobs.store import STORE
+from sabot_sql.jobs.tally import Load, Tally
 from sabot_sql.jobs.workers import Workers
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ class JobManager:
         self._wake = threading.Event()
         self._folder = open_folder(settings.state_dir)
         self._results = ResultStore(self._folder.results, settings, self._make_room, self._expired)
-        self.log = QueryLog(on_forget=self._results.forget)
+        self.tally = Tally()
+        self.log = QueryLog(on_forget=self._results.forget, on_end=self.tally.ended)
         try:
             STORE.register(self._folder, self)
             self._scratch = self._folder.make_scratch()
@@ -342,6 +345,18 @@ class JobManager:
     def scale_agents(self, num_agents: int) -> None:
         """As `Connection.scale_agents`."""
         self._engine.scale_agents(num_agents)
+
+    def load(self) -> Load:
+        """What there is to do, and what is kept."""
+        agents = self.settings.agents
+        return Load(
+            states=dict(Counter(record.state for record in self.log.running())),
+            waiting=self._runner.waiting_by_route,
+            result_memory_bytes=self._results.held_bytes,
+            result_disk_bytes=self._folder.results.total_bytes,
+            provider=agents.provider,
+            scales=agents.enabled and agents.provider != "static",
+        )
 
     def info(self) -> dict[str, Any]:
         """Versions and limits; a server adds those of its own."""

@@ -32,13 +32,14 @@ class QueryRecord:
         deadline_s: `time.monotonic()` after which the query must stop.
         accepted: it is planned, and a distributed one is in the job database; or it has ended before.
         stopped_by: why this process stopped the query of itself.
+        on_end: told of the query when it has ended, unless it ended in an earlier process.
         trace: what its stages do, of a distributed query that runs or ran in this process.
     """
 
     __slots__ = (
         "_on_accepted", "_watchers", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error", "fingerprint",
-        "finished_s", "interrupted", "kept", "progress", "query_id", "reason", "request", "route", "started_s", "state",
-        "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out", "trace",
+        "finished_s", "interrupted", "kept", "on_end", "progress", "query_id", "reason", "request", "route", "started_s",
+        "state", "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class QueryRecord:
         self.accepted = False
         self.stopped_by: SabotError | None = None
         self.trace: QueryTrace | None = None
+        self.on_end: Callable[[QueryRecord], None] | None = None
         self._on_accepted: list[Callable[[], None]] = []
         self._watchers: tuple[Callable[[], None], ...] = ()
 
@@ -153,6 +155,8 @@ class QueryRecord:
                 self.trace.close(state)
             self.finished_s = time.time()
             self.state = state  # at last: whoever sees it may read the rest
+            if self.on_end is not None:
+                self.on_end(self)
         self.release()
 
     def status(self) -> QueryStatus:
@@ -186,11 +190,18 @@ class QueryLog:
 
     Args:
         on_forget: told the id of a forgotten query.
+        on_end: told of each remembered query that ends.
     """
 
-    def __init__(self, capacity: int = 1000, on_forget: Callable[[str], None] = lambda query_id: None) -> None:
+    def __init__(
+        self,
+        capacity: int = 1000,
+        on_forget: Callable[[str], None] = lambda query_id: None,
+        on_end: Callable[[QueryRecord], None] | None = None,
+    ) -> None:
         self._capacity = capacity
         self._on_forget = on_forget
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
 
@@ -224,6 +235,7 @@ class QueryLog:
         return [r for r in self.newest_first() if not r.ended.is_set()]
 
     def _put(self, record: QueryRecord) -> None:
+        record.on_end = self._on_end
         self._records[record.query_id] = record
         if len(self._records) > self._capacity:
             self._forget_oldest()

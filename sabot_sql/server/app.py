@@ -13,7 +13,7 @@ from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.chunk_routes import add_chunk_routes
-from sabot_sql.server.edge import Door, Edge
+from sabot_sql.server.edge import OPEN_PATHS, Door, Edge
 from sabot_sql.server.event_feed import EventFeeds
 from sabot_sql.server.event_routes import add_event_routes
 from sabot_sql.server.plan_routes import add_plan_routes
@@ -33,7 +33,8 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     Args:
         keys: who may ask; without keys everybody who reaches the server may read.
     """
-    door, threads, feeds = Door(keys or ApiKeys()), Threads(), EventFeeds()
+    open_paths = OPEN_PATHS | {"/metrics"} if manager.settings.metrics_open else OPEN_PATHS
+    door, threads, feeds = Door(keys or ApiKeys(), open_paths), Threads(), EventFeeds()
     attendance = Attendance(manager, threads, manager.settings.client_timeout_s)
     app = FastAPI(
         title="sabot-sql",
@@ -51,7 +52,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     add_event_routes(app, manager, threads, attendance, feeds)
     add_plan_routes(app, manager, threads, attendance)
     add_catalog_routes(app, manager, threads, attendance)
-    add_service_routes(app, manager, threads, door)
+    add_service_routes(app, manager, threads, door, feeds)
     return app
 
 
