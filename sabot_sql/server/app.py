@@ -13,6 +13,7 @@ from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.chunk_routes import add_chunk_routes
+from sabot_sql.server.completion_routes import add_completion_routes
 from sabot_sql.server.edge import OPEN_PATHS, Door, Edge
 from sabot_sql.server.event_feed import EventFeeds
 from sabot_sql.server.event_routes import add_event_routes
@@ -47,6 +48,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     app.add_middleware(Edge, door=door, direct=direct)
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
+    add_completion_routes(app, manager, threads)
     add_query_routes(app, manager, threads, attendance)
     add_chunk_routes(app, manager, threads, attendance)
     add_event_routes(app, manager, threads, attendance, feeds)
