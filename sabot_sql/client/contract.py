@@ -18,6 +18,7 @@ from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 QUERY_METADATA = b"sabot.query"  # key of the schema metadata of an Arrow answer
+TOLD_FROM = 0.05  # the share of tasks from which a time is told
 CATALOG, SCHEMA = "memory", "main"  # what DuckDB calls them in a bare connection
 
 ARROW_NAMES = {pa.string(): "string", pa.float64(): "double", pa.float32(): "float"}
@@ -93,7 +94,7 @@ def status_to_json(status: QueryStatus) -> dict[str, Any]:
         "submitted_at": time_to_json(status.submitted_at),
         "started_at": time_to_json(status.started_at),
         "finished_at": time_to_json(status.finished_at),
-        "progress": progress_to_json(status.progress, status.state == "finished"),
+        "progress": {**progress_to_json(status.progress, status.state == "finished"), "eta_ms": eta_ms(status)},
         "stats": status.stats,
         "error": status.error.to_problem() if status.error else None,
         "tags": status.tags,
@@ -134,6 +135,15 @@ def progress_to_json(progress: Progress, finished: bool = False) -> dict[str, An
         "bytes_read": progress.bytes_read,
         "bytes_shuffled": progress.bytes_shuffled,
     }
+
+
+def eta_ms(status: QueryStatus) -> float | None:
+    """How long a query that runs will run on, if its tasks go on as fast; None where too few of them are done to say."""
+    share = status.progress.fraction
+    if status.state != "running" or status.started_at is None or share < TOLD_FROM:
+        return None
+    run = dt.datetime.now(dt.UTC) - status.started_at
+    return round(run.total_seconds() * 1e3 * (1 - share) / share, 1)
 
 
 def progress_from_json(data: dict[str, Any]) -> Progress:

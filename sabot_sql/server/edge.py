@@ -67,7 +67,7 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"r_{os.urandom(16).hex()}"
         state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"], state["head"] = request_id, head
+        state["request_id"], state["head"], state["applied"] = request_id, head, ""
         started = False
 
         async def send_named(message: Message) -> None:
@@ -76,6 +76,8 @@ class Edge:
                 started = True
                 self.door.responses[message["status"]] += 1
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if state["applied"]:
+                    message["headers"].append((b"preference-applied", state["applied"].encode()))
             elif head and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)

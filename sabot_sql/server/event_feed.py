@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sabot_sql.client.contract import progress_to_json, status_to_json
-from sabot_sql.engine.request import QueryStatus, State
+from sabot_sql.client.contract import status_to_json
+from sabot_sql.engine.request import Progress, QueryStatus, State
 from sabot_sql.errors import Overloaded
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.plan_document import stage_to_json
@@ -58,6 +58,7 @@ class EventFeed:
         self._ids = itertools.count(int(time.time() * 1000))
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._progress: Event | None = None
+        self._told: Progress | None = None
         self._state: State | None = None
         self._stages: dict[int, str] = {}
         self._warnings = 0
@@ -116,10 +117,9 @@ class EventFeed:
         if not terminal:
             self._look_at_state(status)
         self._look_at_stages(record)
-        if record.progress is not None and not terminal:
-            data = dump(progress_to_json(status.progress))
-            if self._progress is None or self._progress.data != data:
-                self._progress = Event(next(self._ids), "progress", data)
+        if record.progress is not None and not terminal and self._told != status.progress:
+            self._told = status.progress
+            self._progress = Event(next(self._ids), "progress", dump(status_to_json(status)["progress"]))
         if terminal:
             self._look_at_state(status)
             self._add("end", status_to_json(status))

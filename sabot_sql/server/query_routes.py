@@ -14,6 +14,7 @@ from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.cursors import no_cursor, read_cursor, write_cursor
 from sabot_sql.server.formats import Encoding, choose_format, encode
 from sabot_sql.server.ownership import own_record
+from sabot_sql.server.preferences import read_preferences
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
 from sabot_sql.server.statements import Rows, answer
@@ -50,10 +51,13 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
         return Rows(result, encode(result, how))
 
     @app.get("/v1/queries/{query_id}", tags=["queries"])
-    async def get_query(request: Request, query_id: str, wait_ms: WaitMs = 0) -> Response:
-        """The status of a query; waits up to `wait_ms` for its end."""
+    async def get_query(request: Request, query_id: str, wait_ms: WaitMs | None = None) -> Response:
+        """The status of a query; waits up to `wait_ms`, or as `Prefer: wait=` says, for its end."""
+        preferences = read_preferences(request.headers.get("prefer"))
+        if wait_ms is None and (preferred_ms := preferences.wait_ms(MAX_WAIT_MS)) is not None:
+            wait_ms, request.state.applied = preferred_ms, preferences.applied
         with attendance.asking(query_id):
-            return status_response(await threads.start(own_status, query_id, request.state.user, wait_ms / 1000))
+            return status_response(await threads.start(own_status, query_id, request.state.user, (wait_ms or 0) / 1000))
 
     @app.get("/v1/queries", tags=["queries"])
     async def list_queries(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
+from sabot_sql.server.preferences import read_preferences
 from sabot_sql.server.query_string import unknown_field
 
 Body = TypeVar("Body", bound="StatementBody")
@@ -128,8 +128,12 @@ async def read_sql_body(request: Request) -> SqlBody:
     """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
     raw = await read_bytes(request)
     body = _body_of(SqlBody, request, raw)
-    if prefer := request.headers.get("prefer"):
-        _apply_prefer(body, prefer)
+    prefer = request.headers.get("prefer")
+    if prefer and "wait_ms" not in body.model_fields_set:
+        preferences = read_preferences(prefer)
+        if (wait_ms := preferences.wait_ms(MAX_WAIT_MS)) is not None:
+            body.wait_ms = wait_ms
+            request.state.applied = preferences.applied
     return body
 
 
@@ -213,12 +217,3 @@ def invalid_fields(errors: Sequence[Any], model: type[BaseModel] | None = None) 
         case "json_invalid":
             return QueryError(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     return QueryError(f"field {field}: {first['msg']}" if field else f"the body is not a request: {first['msg']}")
-
-
-def _apply_prefer(body: SqlBody, prefer: str) -> None:
-    if "wait_ms" in body.model_fields_set:
-        return
-    if found := re.search(r"\bwait=(\d+)", prefer):
-        body.wait_ms = min(MAX_WAIT_MS, int(found[1]) * 1000)
-    elif "respond-async" in prefer:
-        body.wait_ms = 0
