@@ -97,6 +97,10 @@ class QueryRecord:
         not block, and looks for itself at what is new."""
         self._watchers = (*self._watchers, call)
 
+    def unwatch(self, call: Callable[[], None]) -> None:
+        """Do not call `call` any more; by the thread that had it called."""
+        self._watchers = tuple(other for other in self._watchers if other != call)
+
     def changed(self) -> None:
         """Tell those who watch that something is new."""
         for call in self._watchers:

@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from sabot_sql import __version__
+from sabot_sql.client.contract import PROBLEM
 from sabot_sql.errors import QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
@@ -18,7 +19,7 @@ from sabot_sql.server.edge import OPEN_PATHS, Door, Edge
 from sabot_sql.server.event_feed import EventFeeds
 from sabot_sql.server.event_routes import add_event_routes
 from sabot_sql.server.plan_routes import add_plan_routes
-from sabot_sql.server.problems import problem_response
+from sabot_sql.server.problems import PROBLEM_SCHEMA, problem_response
 from sabot_sql.server.query_routes import add_query_routes
 from sabot_sql.server.query_string import refuse_unknown_options
 from sabot_sql.server.service_routes import add_service_routes
@@ -42,6 +43,7 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
         version=__version__,
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
         dependencies=[Depends(refuse_unknown_options)],
+        responses={"default": {"description": "a problem", "content": {PROBLEM: {"schema": PROBLEM_SCHEMA}}}},
     )
     app.state.door, app.state.threads, app.state.feeds = door, threads, feeds
     direct = {("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads, attendance)}

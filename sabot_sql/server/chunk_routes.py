@@ -36,7 +36,14 @@ def add_chunk_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
             found = await threads.start(read_manifest, query_id, request.state.user)
         return json_response(found, headers={"X-Sabot-Query-Id": query_id, "X-Sabot-State": "finished"})
 
-    @app.get("/v1/queries/{query_id}/result/chunks/{index}", tags=["queries"], response_class=Response)
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"description": "the chunk", "content": {ARROW_STREAM: {}}},
+        206: {"description": "a range of its bytes", "content": {ARROW_STREAM: {}}},
+        304: {"description": "the client has it"},
+        416: {"description": "the range begins past its end"},
+    }
+
+    @app.get("/v1/queries/{query_id}/result/chunks/{index}", tags=["queries"], response_class=Response, responses=answers)
     async def get_chunk(request: Request, query_id: str, index: Annotated[int, Path(ge=0, le=1 << 31)]) -> Response:
         """One chunk of the answer as an Arrow IPC stream, or a range of its bytes."""
         with attendance.asking(query_id):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +45,19 @@ class Event:
 class EventFeed:
     """The events of one query, from its first client on. For use in the event loop only, but for what the record calls.
 
+    Args:
+        on_end: called when no more events come, perhaps at once.
+
     Attributes:
         clients: how many read it.
         ended: no more events come.
     """
 
-    def __init__(self, record: QueryRecord) -> None:
+    def __init__(self, record: QueryRecord, on_end: Callable[[], object] = lambda: None) -> None:
         self.clients = 0
         self.ended = False
         self._record = record
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         # ids go on increasing when a feed is made anew, by this process or the next: nobody sends a thousand events a second
         self._ids = itertools.count(int(time.time() * 1000))
@@ -124,6 +129,8 @@ class EventFeed:
             self._look_at_state(status)
             self._add("end", status_to_json(status))
             self.ended = True
+            record.unwatch(self._changed)
+            self._on_end()
         if before != (self._progress, len(self._events), self._events[-1]):
             self._news.set()
             self._news = asyncio.Event()
@@ -157,7 +164,7 @@ class EventFeeds:
 
     def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
         self._max_clients = max_clients
-        self._feeds: OrderedDict[str, EventFeed] = OrderedDict()
+        self._feeds: dict[str, EventFeed] = {}
         self._closed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.clients = 0
@@ -171,9 +178,10 @@ class EventFeeds:
         """
         if self.clients >= self._max_clients:
             raise Overloaded(f"{self.clients:,} clients watch queries already; ask for the status instead", retryable=True)
-        feed = self._feeds.get(record.query_id)
+        query_id = record.query_id
+        feed = self._feeds.get(query_id)
         if feed is None:
-            feed = self._feeds[record.query_id] = EventFeed(record)
+            feed = self._feeds[query_id] = EventFeed(record, functools.partial(self._drop_later, query_id))
         self.clients += 1
         feed.clients += 1
         try:
@@ -181,11 +189,14 @@ class EventFeeds:
         finally:
             self.clients -= 1
             feed.clients -= 1
-            if feed.ended:
-                asyncio.get_running_loop().call_later(KEPT_S, self._drop, record.query_id, feed)
 
-    def _drop(self, query_id: str, feed: EventFeed) -> None:
-        if not feed.clients and self._feeds.get(query_id) is feed:
+    def _drop_later(self, query_id: str) -> None:
+        asyncio.get_running_loop().call_later(KEPT_S, self._drop, query_id)
+
+    def _drop(self, query_id: str) -> None:
+        if self._feeds[query_id].clients:
+            self._drop_later(query_id)
+        else:
             del self._feeds[query_id]
 
     async def closing(self) -> None:

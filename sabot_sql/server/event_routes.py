@@ -29,7 +29,12 @@ HEADERS = ((b"content-type", EVENT_STREAM.encode()), (b"cache-control", b"no-sto
 def add_event_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance, feeds: EventFeeds) -> None:
     """Adds the route of events."""
 
-    @app.get("/v1/queries/{query_id}/events", tags=["queries"], response_class=Response)
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"description": "the events as they come", "content": {EVENT_STREAM: {}}},
+        204: {"description": "the query has ended, and the client has had its last event"},
+    }
+
+    @app.get("/v1/queries/{query_id}/events", tags=["queries"], response_class=Response, responses=answers)
     async def get_events(
         request: Request,
         query_id: str,

@@ -77,7 +77,9 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         found = await threads.start(manager.info)
         return json_response(service_info(found, bool(door.keys), manager.settings.client_timeout_s))
 
-    @app.get("/metrics", tags=["health"], response_class=Response)
+    texts: dict[str, Any] = {PROMETHEUS: {}, OPENMETRICS: {}}
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses={200: {"content": texts}})
     async def get_metrics(request: Request) -> Response:
         """What the server does and did, as Prometheus reads it."""
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from sabot_sql.server.event_feed import EventFeed, EventFeeds
 from sabot_sql.server.event_routes import EventStream
 from sabot_sql.server.threads import Threads
 from tests.server.event_stream import events_in, events_of, open_stream
-from tests.server.live_server import LONG_QUERY, LiveServer, live_server, shared_data
+from tests.server.live_server import LONG_QUERY, LiveServer, live_server, shared_data, write_tables
 
 JOIN = "SELECT a.name, sum(a.i + b.i) AS s FROM numbers a JOIN numbers b ON a.i = b.i + 1 GROUP BY 1 ORDER BY 2 LIMIT 3"
 
@@ -160,6 +161,42 @@ def test_client_beyond_the_limit_is_refused() -> None:
             assert feeds.clients == 1
 
     asyncio.run(watch())
+
+
+def test_feed_goes_some_time_after_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_feed, "KEPT_S", 0.05)
+
+    async def watch() -> None:
+        feeds, of = EventFeeds(), record()
+        with feeds.reading(of) as first:
+            pass
+        of.finish({})
+        await asyncio.sleep(0.02)
+        with feeds.reading(of) as second:
+            assert second is first
+            await asyncio.sleep(0.1)
+            assert feeds._feeds
+        await asyncio.sleep(0.1)
+        assert not feeds._feeds
+        assert not of._watchers
+
+    asyncio.run(watch())
+
+
+@pytest.mark.slow
+def test_events_of_a_resumed_job_go_on_in_the_next_process(tmp_path: Path) -> None:
+    data, state = write_tables(tmp_path / "data"), str(tmp_path / "state")
+    slow = "SELECT count(*) AS n FROM numbers a JOIN numbers b ON a.i % 3 = b.i % 3 WHERE a.half + b.half > 1"
+    with live_server(data, "--agents", "1", "--state-dir", state) as server:
+        query_id = submit(server, slow, route="distributed", on_wait_timeout="continue")
+        before = next(events_in(open_stream(server, query_id).stream()))
+        assert before.data["durable"]
+    with live_server(data, "--agents", "1", "--state-dir", state) as server:
+        found = events_of(server, query_id, Last_Event_ID=str(before.id))
+        assert (found[-1].kind, found[-1].data["state"]) == ("end", "finished")
+        assert all(event.id > before.id for event in found)
+        stages = server.request("GET", f"/v1/queries/{query_id}/plan").json()["stages"]
+        assert {stage["state"] for stage in stages} == {"finished"}
 
 
 def test_progress_that_nobody_could_follow_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+from tests.agents.processes import until
 from tests.server.live_server import LiveServer, live_server, write_tables
 
 QUERY = "SELECT a.name, count(*) AS n FROM numbers a JOIN numbers b ON a.i = b.i + 1 GROUP BY 1 ORDER BY 1 LIMIT 5"
@@ -49,3 +52,17 @@ def test_plan_of_an_earlier_process_says_that_it_is_not_kept(tmp_path: Path) -> 
         plan = plan_of(server, answer["query_id"])
         assert (plan["state"], plan["stages"]) == ("finished", [])
         assert plan["note"].startswith("an earlier process")
+
+
+def test_tasks_of_an_agent_that_died_are_told_as_retried(tmp_path: Path) -> None:
+    slow = "SELECT count(*) AS n FROM numbers a JOIN numbers b ON a.i % 3 = b.i % 3 WHERE a.half + b.half > 1"
+    with live_server(write_tables(tmp_path / "data"), "--agents", "2") as server:
+        until(lambda: [a["state"] for a in server.request("GET", "/v1/agents").json()["agents"]] == ["alive"] * 2, 30)
+        body = {"sql": slow, "route": "distributed", "wait_ms": 0}
+        query_id = server.request("POST", "/v1/sql", body).json()["query_id"]
+        until(lambda: any(stage["state"] == "running" for stage in plan_of(server, query_id)["stages"]), 30)
+        os.kill(server.request("GET", "/v1/agents").json()["agents"][0]["pid"], signal.SIGKILL)
+        status = server.request("GET", f"/v1/queries/{query_id}?wait_ms=60000").json()
+        assert status["state"] == "finished"
+        stages = plan_of(server, query_id)["stages"]
+        assert sum(stage["tasks"]["retried"] for stage in stages) == status["stats"]["retries"] >= 1
