@@ -179,7 +179,7 @@ def repository_files() -> Iterator[Path]:
     """Every file that is no cache, environment or made data."""
     for folder, inner, files in os.walk(ROOT):
         inner[:] = [n for n in inner if n not in CACHES and (not n.startswith(".") or n == ".ci")]
-        yield from (Path(folder) / name for name in files)
+        yield from (Path(folder) / name for name in files if name != ".git")  # a file in a work tree of its own
 
 
 def test_no_file_names_a_machine_path_or_a_package_index() -> None:
