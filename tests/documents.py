@@ -70,4 +70,6 @@ def curl(command: str) -> urllib3.BaseHTTPResponse:
                 url = argument
     path = re.sub(r"^(http://)?(127\.0\.0\.1|localhost):8600", "", url)
     assert path.startswith("/"), command
+    if "QUERY_ID" in path:
+        path = path.replace("QUERY_ID", str(server().sql("select zone, fare from trips")["query_id"]))
     return server().request("GET" if body is None else "POST", path, body, **headers)

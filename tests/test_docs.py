@@ -23,7 +23,7 @@ from sabot_sql.engine import calibration
 from sabot_sql.errors import PROBLEMS, QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.app import create_app
-from sabot_sql.server.sql_request import ExplainBody, SqlBody
+from sabot_sql.server.sql_request import ExplainBody, SqlBody, ValidateBody
 from sabot_sql.shell.commands import COMMANDS
 from tests.cli.in_process import sabot
 from tests.documents import PAGES, ROOT, commands, curl, page, server, write_my_folder
@@ -110,19 +110,35 @@ def test_every_route_and_field_is_in_the_docs(openapi: dict[str, Any]) -> None:
     routes = {f"{method.upper()} {path}" for path, methods in openapi["paths"].items() for method in methods}
     assert set(re.findall(r"`((?:GET|POST|PUT|DELETE) /\S+)`", section(text, "Routes"))) == routes
     parameters = {p["name"] for methods in openapi["paths"].values() for m in methods.values() for p in m.get("parameters", ())}
-    body = {f.alias or name for model in (SqlBody, ExplainBody) for name, f in model.model_fields.items()}
+    body = {f.alias or name for model in (SqlBody, ExplainBody, ValidateBody) for name, f in model.model_fields.items()}
     assert missing(parameters | body, text) == []
 
 
 def test_every_field_of_an_answer_is_in_the_docs() -> None:
     answer = server().sql("select zone, count(*) as n from trips group by 1", route="distributed", wait_ms=60_000, row_limit=1)
-    paths = (f"/v1/queries/{answer['query_id']}", "/v1/tables/memory/main/trips", "/v1/agents", "/v1/info", "/readyz")
-    status, table, agents, info, ready = (server().request("GET", path).json() for path in paths)
+    paths = (
+        f"/v1/queries/{answer['query_id']}",
+        "/v1/tables/memory/main/trips",
+        "/v1/agents",
+        "/v1/info",
+        "/readyz",
+        "/v1/cluster",
+    )
+    status, table, agents, info, ready, cluster = (server().request("GET", path).json() for path in paths)
     body = {"sql": "select count(*) from trips", "route": "distributed", "analyze": True}
     plan = server().request("POST", "/v1/explain", body).json()
     found = [answer, answer["stats"], answer["columns"][0], status, status["progress"], status["links"], table]
+    found += [cluster, *(value for value in cluster.values() if isinstance(value, dict))]
+    running = server().request("GET", f"/v1/queries/{answer['query_id']}/plan").json()
+    found += [running, running["stages"][0], running["stages"][0]["tasks"], *running["edges"]]
     found += [table["columns"][0], agents["agents"][0], info, ready, ready["checks"], plan, plan["estimate"], plan["stages"][0]]
     assert missing({key for fields in found for key in fields}, page("http-api.md")) == []
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    lines = server().request("GET", "/metrics").data.decode().splitlines()
+    names = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    assert missing(names, section(page("http-api.md"), "Metrics")) == []
 
 
 def test_every_error_code_is_in_the_docs_as_it_is() -> None:
@@ -163,7 +179,7 @@ def repository_files() -> Iterator[Path]:
     """Every file that is no cache, environment or made data."""
     for folder, inner, files in os.walk(ROOT):
         inner[:] = [n for n in inner if n not in CACHES and (not n.startswith(".") or n == ".ci")]
-        yield from (Path(folder) / name for name in files)
+        yield from (Path(folder) / name for name in files if name != ".git")  # a file in a work tree of its own
 
 
 def test_no_file_names_a_machine_path_or_a_package_index() -> None:

@@ -11,7 +11,8 @@ AgentState = Literal["starting", "alive", "draining", "suspect", "lost", "stoppe
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """One agent of the pool, as `db.agents()` and `GET /v1/agents` show it."""
+    """One agent of the pool, as `db.agents()` and `GET /v1/agents` show it. What it told with its last heartbeat is None
+    before that."""
 
     id: str
     pid: int
@@ -23,3 +24,6 @@ class AgentInfo:
     tasks_done: int = 0
     tasks_failed: int = 0
     started_at: dt.datetime | None = None
+    slots_used: int | None = None
+    memory_used_bytes: int | None = None
+    last_heartbeat_at: dt.datetime | None = None

@@ -81,6 +81,7 @@ class _Member:
     tasks_done: int = 0
     tasks_failed: int = 0
     report: AgentReport | None = None
+    reported_at: dt.datetime | None = None
 
 
 class Members:
@@ -162,6 +163,9 @@ class Members:
                     tasks_done=m.tasks_done,
                     tasks_failed=m.tasks_failed,
                     started_at=m.started_at,
+                    slots_used=m.report.slots_used if m.report else None,
+                    memory_used_bytes=m.report.rss_bytes if m.report else None,
+                    last_heartbeat_at=m.reported_at if m.report else None,
                 )
                 for m in self._members.values()
             ]
@@ -481,7 +485,7 @@ class Members:
             member.pinging = False
             if report is None or report.incarnation != incarnation:
                 return
-            member.answered, member.report = True, report
+            member.answered, member.report, member.reported_at = True, report, dt.datetime.now(dt.UTC)
             if member.state == "suspect":
                 member.state = "alive"
                 self._tell(AgentUp(member.id, incarnation))

@@ -33,6 +33,7 @@ class ServerSection(Section):
     port: int = Field(default=8600, ge=0, le=65535)
     api_keys_file: str | None = None
     client_timeout_s: float = Field(default=Settings().client_timeout_s, gt=0)
+    metrics_open: bool = False
 
 
 class LocalSection(Section):
@@ -146,6 +147,7 @@ class ProcessSettings(BaseSettings):
             result_memory_bytes=self.results.memory_bytes,
             result_disk_bytes=self.results.disk_bytes,
             client_timeout_s=self.server.client_timeout_s,
+            metrics_open=self.server.metrics_open,
             local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),
             durable=self.to_durable(),

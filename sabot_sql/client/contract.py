@@ -28,6 +28,7 @@ from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 QUERY_METADATA = b"sabot.query"  # key of the schema metadata of an Arrow answer
+TOLD_FROM = 0.05  # the share of tasks from which a time is told
 CATALOG, SCHEMA = "memory", "main"  # what DuckDB calls them in a bare connection
 
 ARROW_NAMES = {pa.string(): "string", pa.float64(): "double", pa.float32(): "float"}
@@ -89,7 +90,7 @@ def result_from_json(meta: dict[str, Any], table: pa.Table) -> QueryResult:
 def status_to_json(status: QueryStatus) -> dict[str, Any]:
     """The status object of `GET /v1/queries/{id}` and of a 202."""
     url = f"/v1/queries/{status.query_id}"
-    links = {"self": url, "cancel": f"{url}/cancel"}
+    links = {"self": url, "events": f"{url}/events", "plan": f"{url}/plan", "cancel": f"{url}/cancel"}
     if status.state == "finished":
         links["result"] = f"{url}/result"
     return {
@@ -100,14 +101,14 @@ def status_to_json(status: QueryStatus) -> dict[str, Any]:
         "durable": status.durable,
         "sql": status.sql,
         "user": status.user,
-        "submitted_at": _time_to_json(status.submitted_at),
-        "started_at": _time_to_json(status.started_at),
-        "finished_at": _time_to_json(status.finished_at),
-        "progress": progress_to_json(status.progress, status.state == "finished"),
+        "submitted_at": time_to_json(status.submitted_at),
+        "started_at": time_to_json(status.started_at),
+        "finished_at": time_to_json(status.finished_at),
+        "progress": {**progress_to_json(status.progress, status.state == "finished"), "eta_ms": eta_ms(status)},
         "stats": status.stats,
         "error": status.error.to_problem() if status.error else None,
         "tags": status.tags,
-        "history": [{"state": c.state, "at": _time_to_json(c.at), "reason": c.reason} for c in status.history],
+        "history": [{"state": c.state, "at": time_to_json(c.at), "reason": c.reason} for c in status.history],
         "links": links,
     }
 
@@ -172,13 +173,23 @@ def progress_to_json(progress: Progress, finished: bool = False) -> dict[str, An
         "tasks": progress.tasks,
         "tasks_done": progress.tasks_done,
         "rows_read": progress.rows_read,
+        "bytes_read": progress.bytes_read,
         "bytes_shuffled": progress.bytes_shuffled,
     }
 
 
+def eta_ms(status: QueryStatus) -> float | None:
+    """How long a query that runs will run on, if its tasks go on as fast; None where too few of them are done to say."""
+    share = status.progress.fraction
+    if status.state != "running" or status.started_at is None or share < TOLD_FROM:
+        return None
+    run = dt.datetime.now(dt.UTC) - status.started_at
+    return round(run.total_seconds() * 1e3 * (1 - share) / share, 1)
+
+
 def progress_from_json(data: dict[str, Any]) -> Progress:
     """The progress that `progress_to_json` wrote."""
-    names = ("stages", "stages_done", "tasks", "tasks_done", "rows_read", "bytes_shuffled")
+    names = ("stages", "stages_done", "tasks", "tasks_done", "rows_read", "bytes_read", "bytes_shuffled")
     return Progress(**{name: int(data.get(name) or 0) for name in names})
 
 
@@ -249,7 +260,7 @@ def table_to_json(table: Table, columns: bool = False, values: bool = False) -> 
         "location": table.location,
         "partitions": list(table.scan.hive),
         "skipped": list(table.skipped),
-        "learnt_at": _time_to_json(learnt.at) if learnt else None,
+        "learnt_at": time_to_json(learnt.at) if learnt else None,
         "rows_sampled": learnt.rows_sampled if learnt else None,
         "error": table.error.detail if table.error else None,
     }
@@ -262,7 +273,7 @@ def _table_column(table: Table, field: Field, values: bool) -> dict[str, Any]:
     known = table.statistics.columns.get(field.name, ColumnStatistics())
     found = {
         "name": field.name,
-        "type": _arrow_name(field.type),
+        "type": arrow_name_of(field.type),
         "sql_type": str(field.type),
         "nullable": True,
         "comment": None,
@@ -287,7 +298,8 @@ def arrow_name(arrow: pa.DataType) -> str:
     return ARROW_NAMES.get(arrow) or str(arrow)
 
 
-def _arrow_name(sql_type: SqlType) -> str:
+def arrow_name_of(sql_type: SqlType) -> str:
+    """The Arrow type of a SQL type as the contract writes it; "opaque" where Arrow has none."""
     try:
         return arrow_name(arrow_type(sql_type))
     except SabotError:
@@ -316,7 +328,10 @@ def agent_to_json(agent: AgentInfo) -> dict[str, Any]:
         "slots": agent.slots,
         "tasks_done": agent.tasks_done,
         "tasks_failed": agent.tasks_failed,
-        "started_at": _time_to_json(agent.started_at),
+        "started_at": time_to_json(agent.started_at),
+        "slots_used": agent.slots_used,
+        "memory_used_bytes": agent.memory_used_bytes,
+        "last_heartbeat_at": time_to_json(agent.last_heartbeat_at),
     }
 
 
@@ -325,7 +340,8 @@ def is_terminal(status: QueryStatus) -> bool:
     return status.state in TERMINAL_STATES
 
 
-def _time_to_json(moment: dt.datetime | None) -> str | None:
+def time_to_json(moment: dt.datetime | None) -> str | None:
+    """A time as the contract writes it: RFC 3339 in UTC, with microseconds."""
     if moment is None:
         return None
     if moment.tzinfo is None:

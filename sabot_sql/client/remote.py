@@ -225,7 +225,7 @@ def request_to_json(request: QueryRequest) -> dict[str, Any]:
 
 def progress_at_end(stats: dict[str, Any]) -> Progress:
     """The progress of a distributed query at its end."""
-    names = ("stages", "stages", "tasks", "tasks", "rows_scanned", "bytes_shuffled")
+    names = ("stages", "stages", "tasks", "tasks", "rows_scanned", "bytes_shuffled", "bytes_scanned")
     return Progress(*(int(stats.get(name) or 0) for name in names))
 
 

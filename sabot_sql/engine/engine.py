@@ -26,6 +26,7 @@ from sabot_sql.engine.prepared import Prepared
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
 from sabot_sql.engine.state_tables import StateTables
+from sabot_sql.engine.validation import Validation, validated
 from sabot_sql.errors import NotSupported, QueryError, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import LocalEngines, refuse_oversized
@@ -388,6 +389,17 @@ class Engine:
         text = f"{draw_stages(prepared.plan, runs)}\n{tasks} on {agents}, rows by engine: {by_engine}"
         counted = all(t.statistics.rows is not None for t in prepared.tables)
         return self._explanation(prepared, text, stage_records(prepared.plan, runs), stats["rows_scanned"] if counted else None)
+
+    def validate(self, request: QueryRequest) -> Validation:
+        """Parse, allow and bind a statement, and no more: what an editor asks at every pause.
+
+        Raises:
+            ParseError, PlanError: the statement is not SQL, names what does not exist, or is refused.
+        """
+        refuse_other_names(request, self.catalog.name)
+        statement = parse(request.sql, request.dialect, self.settings)
+        tables = check(statement, self._resolver(statement, request.user))
+        return validated(statement, request.params, tables, self._binder_of_all(), self._session(request))
 
     def _explanation(
         self, prepared: Prepared, physical: str, stages: list[dict[str, Any]], actual_scanned: int | None = None

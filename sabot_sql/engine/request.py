@@ -71,6 +71,7 @@ class Progress:
     tasks_done: int = 0
     rows_read: int = 0
     bytes_shuffled: int = 0
+    bytes_read: int = 0
 
     @property
     def fraction(self) -> float:

@@ -22,6 +22,7 @@ from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs.ledger import Ledger, encode_results
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import decode_plan, encode_plan
+from sabot_sql.jobs.trace import QueryTrace
 from sabot_sql.planner.adapt import Produced, adapt
 from sabot_sql.planner.physical import DistributedPlan, Scan, Stage, Task, operators
 
@@ -72,6 +73,7 @@ class JobRun:
         self._runs = dict(self.ledger.runs)  # begun, of each stage
         self._max_bytes = max_bytes
         self.progress = record.progress = Progress()
+        self.trace = record.trace = QueryTrace(self.plan, self.results, self.warnings)
         self._lock, self._telling = threading.Lock(), threading.Lock()
         self._number()
         done = [s for s in self.plan.stages if s.stage_id in self.ledger.done]
@@ -139,6 +141,8 @@ class JobRun:
     def _run(self, stage: Stage, inputs: dict[int, list[BlockFile]], first_attempt: int) -> Outcome:
         """Run a stage, in any thread."""
         begin, record = time.perf_counter(), self.record
+        self.trace.began(stage.stage_id)
+        record.changed()
         try:
             return self.engine.run_stage(
                 record.query_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task, first_attempt,
@@ -159,12 +163,16 @@ class JobRun:
         if isinstance(outcome, BaseException):
             if isinstance(outcome, ReadError | AgentLost):
                 if not self.ledger.done.keys() >= set(stage.inputs):
+                    self.trace.lost((stage.stage_id,))
                     return None  # a stage beside this one has told of what is lost
                 if lost := self._lost(stage, ask=True):
+                    self.trace.lost((stage.stage_id,))
                     return lost
+            self.trace.failed(stage.stage_id)
             raise outcome
         number = stage.stage_id
         self.ledger.note(number, outcome)
+        self.trace.ended(number, outcome, self.stages_ms[number])
         self._produced[number] = produced(outcome)
         self.progress.stages_done += 1
         self.progress.bytes_shuffled += sum(r.block.size_bytes for r in outcome)
@@ -230,6 +238,7 @@ class JobRun:
         self._stages = {s.stage_id: s for s in stages}
         self._tasks = {(s.stage_id, t.index): t for s in stages for t in s.tasks}
         self.progress.stages, self.progress.tasks = len(stages), sum(len(s.tasks) for s in stages)
+        self.trace.planned(self.plan)
 
     def _first_attempt(self, stage: Stage) -> int:
         """The first attempt of the run of a stage that begins now: a task of an earlier run that still writes must not meet
@@ -261,13 +270,17 @@ class JobRun:
                 self.progress.stages_done -= 1
                 self.progress.tasks_done -= len(self._stages[number].tasks)
         self.ledger.fold(lost)
+        self.trace.lost(lost["lost"], blocks_gone=True)
+        self.record.changed()
 
     def _on_task(self, result: TaskResult) -> None:
         block = result.block
-        rows, _ = scanned(self._stages[block.stage_id], self._tasks[block.stage_id, block.task_index])
+        rows, size = scanned(self._stages[block.stage_id], self._tasks[block.stage_id, block.task_index])
         with self._lock:
             self.progress.tasks_done += 1
             self.progress.rows_read += rows
+            self.progress.bytes_read += size
+        self.trace.task_done(result)
         self._tell()
 
     def _tell(self) -> None:
@@ -275,6 +288,7 @@ class JobRun:
             self._tell_now()
 
     def _tell_now(self) -> None:
+        self.record.changed()
         if self._on_progress is None:
             return
         try:

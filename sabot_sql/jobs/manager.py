@@ -22,6 +22,7 @@ import shutil
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +50,19 @@ from sabot_sql.jobs.results import ResultStore
 from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
 from sabot_sql.jobs.spec import ENDED, record_of_row, record_of_spec, record_of_statement
 from sabot_sql.jobs.store import STORE
+from sabot_sql.jobs.tally import Load, Tally
 from sabot_sql.jobs.workers import Workers
 
 if TYPE_CHECKING:
     from sabot_sql.catalog.table import Table
     from sabot_sql.engine.engine import Engine
+    from sabot_sql.engine.validation import Validation
 
 log = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 1000
 PAGE_ROWS = 200
+OVERTAKEN = 50  # jobs that may be recorded in another order than they were submitted
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
 PREWARM_DELAY_S = 0.5
@@ -97,7 +101,8 @@ class JobManager:
         self._wake = threading.Event()
         self._folder = open_folder(settings.state_dir, settings.durable)
         self._results = ResultStore(self._folder.results, settings, self._make_room, self._expired)
-        self.log = QueryLog(on_forget=self._results.forget)
+        self.tally = Tally()
+        self.log = QueryLog(on_forget=self._results.forget, on_end=self.tally.ended)
         try:
             STORE.register(self._folder, self)
             self._scratch = self._folder.make_scratch()
@@ -200,6 +205,14 @@ class JobManager:
             record.ended.wait(wait_s)
         return record.status()
 
+    def record(self, query_id: str) -> QueryRecord:
+        """What is remembered of a query, which goes on changing while it runs.
+
+        Raises:
+            QueryError: QUERY_NOT_FOUND.
+        """
+        return self._find(query_id)[1]
+
     def result(self, query_id: str) -> QueryResult:
         """The answer of a finished query.
 
@@ -265,19 +278,21 @@ class JobManager:
         limit: int = 50,
         text: str | None = None,
         since_s: float | None = None,
+        before: tuple[int, str] | None = None,
     ) -> Statuses:
         """Queries, newest first: the recent ones of this process, then the durable ones of earlier processes.
 
         Args:
+            before: only those that stand after the query of this `QueryRecord.order`: the page after the one it ended.
             text: only those with this text in their statement, in any case.
             since_s: only those submitted at this time or later, in seconds since 1970.
         """
-        wanted = Wanted(state, user, text.lower() if text is not None else None, since_s)
+        wanted = Wanted(state, user, text.lower() if text is not None else None, since_s, before)
         recent = {r.query_id: r for owner in self._owners() for r in owner.log.newest_first()}
         found = [r for r in recent.values() if r in wanted]
         if len(found) < limit and not self._folder.temporary and self._recover_waited():
-            found += itertools.islice(self._earlier(recent, wanted), limit - len(found))
-        return [r.status() for r in sorted(found, key=lambda r: -r.submitted_s)[:limit]]
+            found += itertools.islice(self._earlier(recent, wanted), limit - len(found) + OVERTAKEN)
+        return [r.status() for r in sorted(found, key=lambda r: r.order, reverse=True)[:limit]]
 
     def _earlier(self, recent: Container[str], wanted: Wanted) -> Iterator[QueryRecord]:
         """Those of the jobs of earlier processes that are wanted, newest first."""
@@ -342,6 +357,14 @@ class JobManager:
         ran = self._runner.run(record, counted=True)
         return self._engine.explain_analyzed(ran.prepared, ran.run.results if ran.run else {}, ran.result.stats)
 
+    def validate(self, request: QueryRequest) -> Validation:
+        """Whether a statement could run, and the columns that it would give; it does not."""
+        self._check_open()
+        try:
+            return self._engine.validate(request)
+        except SabotError as exc:
+            raise public(exc) from exc
+
     def tables(self) -> Tables:
         """The tables of the catalog."""
         return list(self._engine.catalog.tables())
@@ -379,6 +402,18 @@ class JobManager:
     def scale_agents(self, num_agents: int) -> None:
         """As `Connection.scale_agents`."""
         self._engine.scale_agents(num_agents)
+
+    def load(self) -> Load:
+        """What there is to do, and what is kept."""
+        agents = self.settings.agents
+        return Load(
+            states=dict(Counter(record.state for record in self.log.running())),
+            waiting=self._runner.waiting_by_route,
+            result_memory_bytes=self._results.held_bytes,
+            result_disk_bytes=self._folder.results.total_bytes,
+            provider=agents.provider,
+            scales=agents.enabled and agents.provider != "static",
+        )
 
     def info(self) -> dict[str, Any]:
         """Versions and limits; a server adds those of its own."""
@@ -658,6 +693,7 @@ class Wanted:
     user: str | None
     text: str | None
     since_s: float | None
+    before: tuple[int, str] | None = None
 
     def __contains__(self, record: QueryRecord) -> bool:
         return (
@@ -665,6 +701,7 @@ class Wanted:
             and self.user in (None, record.request.user)
             and (self.text is None or self.text in record.request.sql.lower())
             and (self.since_s is None or record.submitted_s >= self.since_s - 1e-6)  # told in microseconds
+            and (self.before is None or record.order < self.before)
         )
 
 

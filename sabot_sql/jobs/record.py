@@ -8,10 +8,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sabot_sql.engine.request import TERMINAL_STATES, Progress, QueryRequest, QueryStatus, State, StateChange
 from sabot_sql.errors import SabotError
+
+if TYPE_CHECKING:
+    from sabot_sql.jobs.trace import QueryTrace
 
 KEY_KEPT_S = 600.0
 STEPS: tuple[State, ...] = ("queued", "planning", "running", "finishing")
@@ -30,12 +33,15 @@ class QueryRecord:
         deadline_s: `time.monotonic()` after which the query must stop.
         accepted: it is planned, and a distributed one is in the job database; or it has ended before.
         stopped_by: why this process stopped the query of itself.
+        on_end: told of the query when it has ended, unless it ended in an earlier process.
+        trace: what its stages do, of a distributed query that runs or ran in this process.
     """
 
     __slots__ = (
-        "_on_accepted", "_reached_s", "accepted", "cancel", "closing", "deadline_s", "durable", "ended", "error",
-        "fingerprint", "finished_s", "interrupted", "kept", "lacks_params", "progress", "query_id", "reason",
-        "request", "route", "started_s", "state", "stats", "stopped_by", "submitted_s", "ticks_s", "timed_out",
+        "_on_accepted", "_reached_s", "_watchers", "accepted", "cancel", "closing", "deadline_s", "durable",
+        "ended", "error", "fingerprint", "finished_s", "interrupted", "kept", "lacks_params", "on_end", "progress",
+        "query_id", "reason", "request", "route", "started_s", "state", "stats", "stopped_by", "submitted_s",
+        "ticks_s", "timed_out", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -66,12 +72,21 @@ class QueryRecord:
         self.accepted = False
         self.stopped_by: SabotError | None = None
         self._reached_s: dict[str, float] = {}
+        self.trace: QueryTrace | None = None
+        self.on_end: Callable[[QueryRecord], None] | None = None
         self._on_accepted: list[Callable[[], None]] = []
+        self._watchers: tuple[Callable[[], None], ...] = ()
 
     @property
     def terminal(self) -> bool:
         """Whether the state is final."""
         return self.state in TERMINAL_STATES
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Where it stands in lists: the time of its submission, in microseconds since 1970 as its status tells it, and its
+        id."""
+        return round(dt.datetime.fromtimestamp(self.submitted_s, dt.UTC).timestamp() * 1e6), self.query_id
 
     def advance(self, state: State) -> None:
         """Go on to a later state; going back or on from the end changes nothing."""
@@ -80,6 +95,21 @@ class QueryRecord:
             self._reached_s[state] = time.time()
             if state == "running":
                 self.started_s = self._reached_s[state]
+            self.changed()
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the query's state, its progress or one of its stages has changed, from whatever thread; it must
+        not block, and looks for itself at what is new."""
+        self._watchers = (*self._watchers, call)
+
+    def unwatch(self, call: Callable[[], None]) -> None:
+        """Do not call `call` any more; by the thread that had it called."""
+        self._watchers = tuple(other for other in self._watchers if other != call)
+
+    def changed(self) -> None:
+        """Tell those who watch that something is new."""
+        for call in self._watchers:
+            call()
 
     def accept(self) -> None:
         """Whoever submitted the query may be answered."""
@@ -146,11 +176,16 @@ class QueryRecord:
         """This process does no more for the query, which has not ended."""
         self.accept()
         self.ended.set()
+        self.changed()
 
     def _end(self, state: State) -> None:
         if not self.terminal:
-            self.state = state
+            if self.trace is not None:
+                self.trace.close(state)
             self.finished_s = time.time()
+            self.state = state  # at last: whoever sees it may read the rest
+            if self.on_end is not None:
+                self.on_end(self)
         self.release()
 
     def status(self) -> QueryStatus:
@@ -185,11 +220,18 @@ class QueryLog:
 
     Args:
         on_forget: told the id of a forgotten query.
+        on_end: told of each remembered query that ends.
     """
 
-    def __init__(self, capacity: int = 1000, on_forget: Callable[[str], None] = lambda query_id: None) -> None:
+    def __init__(
+        self,
+        capacity: int = 1000,
+        on_forget: Callable[[str], None] = lambda query_id: None,
+        on_end: Callable[[QueryRecord], None] | None = None,
+    ) -> None:
         self._capacity = capacity
         self._on_forget = on_forget
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._records: OrderedDict[str, QueryRecord] = OrderedDict()
 
@@ -223,6 +265,7 @@ class QueryLog:
         return [r for r in self.newest_first() if not r.ended.is_set()]
 
     def _put(self, record: QueryRecord) -> None:
+        record.on_end = self._on_end
         self._records[record.query_id] = record
         if len(self._records) > self._capacity:
             self._forget_oldest()

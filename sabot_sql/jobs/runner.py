@@ -72,7 +72,12 @@ class QueryRunner:
     @property
     def waiting(self) -> int:
         """Queries that wait for their turn."""
-        return sum(gate.waiting for gate in (*self._lanes.values(), self._distributed))
+        return sum(self.waiting_by_route.values())
+
+    @property
+    def waiting_by_route(self) -> dict[str, int]:
+        """Queries that wait for their turn, by route."""
+        return {"local": sum(gate.waiting for gate in self._lanes.values()), "distributed": self._distributed.waiting}
 
     def run(self, record: QueryRecord, progress: ProgressCallback | None = None, counted: bool = False) -> Ran:
         """Plan and run a query in this thread; with `counted`, count the rows that it reads on the local route too.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,12 +92,8 @@ class Binder:
             PlanError: the statement does not bind; position and hint are set.
             NotSupported: its plan holds what is not distributed yet.
         """
-        with self._lock:
-            for table in tables:
-                self._mirror(table)
-        cursor, written = None, asked or (sql, None)
-        try:
-            cursor = self._borrow(session.timezone)
+        written = asked or (sql, None)
+        with self._cursor(tables, session, *written) as cursor:
             schema = _described(cursor, *written)
             text = self._serialize(cursor, sql, "optimized")
             if text["error"]:
@@ -104,16 +101,6 @@ class Binder:
             # what is several statements, such as PIVOT without IN, reads the data first, which is not here
             if text["error"] and "type MULTI" not in text["error_message"]:
                 cursor.execute(EXPLAIN + written[0], written[1])  # raises where DuckDB itself does not run it
-        except BaseException as error:
-            found = error
-            if isinstance(error, duckdb.Error):
-                found = translate(error, sql) if cursor is None else _placed(cursor, error, *written)
-            if cursor is not None:
-                cursor.close()
-            if found is error:
-                raise
-            raise found from error
-        self._give_back(cursor, session.timezone)
         if text["error"]:
             message = str(text["error_message"])
             if "inequal num bindings/types" in message and "ordinality" in sql.lower():
@@ -122,6 +109,41 @@ class Binder:
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
         return BoundQuery(decode_plan(text["plans"][0], lookup, session, "rowid" in sql.lower()), schema)
+
+    def describe(self, sql: str, params: dict[str, Any] | None, tables: Iterable[Table], session: Session) -> Schema:
+        """The columns of a statement's result, as far as binding alone tells them.
+
+        Args:
+            params: the values of its parameters; None where it has none.
+
+        Raises:
+            PlanError: the statement does not bind; position and hint are set.
+        """
+        with self._cursor(tables, session, sql, params) as cursor:
+            return _described(cursor, sql, params)
+
+    @contextlib.contextmanager
+    def _cursor(
+        self, tables: Iterable[Table], session: Session, sql: str, params: dict[str, Any] | None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that knows `tables`; DuckDB's errors inside are those of `sql`, and end it."""
+        with self._lock:
+            for table in tables:
+                self._mirror(table)
+        cursor = None
+        try:
+            cursor = self._borrow(session.timezone)
+            yield cursor
+        except BaseException as error:
+            found = error
+            if isinstance(error, duckdb.Error):
+                found = translate(error, sql) if cursor is None else _placed(cursor, error, sql, params)
+            if cursor is not None:
+                cursor.close()
+            if found is error:
+                raise
+            raise found from error
+        self._give_back(cursor, session.timezone)
 
     def _borrow(self, timezone: str) -> duckdb.DuckDBPyConnection:
         with self._lock:

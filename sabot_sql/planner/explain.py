@@ -92,6 +92,19 @@ def stage_records(plan: DistributedPlan, runs: Mapping[int, StageRun] | None = N
     return records
 
 
+def plan_edges(plan: DistributedPlan) -> list[dict[str, Any]]:
+    """Which stage reads which (`from`, `to`), how its rows are distributed (`kind`) and by which columns (`keys`)."""
+    outputs = {stage.stage_id: (stage.output, stage.root.schema) for stage in plan.stages}
+    found = []
+    for stage in plan.stages:
+        for source in stage.inputs:
+            output, schema = outputs[source]
+            keys = output.keys if output.order is None else (output.order.index,)
+            edge = {"from": source, "to": stage.stage_id, "kind": output.kind, "keys": [schema[k].name for k in keys]}
+            found.append(edge)
+    return found
+
+
 def preorder(node: Node, depth: int = 0) -> Iterator[tuple[int, Node, int]]:
     """Every operator of a stage as (number, node, depth); a node's number is its place in this walk."""
     stack = [(node, depth)]

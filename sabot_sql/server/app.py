@@ -7,14 +7,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from sabot_sql import __version__
+from sabot_sql.client.contract import PROBLEM
 from sabot_sql.errors import QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.auth import ApiKeys
 from sabot_sql.server.batch_routes import add_batch_routes
 from sabot_sql.server.catalog_routes import add_catalog_routes
-from sabot_sql.server.edge import Door, Edge
-from sabot_sql.server.problems import problem_response
+from sabot_sql.server.chunk_routes import add_chunk_routes
+from sabot_sql.server.completion_routes import add_completion_routes
+from sabot_sql.server.edge import OPEN_PATHS, Door, Edge
+from sabot_sql.server.event_feed import EventFeeds
+from sabot_sql.server.event_routes import add_event_routes
+from sabot_sql.server.plan_routes import add_plan_routes
+from sabot_sql.server.problems import PROBLEM_SCHEMA, problem_response
 from sabot_sql.server.query_routes import add_query_routes
 from sabot_sql.server.query_string import refuse_unknown_options
 from sabot_sql.server.service_routes import add_service_routes
@@ -30,23 +36,29 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     Args:
         keys: who may ask; without keys everybody who reaches the server may read.
     """
-    door, threads = Door(keys or ApiKeys()), Threads()
+    open_paths = OPEN_PATHS | {"/metrics"} if manager.settings.metrics_open else OPEN_PATHS
+    door, threads, feeds = Door(keys or ApiKeys(), open_paths), Threads(), EventFeeds()
     attendance = Attendance(manager, threads, manager.settings.client_timeout_s)
     app = FastAPI(
         title="sabot-sql",
         version=__version__,
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
         dependencies=[Depends(refuse_unknown_options)],
+        responses={"default": {"description": "a problem", "content": {PROBLEM: {"schema": PROBLEM_SCHEMA}}}},
     )
-    app.state.door, app.state.threads = door, threads
+    app.state.door, app.state.threads, app.state.feeds = door, threads, feeds
     direct = {("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads, attendance)}
     app.add_middleware(Edge, door=door, direct=direct)
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
+    add_completion_routes(app, manager, threads)
     add_query_routes(app, manager, threads, attendance)
     add_batch_routes(app, manager, threads)
-    add_catalog_routes(app, manager, threads)
-    add_service_routes(app, manager, threads, door)
+    add_chunk_routes(app, manager, threads, attendance)
+    add_event_routes(app, manager, threads, attendance, feeds)
+    add_plan_routes(app, manager, threads, attendance)
+    add_catalog_routes(app, manager, threads, attendance)
+    add_service_routes(app, manager, threads, door, feeds)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -26,13 +27,19 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 class Door:
     """What all requests of one server share.
 
+    Args:
+        open_paths: what is told to everybody, under any host's name.
+
     Attributes:
         closing: set when the server is told to stop; new requests are refused from then on.
+        responses: how many there were of each status.
     """
 
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(self, keys: ApiKeys, open_paths: frozenset[str] = OPEN_PATHS) -> None:
         self.keys = keys
+        self.open_paths = open_paths
         self.closing = False
+        self.responses: Counter[int] = Counter()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -60,20 +67,23 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"r_{os.urandom(16).hex()}"
         state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        state["request_id"], state["head"], state["applied"] = request_id, head, ""
         started = False
 
         async def send_named(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self.door.responses[message["status"]] += 1
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if state["applied"]:
+                    message["headers"].append((b"preference-applied", state["applied"].encode()))
             elif head and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
 
         try:
-            if scope["path"] not in OPEN_PATHS:
+            if scope["path"] not in self.door.open_paths:
                 if self.door.closing:
                     raise ServiceError("the server is stopping", code="SHUTTING_DOWN", retryable=True)
                 state["user"] = authenticate(self.door.keys, headers)

@@ -13,6 +13,20 @@ from sabot_sql.errors import SabotError
 RETRY_AFTER_S = 1
 
 
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "sqlstate", "kind", "request_id")},
+        **{name: {"type": ["string", "null"]} for name in ("hint", "query_id", "instance", "engine_message")},
+        "status": {"type": "integer"},
+        "retryable": {"type": "boolean"},
+        "position": {"type": ["object", "null"]},
+    },
+}
+"""What OpenAPI says of every error."""
+
+
 def problem_of(error: SabotError, request_id: str) -> dict[str, Any]:
     """The problem object of `error` as a response to one request."""
     problem = error.to_problem()

@@ -9,10 +9,12 @@ from fastapi import FastAPI, Query, Request, Response
 
 from sabot_sql.client.contract import is_terminal, status_to_json
 from sabot_sql.engine.request import QueryStatus
-from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
+from sabot_sql.server.cursors import no_cursor, read_cursor, write_cursor
 from sabot_sql.server.formats import Encoding, choose_format, encode
+from sabot_sql.server.ownership import own_record
+from sabot_sql.server.preferences import read_preferences
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
 from sabot_sql.server.statements import Rows, answer
@@ -28,10 +30,7 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     """Adds the routes under `/v1/queries`. A caller sees only queries of their own."""
 
     def own_status(query_id: str, user: str, wait_s: float = 0.0) -> QueryStatus:
-        status = manager.status(query_id)
-        if status.user != user:
-            # the same words as for an id that does not exist
-            raise QueryError(f"there is no query {query_id[:64]}", code="QUERY_NOT_FOUND")
+        status = own_record(manager, query_id, user).status()
         if wait_s and not is_terminal(status):
             status = threads.wait_for_end(manager, query_id, wait_s)
         return status
@@ -52,10 +51,13 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
         return Rows(result, encode(result, how))
 
     @app.get("/v1/queries/{query_id}", tags=["queries"])
-    async def get_query(request: Request, query_id: str, wait_ms: WaitMs = 0) -> Response:
-        """The status of a query; waits up to `wait_ms` for its end."""
+    async def get_query(request: Request, query_id: str, wait_ms: WaitMs | None = None) -> Response:
+        """The status of a query; waits up to `wait_ms`, or as `Prefer: wait=` says, for its end."""
+        preferences = read_preferences(request.headers.get("prefer"))
+        if wait_ms is None and (preferred_ms := preferences.wait_ms(MAX_WAIT_MS)) is not None:
+            wait_ms, request.state.applied = preferred_ms, preferences.applied
         with attendance.asking(query_id):
-            return status_response(await threads.start(own_status, query_id, request.state.user, wait_ms / 1000))
+            return status_response(await threads.start(own_status, query_id, request.state.user, (wait_ms or 0) / 1000))
 
     @app.get("/v1/queries", tags=["queries"])
     async def list_queries(
@@ -65,14 +67,17 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
         q: Annotated[str | None, Query(description="text within the statement")] = None,
         since: Annotated[dt.datetime | None, Query(description="submitted at or after")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        cursor: Annotated[str | None, Query(description="the next_cursor of the page before")] = None,
     ) -> Response:
-        """The caller's queries, newest first."""
+        """The caller's queries, newest first, a page at a time."""
+        before = place_after(cursor)
         if user is not None and user != request.state.user:
             return json_response({"queries": [], "next_cursor": None})
         aware = since if since is None or since.tzinfo else since.replace(tzinfo=dt.UTC)
         since_s = None if aware is None else aware.timestamp()
-        found = await threads.start(manager.list, state, request.state.user, limit, q, since_s)
-        return json_response({"queries": [status_to_json(status) for status in found], "next_cursor": None})
+        found = await threads.start(manager.list, state, request.state.user, limit + 1, q, since_s, before)
+        page = [status_to_json(status) for status in found[:limit]]
+        return json_response({"queries": page, "next_cursor": cursor_of(found[limit - 1]) if len(found) > limit else None})
 
     @app.get("/v1/queries/{query_id}/result", tags=["queries"], response_class=Response)
     async def get_result(
@@ -96,6 +101,22 @@ def add_query_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     async def delete_query(request: Request, query_id: str) -> Response:
         """Cancels a query that runs; of one that has ended it deletes the result."""
         return cancelling(await threads.start(delete, query_id, request.state.user))
+
+
+def cursor_of(last: QueryStatus) -> str:
+    """The cursor of the page after the one that ends with a query."""
+    assert last.submitted_at is not None
+    return write_cursor(round(last.submitted_at.timestamp() * 1e6), last.query_id)
+
+
+def place_after(cursor: str | None) -> tuple[int, str] | None:
+    """The place that `cursor_of` wrote down."""
+    match read_cursor(cursor):
+        case None:
+            return None
+        case [int(micros), str(query_id)]:
+            return micros, query_id
+    raise no_cursor()
 
 
 def cancelling(status: QueryStatus) -> Response:

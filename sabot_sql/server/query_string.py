@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from sabot_sql.errors import QueryError, SabotError
 
-WITH_STATEMENT = ("/v1/sql", "/v1/explain")  # what they take depends on the type of their body
+WITH_STATEMENT = ("/v1/sql", "/v1/explain", "/v1/validate")  # what they take depends on the type of their body
 
 
 async def refuse_unknown_options(request: Request) -> None:

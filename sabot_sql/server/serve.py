@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import resource
 import signal
 import socket
 import threading
@@ -23,6 +24,7 @@ from sabot_sql.server.auth import ApiKeys
 
 GRACE_S = 5  # for answers that are on their way when the server is told to stop
 KEEP_ALIVE_S = 75
+OPEN_FILES = 8192  # a connection is one, and each client that watches a query has its own
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,6 +54,7 @@ def serve(
             f"listening on {host} would open the data to others without authentication",
             hint="set SABOT_API_KEY or --api-keys-file, or listen on 127.0.0.1",
         )
+    raise_file_limit()
     listener = bind(host, port)
     try:
         manager = JobManager(settings, data)
@@ -65,6 +68,14 @@ def serve(
             manager.close()
     finally:
         listener.close()
+
+
+def raise_file_limit() -> None:
+    """Let the process have as many connections as the server takes, where the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -134,6 +145,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.app.state.door.closing = True
         self.app.state.threads.closing.set()
+        self.app.state.feeds.close()
         self.stopped_by = sig
         super().handle_exit(sig, frame)
 

@@ -1,14 +1,17 @@
-"""Routes of the service itself: agents, versions, health."""
+"""Routes of the service itself: agents, versions, health, metrics."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Response
+from fastapi import Body, FastAPI, Request, Response
 
 from sabot_sql.client.contract import agent_to_json
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.cluster import cluster_to_json
 from sabot_sql.server.edge import Door
+from sabot_sql.server.event_feed import EventFeeds
+from sabot_sql.server.metrics import OPENMETRICS, PROMETHEUS, metrics_of, write_metrics
 from sabot_sql.server.query_routes import RESULT_FORMATS
 from sabot_sql.server.responses import json_response
 from sabot_sql.server.sql_request import BODY_BYTES, INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
@@ -17,8 +20,8 @@ from sabot_sql.server.threads import MAX_REQUESTS, Threads
 MAX_AGENTS = 1024
 
 
-def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door) -> None:
-    """Adds agents, info and health. Health needs no key."""
+def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door, feeds: EventFeeds) -> None:
+    """Adds agents, info, health and metrics. Health needs no key."""
 
     @app.get("/v1/agents", tags=["service"])
     async def list_agents() -> Response:
@@ -37,11 +40,32 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         await threads.start(manager.resume_agent, agent_id)
         return await agents_now(200)
 
+    @app.delete("/v1/agents/{agent_id}", tags=["service"], status_code=202)
+    async def remove_agent(agent_id: str) -> Response:
+        """Drain an agent and end it; of one that is being drained already nothing changes."""
+        await threads.start(drain, agent_id)
+        return await agents_now(202)
+
+    @app.get("/v1/cluster", tags=["service"])
+    async def get_cluster() -> Response:
+        """Agents and queries summed up, and the limits."""
+        return json_response(await threads.start(cluster))
+
     @app.put("/v1/cluster/agents", tags=["service"], status_code=202)
     async def scale_agents(wanted: Annotated[int, Body(embed=True, alias="desired", ge=1, le=MAX_AGENTS)]) -> Response:
         """Start agents, or drain some, until there are so many."""
         await threads.start(manager.scale_agents, wanted)
         return await agents_now(202)
+
+    def drain(agent_id: str) -> None:
+        if not any(agent.id == agent_id and agent.state == "draining" for agent in manager.agents()):
+            manager.drain_agent(agent_id)
+
+    def cluster() -> dict[str, Any]:
+        return cluster_to_json(manager.agents(), manager.load(), manager.info()["limits"])
+
+    def metrics(openmetrics: bool) -> str:
+        return write_metrics(metrics_of(manager, feeds.clients, door.responses), openmetrics)
 
     async def agents_now(status: int) -> Response:
         agents = await threads.start(manager.agents)
@@ -52,6 +76,15 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         """Versions, formats and limits."""
         found = await threads.start(manager.info)
         return json_response(service_info(found, bool(door.keys), manager.settings.client_timeout_s))
+
+    texts: dict[str, Any] = {PROMETHEUS: {}, OPENMETRICS: {}}
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses={200: {"content": texts}})
+    async def get_metrics(request: Request) -> Response:
+        """What the server does and did, as Prometheus reads it."""
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        text = await threads.start(metrics, openmetrics)
+        return Response(text, headers={"Content-Type": OPENMETRICS if openmetrics else PROMETHEUS, "Cache-Control": "no-store"})
 
     @app.get("/livez", tags=["health"])
     async def livez() -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import MAX_PRIORITY, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
+from sabot_sql.server.preferences import read_preferences
 from sabot_sql.server.query_string import unknown_field
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -95,6 +95,11 @@ class ExplainBody(StatementBody):
     format: Literal["text", "json", "graph"] = "text"
 
 
+class ValidateBody(StatementBody):
+    """The body of `POST /v1/validate`. Of what says where and how a statement runs nothing matters here; it is taken, so that
+    the body of `POST /v1/explain` can be sent as it is."""
+
+
 async def read_bytes(request: Request) -> bytes:
     """The body, refused as soon as it is too large."""
     declared = request.headers.get("content-length", "")
@@ -123,8 +128,12 @@ async def read_sql_body(request: Request) -> SqlBody:
     """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
     raw = await read_bytes(request)
     body = _body_of(SqlBody, request, raw)
-    if prefer := request.headers.get("prefer"):
-        _apply_prefer(body, prefer)
+    prefer = request.headers.get("prefer")
+    if prefer and "wait_ms" not in body.model_fields_set:
+        preferences = read_preferences(prefer)
+        if (wait_ms := preferences.wait_ms(MAX_WAIT_MS)) is not None:
+            body.wait_ms = wait_ms
+            request.state.applied = preferences.applied
     return body
 
 
@@ -138,6 +147,11 @@ async def read_json_body(model: type[Body], request: Request) -> Body:
     raw = await read_bytes(request)
     _must_be_json(content_type(request))
     return _checked_json(model, raw)
+
+
+async def read_validate_body(request: Request) -> ValidateBody:
+    """The body of `POST /v1/validate`, in the same two forms."""
+    return _body_of(ValidateBody, request, await read_bytes(request))
 
 
 def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:
@@ -210,12 +224,3 @@ def invalid_fields(errors: Sequence[Any], model: type[BaseModel] | None = None) 
         case "json_invalid":
             return QueryError(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     return QueryError(f"field {field}: {first['msg']}" if field else f"the body is not a request: {first['msg']}")
-
-
-def _apply_prefer(body: SqlBody, prefer: str) -> None:
-    if "wait_ms" in body.model_fields_set:
-        return
-    if found := re.search(r"\bwait=(\d+)", prefer):
-        body.wait_ms = min(MAX_WAIT_MS, int(found[1]) * 1000)
-    elif "respond-async" in prefer:
-        body.wait_ms = 0

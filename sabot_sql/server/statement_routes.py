@@ -1,4 +1,4 @@
-"""Routes that take a statement: run it, explain it."""
+"""Routes that take a statement: run it, explain it, check it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from sabot_sql.client.contract import explanation_to_json
+from sabot_sql.client.contract import arrow_name_of, explanation_to_json
+from sabot_sql.engine.validation import Validation
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import MEDIA_TYPES
 from sabot_sql.server.responses import json_response
-from sabot_sql.server.sql_request import ExplainBody, SqlBody, StatementBody, read_explain_body
+from sabot_sql.server.sql_request import (
+    ExplainBody,
+    SqlBody,
+    StatementBody,
+    ValidateBody,
+    read_explain_body,
+    read_validate_body,
+)
 from sabot_sql.server.statements import INLINE_FORMATS, post_sql
 from sabot_sql.server.threads import Threads
 
 
 def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance) -> None:
-    """Adds `POST /v1/sql` and `POST /v1/explain`. Both read their bodies themselves: two media types, one path."""
+    """Adds `POST /v1/sql`, `/v1/explain` and `/v1/validate`. They read their bodies themselves: two media types, one path."""
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "finished within wait_ms", "content": {MEDIA_TYPES[name]: {} for name in INLINE_FORMATS}},
         202: {"description": "not finished yet: the status object, and Location"},
@@ -38,6 +46,30 @@ def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, at
             raise QueryError("format graph is not available here; there are text, json", code="NOT_ACCEPTABLE")
         found = await threads.start(manager.explain, body.to_request(request.state.user), body.analyze)
         return json_response(explanation_to_json(found))
+
+    @app.post("/v1/validate", tags=["statements"], openapi_extra=takes(ValidateBody))
+    async def validate_sql(request: Request) -> Response:
+        """Parses and binds a statement; says which columns it would give. Runs nothing."""
+        body = await read_validate_body(request)
+        return json_response(validation_to_json(await threads.start(manager.validate, body.to_request(request.state.user))))
+
+
+def validation_to_json(found: Validation) -> dict[str, Any]:
+    """The answer of `POST /v1/validate`."""
+    columns = None
+    if found.columns is not None:
+        columns = [
+            {"name": c.name, "type": arrow_name_of(c.type), "sql_type": str(c.type), "nullable": True} for c in found.columns
+        ]
+    return {
+        "valid": True,
+        "statements": 1,
+        "statement_type": found.statement_type,
+        "columns": columns,
+        "parameters": list(found.parameters),
+        "tables": list(found.tables),
+        "warnings": list(found.warnings),
+    }
 
 
 def takes(body: type[StatementBody]) -> dict[str, Any]:

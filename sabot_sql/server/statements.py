@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
 from sabot_sql.server.problems import problem_response
-from sabot_sql.server.responses import REPLAYED, status_response
+from sabot_sql.server.responses import REPLAYED, stats_headers, status_response
 from sabot_sql.server.sql_request import SqlBody, idempotency_key, read_sql_body
 from sabot_sql.server.threads import Threads
 
@@ -29,7 +28,6 @@ DIRECT_WAIT_S = 0.2  # requests that wait at least so long are run in the thread
 UNWATCHED_S = 0.05  # a request is not watched for a client that goes away before that
 STOP_S = 5.0  # for a cancelled query to end before the request is answered without it
 BINDING_S = 0.02  # in which a local query that cannot run says so
-TIMINGS = (("parse", "parse_ms"), ("plan", "plan_ms"), ("queue", "queue_ms"), ("exec", "exec_ms"))
 
 
 @dataclass(slots=True)
@@ -205,10 +203,9 @@ def answer(rows: Rows) -> Response:
         "X-Sabot-Query-Id": result.query_id,
         "X-Sabot-Route": result.route,
         "X-Sabot-State": "finished",
-        "X-Sabot-Stats": json.dumps(result.stats, separators=(",", ":")),
         "X-Sabot-Row-Count": str(result.table.num_rows),
-        "Server-Timing": ", ".join(f"{name};dur={result.stats[key]:.2f}" for name, key in TIMINGS if key in result.stats),
         "Cache-Control": "no-store",
+        **stats_headers(result.stats),
     }
     if encoded.truncated:
         headers["X-Sabot-Truncated"] = "true"

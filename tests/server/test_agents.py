@@ -72,12 +72,35 @@ def test_agents_come_and_go_over_http(tmp_path: Path) -> None:
         assert (found["rows"], found["stats"]["agents"]) == (ANSWER, 3)
         assert server.request("POST", "/v1/agents/agent-1/drain").status == 202
         until(lambda: states(server) == ["alive"] * 2, 30)
+        assert server.request("DELETE", "/v1/agents/agent-2").status == 202
+        until(lambda: states(server) == ["alive"], 30)
+        server.request("PUT", "/v1/cluster/agents", {"desired": 2})
+        until(lambda: states(server) == ["alive"] * 2, 30)
         server.request("PUT", "/v1/cluster/agents", {"desired": 1})
         until(lambda: states(server) == ["alive"], 30)
         last = server.request("GET", "/v1/agents").json()["agents"][0]["id"]
         assert server.request("POST", f"/v1/agents/{last}/drain").json()["code"] == "INVALID_PARAMETER"
+        assert server.request("DELETE", f"/v1/agents/{last}").json()["code"] == "INVALID_PARAMETER"
+        assert server.request("DELETE", "/v1/agents/nobody").status == 404
         for path in ("/v1/agents/agent-1/drain", "/v1/agents/agent-0/resume", "/v1/agents/nobody/drain"):
             answer = server.request("POST", path)
             assert (answer.status, answer.json()["code"]) == (404, "NOT_FOUND")
         for desired in (0, -1, "many", None, 5000):
             assert server.request("PUT", "/v1/cluster/agents", {"desired": desired}).status == 400
+
+
+def test_cluster_sums_up_agents_and_queries(server: LiveServer) -> None:
+    until(lambda: states(server) == ["alive", "alive"], 30)
+    server.sql(QUERY, route="distributed")
+    until(lambda: all(a["last_heartbeat_at"] for a in server.request("GET", "/v1/agents").json()["agents"]), 10)
+    agents = server.request("GET", "/v1/agents").json()["agents"]
+    found = server.request("GET", "/v1/cluster").json()
+    assert (found["provider"], found["scales"]) == ("local", True)
+    assert (found["agents"]["total"], found["agents"]["alive"], found["agents"]["lost"]) == (2, 2, 0)
+    assert found["slots"] == sum(agent["slots"] for agent in agents) >= found["slots_used"]
+    assert found["memory_used_bytes"] > 10 << 20
+    assert found["tasks_done"] >= 1
+    assert found["queries"].keys() == {"queued", "planning", "running", "finishing"}
+    assert found["waiting"] == {"local": 0, "distributed": 0}
+    info = server.request("GET", "/v1/info").json()
+    assert found["limits"].items() <= info["limits"].items()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.event_stream import events_in, open_stream
 from tests.server.live_server import LONG_QUERY, LiveServer, clean_environment, live_server
 
 DISTRIBUTED = "SELECT sum(a.i) FROM numbers a JOIN numbers b ON a.i % 2 = b.i % 2 JOIN numbers c ON b.i % 2 = c.i % 2"
@@ -71,6 +72,17 @@ def test_query_that_is_asked_for_goes_on(hasty: LiveServer) -> None:
     for _ in range(6):
         time.sleep(0.4)
         assert hasty.request("GET", path).json()["state"] == "running"
+    await_state(hasty, query_id, "cancelled")
+
+
+def test_query_that_is_watched_goes_on_as_long_as_its_client_stays(hasty: LiveServer) -> None:
+    query_id = hasty.request("POST", "/v1/sql", {"sql": LONG_QUERY, "route": "local", "wait_ms": 300}).json()["query_id"]
+    stream = open_stream(hasty, query_id)
+    events = events_in(stream.stream())
+    assert next(events).data["state"] == "running"
+    time.sleep(2.5)
+    await_state(hasty, query_id, "running")
+    stream.close()
     await_state(hasty, query_id, "cancelled")
 
 

@@ -57,6 +57,26 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     server.request("POST", "/v1/sql", {"sql": "SELECT 1"}, Idempotency_Key="golden")
     found["key used again"] = server.request("POST", "/v1/sql", {"sql": "SELECT 2"}, Idempotency_Key="golden")
     found["unknown query"] = server.request("GET", "/v1/queries/q_0")
+    invalid = {
+        "syntax": "SELECT\n  count( FROM numbers",
+        "unknown column": "SELECT nam FROM people",
+        "writing": "DROP TABLE people",
+    }
+    for name, sql in invalid.items():
+        found[f"invalid: {name}"] = server.request("POST", "/v1/validate", {"sql": sql})
+    found["unknown catalog"] = server.request("GET", "/v1/catalogs/lake/schemas")
+    found["preview of no table"] = server.request("GET", "/v1/tables/memory/main/nothing/preview")
+    found["preview of nothing"] = server.request("GET", "/v1/tables/memory/main/people/preview?limit=0")
+    found["no cursor"] = server.request("GET", "/v1/queries?cursor=!")
+    found["cursor of another list"] = server.request("GET", "/v1/tables?cursor=WzEsInEiXQ")
+    found["unknown query's plan"] = server.request("GET", "/v1/queries/q_0/plan")
+    found["unknown query's events"] = server.request("GET", "/v1/queries/q_0/events")
+    found["unknown query's manifest"] = server.request("GET", "/v1/queries/q_0/result/manifest")
+    small = server.sql("SELECT 1", row_limit=0)["query_id"]
+    found["chunk that is not there"] = server.request("GET", f"/v1/queries/{small}/result/chunks/7")
+    chunk = f"/v1/queries/{small}/result/chunks/0"
+    found["range past the end"] = server.request("GET", chunk, Range="bytes=9999999-")
+    found["event of nobody"] = server.request("GET", "/v1/queries/q_0/events", Last_Event_ID="e5")
     found["unknown path"] = server.request("GET", "/v1/nothing")
     found["wrong method"] = server.request("PUT", "/v1/sql")
     found["unknown table path"] = server.request("GET", "/v1/tables/memory/main/nothing")
@@ -72,6 +92,8 @@ def test_problems_are_those_of_the_goldens(server: LiveServer) -> None:
         assert problem["status"] == answer.status
         assert problem["request_id"] == answer.headers["X-Request-Id"]
         problem["detail"] = re.sub(r"\d+\.\d+ s$", "… s", problem["detail"])
+        for field in ("detail", "hint"):
+            problem[field] = re.sub(r"q_[0-9a-f]{32}", "q_…", problem[field]) if problem[field] else problem[field]
         problems[name] = {key: value for key, value in problem.items() if key not in VARYING}
     if os.environ.get("WRITE_GOLDENS"):
         GOLDENS.write_text(json.dumps(problems, indent=1, ensure_ascii=False) + "\n")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import duckdb
+import jsonschema
 
 from tests.server.live_server import LiveServer
 
@@ -68,6 +69,17 @@ def test_health_needs_no_key_and_no_host(server: LiveServer) -> None:
         answer = server.request("GET", path)
         assert (answer.status, answer.json()["ready"]) == (200, True)
         assert answer.json()["checks"]
+
+
+def test_openapi_describes_errors_as_they_are(server: LiveServer) -> None:
+    paths = server.request("GET", "/openapi.json").json()["paths"]
+    problem = server.request("GET", "/v1/queries?limit=0")
+    for path, methods in paths.items():
+        for method in methods.values():
+            described = method["responses"]["default"]["content"][problem.headers["Content-Type"]]["schema"]
+            jsonschema.validate(problem.json(), described)
+            assert problem.json().keys() == described["properties"].keys(), path
+            assert "422" not in method["responses"]
 
 
 def test_openapi_describes_every_route(server: LiveServer) -> None:

@@ -1,0 +1,19 @@
+"""Whose a query is: a caller sees only queries of their own."""
+
+from __future__ import annotations
+
+from sabot_sql.errors import QueryError
+from sabot_sql.jobs.manager import JobManager
+from sabot_sql.jobs.record import QueryRecord
+
+
+def own_record(manager: JobManager, query_id: str, user: str) -> QueryRecord:
+    """The record of a query of `user`; may ask the job database, so not for the event loop.
+
+    Raises:
+        QueryError: QUERY_NOT_FOUND, in the same words for the query of another user as for an id that does not exist.
+    """
+    record = manager.record(query_id)
+    if record.request.user != user:
+        raise QueryError(f"there is no query {query_id[:64]}", code="QUERY_NOT_FOUND")
+    return record
