@@ -34,8 +34,8 @@ def connect_arguments(url: URL) -> tuple[str, dict[str, Any]]:
 
     Example:
         >>> from sqlalchemy.engine import make_url
-        >>> connect_arguments(make_url("sabot://:secret@db.example.com/?tls=true&route=local"))
-        ('https://db.example.com:8600', {'route': 'local', 'api_key': 'secret'})
+        >>> connect_arguments(make_url("sabot://:secret@example.com/?tls=true&route=local"))
+        ('https://example.com:8600', {'route': 'local', 'api_key': 'secret'})
         >>> connect_arguments(make_url("sabot:///my_folder?num_local_agents=0"))
         ('embedded:', {'num_local_agents': 0, 'data': 'my_folder'})
     """

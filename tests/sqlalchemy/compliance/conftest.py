@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy.dialects import registry
+from sqlalchemy.dialects import registry as dialects
 
-registry.register("sabot.written", "written", "WrittenDialect")
+dialects.register("sabot.written", "written", "WrittenDialect")
 pytest.register_assert_rewrite("sqlalchemy.testing.assertions")
 
 from sqlalchemy.testing.plugin.pytestplugin import *  # noqa: E402, F403

@@ -29,6 +29,14 @@ class ComponentReflectionTestExtra(suite.ComponentReflectionTestExtra):
     test_string_length_reflection = None  # a VARCHAR has no length in DuckDB
 
 
+class CTETest(suite.CTETest):
+    test_insert_from_select_round_trip = None  # writes by a statement that begins with WITH
+
+
+class JSONTest(suite.JSONTest):
+    test_eval_none_flag_orm = None  # the ORM writes here, and needs the numbers of keys back
+
+
 class HasTableTest(suite.HasTableTest):
     test_has_table_view_schema = None  # views outside the schema main of a DuckDB file are not read
 
