@@ -11,6 +11,7 @@ import click
 from sabot_sql.cli.exits import ExitCode, exit_code_of
 from sabot_sql.cli.statement_source import statement_options
 from sabot_sql.cli.target import open_connection, routing_options, target_options
+from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
     from sabot_sql.client.connection import Connection
@@ -72,8 +73,11 @@ def shell(
         display.fieldsep = field_separator.replace("\\t", "\t")
 
     def opener(name: str) -> Connection:
-        address, folder = url_or_data(name)
-        return open_connection(address, folder, None, api_key_file if address else None)
+        try:
+            address, folder = url_or_data(name)
+            return open_connection(address, folder, None, api_key_file if address else None)
+        except click.UsageError as exc:
+            raise ConfigError(exc.message) from exc
 
     with open_connection(url, data, num_agents, api_key_file) as connection:
         session = Shell(connection, display=display, opener=opener, quiet=quiet, **routing)

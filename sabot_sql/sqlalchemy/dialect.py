@@ -12,6 +12,7 @@ from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import Pool, QueuePool, StaticPool
 
+from sabot_sql.dbapi.errors import translated
 from sabot_sql.sqlalchemy.column_types import COLSPECS
 from sabot_sql.sqlalchemy.compilation import SabotCompiler, SabotIdentifierPreparer, SabotTypeCompiler
 from sabot_sql.sqlalchemy.engine_url import connect_arguments
@@ -123,8 +124,9 @@ class SabotDialect(Reflection):
             raise ArgumentError(f"{level} is not to be had: every statement stands for itself (AUTOCOMMIT)")
 
     def _get_server_version_info(self, connection: Connection) -> tuple[int, ...]:
-        version = str(connection.connection.dbapi_connection.client.info().get("version", "0"))  # type: ignore[union-attr]
-        return tuple(int(part) for part in version.split(".") if part.isdigit())
+        with translated():
+            info = connection.connection.dbapi_connection.client.info()  # type: ignore[union-attr]
+        return tuple(int(part) for part in str(info.get("version", "0")).split(".") if part.isdigit())
 
     def _get_default_schema_name(self, connection: Connection) -> str:
         return DEFAULT_SCHEMA

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, exc
 from sqlalchemy.engine import default, reflection
 from sqlalchemy.engine.interfaces import ReflectedColumn, ReflectedPrimaryKeyConstraint, ReflectedTableComment
 
+from sabot_sql.dbapi.errors import translated
 from sabot_sql.sqlalchemy.column_types import sqlalchemy_type
 
 DEFAULT_SCHEMA = "main"
@@ -26,7 +27,9 @@ class Reflection(default.DefaultDialect):
         """Schema -> table -> whether it is a view."""
         found: dict[str, dict[str, bool]] = defaultdict(dict)
         found[DEFAULT_SCHEMA] = {}
-        for table in connection.connection.dbapi_connection.client.tables():  # type: ignore[union-attr]
+        with translated():
+            tables = connection.connection.dbapi_connection.client.tables()  # type: ignore[union-attr]
+        for table in tables:
             schema, name = schema_and_name(table)
             found[schema][name] = table.get("format") == "view"
         return found

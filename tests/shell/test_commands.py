@@ -162,6 +162,7 @@ def test_command_shows(server: LiveServer, line: str, shown: str) -> None:
         ("\\h nothing", "no help for"),
         ("\\pset colour red", "no display option"),
         ("\\connect http://127.0.0.1:9", "127.0.0.1:9"),
+        ("\\connect /nowhere/folder", "neither an address"),
         ("\\! exit 3", "ended with 3"),
         ("select nam from people;", "  select nam from people\n         ^^^"),
     ],

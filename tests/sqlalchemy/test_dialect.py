@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import sabot_sql
 from sabot_sql import dbapi
@@ -121,6 +122,29 @@ def test_errors_are_wrapped(engine: sa.Engine) -> None:
         rows(engine, sa.insert(people).values(id=4))
     with pytest.raises(sa.exc.CompileError, match="holds no locks"):
         rows(engine, sa.select(people).with_for_update())
+
+
+def test_no_server_is_an_operational_error() -> None:
+    with pytest.raises(sa.exc.OperationalError, match="cannot connect"):
+        sa.create_engine("sabot://127.0.0.1:9").connect()
+
+
+def test_orm_reads(embedded: sa.Engine) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Person(Base):
+        __tablename__ = "people"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str | None]
+
+    with Session(embedded) as session:
+        found = session.get(Person, 1)
+        assert found is not None
+        assert found.name == "Ada"
+        session.add(Person(id=4))
+        with pytest.raises(sa.exc.NotSupportedError):
+            session.flush()
 
 
 def test_transactions_are_autocommit(engine: sa.Engine) -> None:
