@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sabot_sql.client.statement_split import PIECE
+from sabot_sql.client.statement_split import BLOCK_MARK, PIECE, split_statements
 from sabot_sql.errors import QueryError
 from sabot_sql.types import quote_identifier
 
@@ -33,13 +33,34 @@ def split_command(text: str) -> tuple[str, str | None, str]:
         if found["command"]:
             line, _, rest = text[found.start() :].partition("\n")
             return text[: found.start()], line, rest
-        if found["block"] and (end := text.find("*/", found.end())) >= 0:
-            at = end + 2
-        elif found["block"]:
-            break
-        else:
-            at = found.end()
+        at = comment_end(text, found.start()) if found["block"] else found.end()
     return text, None, ""
+
+
+def comment_end(text: str, start: int) -> int:
+    """Where the comment that begins at `start` ends; the end of the text when it is open. Comments nest."""
+    depth = 0
+    for mark in BLOCK_MARK.finditer(text, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(text)
+
+
+def not_ended(text: str) -> str:
+    """What of `text` belongs to the lines after it: a statement without `;`, or a comment without an end.
+
+    Example:
+        >>> not_ended("select 1; select"), not_ended("select 1; /* and"), not_ended("select 1; -- and")
+        ('select', '/* and', '')
+    """
+    rest = split_statements(text)[1]
+    at = 0
+    while not rest and (found := PIECE.search(text, at)):
+        at = comment_end(text, found.start()) if found["block"] else found.end()
+        if found["block"] and at == len(text) and not text.endswith("*/"):
+            rest = text[found.start() :]
+    return rest
 
 
 def interpolate(sql: str, variables: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from sabot_sql.engine.request import Route
 from sabot_sql.errors import ConfigError, QueryError, SabotError
 from sabot_sql.shell.commands import Leave, run_command
 from sabot_sql.shell.formats import FOR_PEOPLE, Display, text_of, write_text
-from sabot_sql.shell.lexing import interpolate, split_command, switch
+from sabot_sql.shell.lexing import interpolate, not_ended, split_command, switch
 from sabot_sql.shell.pager import show_text
 from sabot_sql.shell.result_file import ResultFile
 
@@ -104,7 +104,7 @@ class Shell:
         self.rest = ""
         while text and self.failures == before:
             sql, command, text = split_command(text)
-            statements, rest = split_statements(sql)
+            statements, rest = split_statements(sql)[0], not_ended(sql)
             self.rest = f"{rest}\n" if rest else ""
             if not all(map(self.run, statements)):
                 self.rest = ""
@@ -119,7 +119,8 @@ class Shell:
     def finish(self) -> bool:
         """Runs the statement that nobody ended with `;`."""
         rest, self.rest = self.rest, ""
-        return self.run(rest.strip()) if rest.strip() else True
+        statement = split_statements(rest)[1]  # nothing where only a comment is left
+        return self.run(statement) if statement else True
 
     def run(self, sql: str) -> bool:
         """Runs a statement and shows its answer; shows the error when there is one."""

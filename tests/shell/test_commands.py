@@ -40,6 +40,7 @@ def data_lines(server: LiveServer, script: str) -> list[str]:
         ("\\pset fieldsep ';'\nselect 1, 2;\n", ["1;2"]),
         ("\\! echo outside\n", []),
         ("select 'a\\b' as s;\n", ["a\\b"]),
+        ("/* a\n b; /* \\d */ */ select 1;\nselect 2 /* y\n ; \\d */;\n-- c \\d\nselect 3; /* end", ["1", "2", "3"]),
     ],
 )  # fmt: skip
 def test_statement_commands(server: LiveServer, script: str, lines: list[str]) -> None:

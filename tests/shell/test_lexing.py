@@ -18,6 +18,7 @@ from sabot_sql.shell.lexing import interpolate, parameter, split_command, switch
         ("select $$ \\d $$ \\p", ("select $$ \\d $$ ", "\\p", "")),
         ("select /* \\d */ 1 \\g", ("select /* \\d */ 1 ", "\\g", "")),
         ("select /* \\d ", ("select /* \\d ", None, "")),
+        ("/* /* */ \\d */ \\g", ("/* /* */ \\d */ ", "\\g", "")),
         ("select e'\\n' \\g", ("select e'\\n' ", "\\g", "")),
         ("select 'open \\g", ("select 'open \\g", None, "")),
     ],
