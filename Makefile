@@ -57,9 +57,9 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-goldens: $(STAMP) ## Rewrite the golden plans, docs/plans.md, docs/plan.schema.json and the map of docs/sql.md after a change of the planner
+goldens: $(STAMP) ## Rewrite the golden plans, docs/plans.md, docs/plan.schema.json, the map of docs/sql.md and the list of functions
 	$(BIN)/python -m pytest tests/planner/test_goldens.py tests/planner/test_plan_json.py tests/planner/test_plans_page.py \
-		tests/corpus/test_sql_map.py tests/executor/test_datafusion_differences.py --goldens
+		tests/corpus/test_sql_map.py tests/executor/test_datafusion_differences.py tests/shell/test_functions.py --goldens
 
 accept: setup ## The acceptance programs: TPC-H and db-benchmark, every answer compared with DuckDB's
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py tpch --sf $(SF) --route distributed --agents 1,2,3 --data-root $(DATA)

@@ -63,7 +63,7 @@ def openapi() -> Iterator[dict[str, Any]]:
 
 def missing(names: Any, text: str) -> list[str]:
     """Those of `names` that do not stand in code on the page."""
-    words = {word for code in CODE.findall(text) for word in re.findall(r"[\w.\\?-]+", code)}
+    words = {word for code in CODE.findall(text) for word in re.findall(r"[\w.\\?!-]+", code)}
     parts = {part for word in words for part in word.split(".")}
     return [name for name in names if name not in words | parts]
 

@@ -46,13 +46,24 @@ def _printable(text: str) -> str:
 
 
 def print_table(
-    table: pa.Table, out: TextIO, max_rows: int | None = None, sql_types: list[str] | None = None, width: int | None = None
+    table: pa.Table,
+    out: TextIO,
+    max_rows: int | None = None,
+    sql_types: list[str] | None = None,
+    width: int | None = None,
+    *,
+    null: str = "NULL",
+    rounded: bool = False,
+    heading: bool = True,
 ) -> None:
     """Prints the first `max_rows` rows of `table`.
 
     Args:
         sql_types: printed under the names of the columns.
         width: columns of the screen; without it the terminal's when `out` is one, else as wide as the table.
+        null: what NULL is shown as.
+        rounded: lines between all rows, and round corners.
+        heading: whether the names of the columns are shown.
     """
     from rich import box
     from rich.console import Console
@@ -60,23 +71,26 @@ def print_table(
     from rich.text import Text
 
     console = Console(file=out, width=width or (None if out.isatty() else 100_000), highlight=False, soft_wrap=False)
-    grid = Grid(box=box.SQUARE, header_style="bold", pad_edge=True, show_edge=True)
+    grid = Grid(
+        box=box.ROUNDED if rounded else box.SQUARE, show_lines=rounded, show_header=heading, header_style="bold", pad_edge=True,
+        show_edge=True,
+    )  # fmt: skip
     for i, field in enumerate(table.schema):
-        heading = Text(_printable(field.name))
+        title = Text(_printable(field.name))
         if sql_types:
-            heading.append(f"\n{_short(sql_types[i])}", style="dim not bold")
+            title.append(f"\n{_short(sql_types[i])}", style="dim not bold")
         numeric = pt.is_integer(field.type) or pt.is_floating(field.type) or pt.is_decimal(field.type)
-        grid.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(title, justify="right" if numeric else "left", overflow="fold")
     top = table if max_rows is None else table.slice(0, max_rows)
-    null = Text("NULL", style="dim")
+    nothing = Text(null, style="dim")
     for row in zip(*(cell_texts(column) for column in top.columns)):
-        grid.add_row(*(null if text is None else Text(text) for text in row))
+        grid.add_row(*(nothing if text is None else Text(text) for text in row))
     console.print(grid)
     if top.num_rows < table.num_rows:
         print(f"… {table.num_rows - top.num_rows:,} more rows", file=out)
 
 
-def print_expanded(table: pa.Table, out: TextIO, max_rows: int | None = None) -> None:
+def print_expanded(table: pa.Table, out: TextIO, max_rows: int | None = None, *, null: str = "NULL") -> None:
     """Prints `table` a field a line, a block a row, as psql does under `\\x`."""
     names = [_printable(name) for name in table.column_names]
     width = max(map(len, names), default=0)
@@ -84,7 +98,7 @@ def print_expanded(table: pa.Table, out: TextIO, max_rows: int | None = None) ->
     for number, row in enumerate(zip(*(cell_texts(column) for column in top.columns)), 1):
         print(f"─[ row {number} ]".ljust(width + 12, "─"), file=out)
         for name, text in zip(names, row):
-            print(f"{name:<{width}} │ {'NULL' if text is None else text}", file=out)
+            print(f"{name:<{width}} │ {null if text is None else text}", file=out)
     if top.num_rows < table.num_rows:
         print(f"… {table.num_rows - top.num_rows:,} more rows", file=out)
 

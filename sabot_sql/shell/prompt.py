@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sabot_sql.client.statement_split import split_statements
 from sabot_sql.errors import ConfigError
+from sabot_sql.shell.lexing import split_command
 from sabot_sql.shell.shell import LEAVING_WORDS, Shell, greeting
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ def read_forever(shell: Shell, **session_options: Any) -> None:
         raise ConfigError(
             f"typing at the shell needs {exc.name}", hint="pip install 'sabot-sql[shell]'; piped statements need nothing more"
         ) from exc
-    shell.say(greeting(shell.connection))
+    shell.interactive = True
+    shell.tell(greeting(shell.connection))
     while True:
         try:
             text = session.prompt()
         except KeyboardInterrupt:
+            shell.rest = ""
             continue
         except EOFError:
             return
         if text.strip():
             shell.feed(text)
-            # Enter sends complete statements only; what is left was meant to be thrown away
-            shell.rest = ""
 
 
 def make_session(shell: Shell, **session_options: Any) -> PromptSession[str]:
@@ -51,7 +52,7 @@ def make_session(shell: Shell, **session_options: Any) -> PromptSession[str]:
 
     @Condition
     def complete() -> bool:
-        return is_complete(session.default_buffer.text)
+        return is_complete(shell.rest + session.default_buffer.text)
 
     @keys.add("enter", filter=complete)
     def send(event: KeyPressEvent) -> None:
@@ -59,13 +60,13 @@ def make_session(shell: Shell, **session_options: Any) -> PromptSession[str]:
 
     path = history_path()
     options: dict[str, Any] = {
-        "message": "sabot=> ",
+        "message": lambda: "sabot-> " if shell.rest else "sabot=> ",
         "multiline": True,
         "prompt_continuation": "sabot-> ",
         "history": FileHistory(str(path)) if path else InMemoryHistory(),
         "key_bindings": keys,
         "lexer": PygmentsLexer(PostgresLexer),
-        "completer": SqlCompleter(shell.connection),
+        "completer": SqlCompleter(shell),
         "complete_while_typing": False,
         **session_options,
     }
@@ -81,7 +82,7 @@ def is_complete(text: str) -> bool:
         (True, False, True)
     """
     line = text.strip()
-    if not line or line.startswith("\\") or line.lower() in LEAVING_WORDS:
+    if not line or line.lower() in LEAVING_WORDS or split_command(text)[1] is not None:
         return True
     return not split_statements(text)[1]
 

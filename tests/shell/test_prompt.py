@@ -66,7 +66,9 @@ def test_lines_are_remembered_for_the_user_only(shell: Shell) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("text", ["", "\\d x", "quit", "SELECT 1;", "SELECT 1; -- done", "SELECT 1;\n SELECT ';';"])
+@pytest.mark.parametrize(
+    "text", ["", "\\d x", "quit", "SELECT 1;", "SELECT 1 \\gx", "SELECT 1\n\\p", "SELECT 1; -- done", "SELECT 1;\n SELECT ';';"]
+)
 def test_text_is_complete(text: str) -> None:
     assert is_complete(text)
 
@@ -85,15 +87,31 @@ def test_text_is_not_complete(text: str) -> None:
         ("SELECT * FROM numbers WHERE ha", "half"),
         ("\\tim", "\\timing"),
         ("\\d peo", "people"),
+        ("SELECT * FROM people p JOIN numbers n ON n.ha", "half"),
+        ("SELECT upp", "upper"),
+        ("\\explain SELECT * FROM nu", "numbers"),
+        ("\\route dis", "distributed"),
+        ("\\pset form", "format"),
+        ("\\pset format mark", "markdown"),
+        ("\\x a", "auto"),
+        ("\\df list_f", "list_filter"),
+        ("\\h SEL", "SELECT"),
+        ("SELECT 1 \\gs", "\\gset"),
     ],
 )
 def test_tab_offers(shell: Shell, before: str, offered: str) -> None:
-    completer = SqlCompleter(shell.connection)
+    completer = SqlCompleter(shell)
     assert offered in [c.text for c in completer.get_completions(Document(before), CompleteEvent())]
 
 
+def test_only_the_columns_of_an_alias_follow_its_dot(shell: Shell) -> None:
+    before = "SELECT * FROM people p, numbers n WHERE p."
+    offers = SqlCompleter(shell).get_completions(Document(before), CompleteEvent())
+    assert [c.text for c in offers] == ["id", "name"]
+
+
 def test_columns_of_other_tables_are_not_offered(shell: Shell) -> None:
-    offers = SqlCompleter(shell.connection).get_completions(Document("SELECT * FROM people WHERE ha"), CompleteEvent())
+    offers = SqlCompleter(shell).get_completions(Document("SELECT * FROM people WHERE ha"), CompleteEvent())
     assert "half" not in [c.text for c in offers]
 
 
@@ -165,4 +183,55 @@ def test_ctrl_c_cancels_the_query_and_stays(terminal: Callable[[], Terminal]) ->
     session.until("cancelled", "sabot=>")
     session.type("SELECT 40 + 2 AS answer;\r")
     session.until("42", "(1 row)", "sabot=>")
+    assert session.leave() == 0
+
+
+def test_watch_is_ended_by_ctrl_c_and_the_statement_can_be_shown_expanded(terminal: Callable[[], Terminal]) -> None:
+    session = terminal()
+    session.until("for help", "sabot=>")
+    session.type("SELECT 41 + 1 AS answer \\watch 0.2\r")
+    session.until("42")
+    session.until("42")
+    session.type("\x03")
+    session.until("cancelled", "sabot=>")
+    session.type("\\gx\r")
+    session.until("[ row 1 ]", "answer │ 42", "sabot=>")
+    assert session.leave() == 0
+
+
+def test_statement_goes_on_after_a_command(terminal: Callable[[], Terminal]) -> None:
+    session = terminal()
+    session.until("for help", "sabot=>")
+    session.type("SELECT 40\r\\p\r")
+    session.until("sabot->")
+    session.type("+ 2 AS sum;\r")
+    session.until("42", "(1 row)", "sabot=>")
+    assert session.leave() == 0
+
+
+def test_long_answers_go_through_the_pager(
+    terminal: Callable[[], Terminal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", f"tee {tmp_path / 'paged'}")
+    session = terminal()
+    session.until("for help", "sabot=>")
+    session.type("SELECT i FROM numbers WHERE i < 200 ORDER BY i;\r")
+    session.until("(200 rows)", "sabot=>")
+    assert "│ 199 │" in (tmp_path / "paged").read_text()
+    session.type("\\pset pager off\rSELECT i + 5000 AS j FROM numbers WHERE i < 200;\r")
+    session.until("(200 rows)", "sabot=>")
+    assert "5199" not in (tmp_path / "paged").read_text()
+    assert session.leave() == 0
+
+
+def test_session_begins_with_the_startup_file(
+    terminal: Callable[[], Terminal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "sabot-sql").mkdir(exist_ok=True)
+    (tmp_path / "sabot-sql" / "shellrc").write_text("\\pset format markdown\n")
+    session = terminal()
+    session.until("format is markdown", "for help", "sabot=>")
+    session.type("SELECT 1 AS one;\r")
+    session.until("| one |", "| 1 |", "sabot=>")
     assert session.leave() == 0

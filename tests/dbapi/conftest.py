@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sabot_sql import dbapi
+from tests.server.live_server import LiveServer, shared_data, shared_server
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return shared_data()
+
+
+@pytest.fixture(scope="session")
+def server() -> LiveServer:
+    return shared_server()
+
+
+@pytest.fixture(scope="session")
+def embedded(data: Path) -> Iterator[dbapi.Connection]:
+    with dbapi.connect(data, num_local_agents=0) as connection:
+        yield connection
+
+
+@pytest.fixture(params=["embedded", "server"])
+def connection(request: pytest.FixtureRequest) -> Iterator[dbapi.Connection]:
+    """The same over an engine in this process and over a server."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("embedded")
+        return
+    with dbapi.connect(request.getfixturevalue("server").url) as opened:
+        yield opened
