@@ -142,6 +142,8 @@ class JobRun:
         """Run a stage, in any thread."""
         begin, record = time.perf_counter(), self.record
         self.trace.began(stage.stage_id)
+        if record.watched:
+            self.trace.describe()
         record.changed()
         try:
             return self.engine.run_stage(

@@ -97,6 +97,11 @@ class QueryRecord:
                 self.started_s = self._reached_s[state]
             self.changed()
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches the query."""
+        return bool(self._watchers)
+
     def watch(self, call: Callable[[], None]) -> None:
         """Call `call` whenever the query's state, its progress or one of its stages has changed, from whatever thread; it must
         not block, and looks for itself at what is new."""

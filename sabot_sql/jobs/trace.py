@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class QueryTrace:
         self._told: list[str] = []
         self._stages: dict[int, StageTrace] = {}
         self._plan = plan
+        self._descriptions: tuple[DistributedPlan, dict[int, dict[str, Any]]] | None = None
         self.planned(plan)
         for number in results.keys() & self._stages.keys():
             self.ended(number, results[number], None)
@@ -130,15 +131,19 @@ class QueryTrace:
         """What went well but not quite as planned, in its order."""
         return [*self._told, *self._warnings]
 
-    def stages(self, only: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    def stages(self, only: Container[int] | None = None) -> list[dict[str, Any]]:
         """The stages as `GET /v1/queries/{id}/plan` lists them, or those of them with the numbers `only`; times in seconds
         since 1970 (`started_s`)."""
-        plan, stages, runs = self._snapshot(only)
+        plan, stages = self._snapshot()
+        described = self._described(plan)
         found = []
-        for shown, planned in zip(stage_records(plan, runs), plan.stages):
-            stage, planned_rows = stages[planned.stage_id], planned.rows
+        for planned in plan.stages:
+            number, rows = planned.stage_id, planned.rows
+            if only is not None and number not in only:
+                continue
+            stage = stages[number]
             tasks = stage.tasks
-            shown |= {
+            now = {
                 "state": stage.state,
                 "tasks": {
                     "total": len(planned.tasks),
@@ -148,36 +153,45 @@ class QueryTrace:
                 },
                 "rows_in": sum(task.rows_in for task in tasks),
                 "rows_out": sum(task.rows_out for task in tasks),
-                "rows_expected": None if planned_rows is None else round(min(planned_rows, 1e18)),
+                "rows_expected": None if rows is None else round(min(rows, 1e18)),
                 "bytes_out": sum(task.bytes_out for task in tasks),
                 "started_s": stage.started_s,
                 "elapsed_ms": elapsed_ms(stage),
                 "skew": skew(tasks),
                 "agents": sorted({task.agent_id for task in tasks}),
             }
-            found.append(shown)
+            found.append(described[number] | now)
         return found
 
     def edges(self) -> list[dict[str, Any]]:
         """Which stage reads which, and how its rows are distributed; `bytes` is what was written, as far as it is."""
-        plan, stages, _ = self._snapshot(())
+        plan, stages = self._snapshot()
         sizes = {number: sum(task.bytes_out for task in stage.tasks) for number, stage in stages.items()}
         return [{**edge, "bytes": sizes[edge["from"]]} for edge in plan_edges(plan)]
 
     def text(self) -> str:
         """The stages drawn as EXPLAIN ANALYZE does, with what those did that are finished."""
-        plan, _, runs = self._snapshot(None)
-        return draw_stages(plan, runs)
-
-    def _snapshot(self, only: Iterable[int] | None) -> tuple[DistributedPlan, dict[int, StageTrace], dict[int, StageRun]]:
-        """The plan (of the stages `only` where there are some given), copies of the stages, and what finished ones did."""
         with self._lock:
             plan, runs = self._plan, self._runs()
-            stages = {number: replace(stage, tasks=list(stage.tasks)) for number, stage in self._stages.items()}
-        if only:
-            wanted = set(only)
-            plan = replace(plan, stages=tuple(stage for stage in plan.stages if stage.stage_id in wanted))
-        return plan, stages, runs
+        return draw_stages(plan, runs)
+
+    def describe(self) -> None:
+        """Have the stages described, which takes some milliseconds where a statement is long, before somebody asks who must
+        not wait."""
+        self._described(self._plan)
+
+    def _snapshot(self) -> tuple[DistributedPlan, dict[int, StageTrace]]:
+        """The plan, and copies of the stages."""
+        with self._lock:
+            copies = {number: replace(stage, tasks=list(stage.tasks)) for number, stage in self._stages.items()}
+            return self._plan, copies
+
+    def _described(self, plan: DistributedPlan) -> dict[int, dict[str, Any]]:
+        """Of each stage of `plan` what does not change while it runs, worked out once."""
+        known = self._descriptions
+        if known is None or known[0] is not plan:
+            known = self._descriptions = plan, {stage["id"]: stage for stage in stage_records(plan)}
+        return known[1]
 
     def _runs(self) -> dict[int, StageRun]:
         ended = {n: stage for n, stage in self._stages.items() if stage.results}

@@ -165,6 +165,7 @@ class EventFeeds:
     def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
         self._max_clients = max_clients
         self._feeds: dict[str, EventFeed] = {}
+        self._closing = False
         self._closed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.clients = 0
@@ -203,10 +204,12 @@ class EventFeeds:
         """Wait until the server stops."""
         if self._closed is None:
             self._loop, self._closed = asyncio.get_running_loop(), asyncio.Event()
-        await self._closed.wait()
+        if not self._closing:  # after the event is there, which `close` sets
+            await self._closed.wait()
 
     def close(self) -> None:
-        """End all streams; to be called from any thread, and from a signal handler."""
+        """End all streams, those that begin later too; to be called from any thread, and from a signal handler."""
+        self._closing = True
         if self._loop is not None and self._closed is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._closed.set)

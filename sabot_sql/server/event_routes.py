@@ -29,6 +29,12 @@ HEADERS = ((b"content-type", EVENT_STREAM.encode()), (b"cache-control", b"no-sto
 def add_event_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance, feeds: EventFeeds) -> None:
     """Adds the route of events."""
 
+    def watchable(query_id: str, user: str) -> QueryRecord:
+        record = own_record(manager, query_id, user)
+        if record.trace is not None:
+            record.trace.describe()  # not in the event loop
+        return record
+
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "the events as they come", "content": {EVENT_STREAM: {}}},
         204: {"description": "the query has ended, and the client has had its last event"},
@@ -44,7 +50,7 @@ def add_event_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     ) -> Response:
         """The events of a query until its end: state, progress, stage, warning, end."""
         after = event_id(last_event_id)
-        record = await threads.start(own_record, manager, query_id, request.state.user)
+        record = await threads.start(watchable, query_id, request.state.user)
         with feeds.reading(record) as feed:
             over = feed.ended and after >= feed.last_id
         if over:

@@ -147,6 +147,10 @@ def test_streams_end_when_the_feeds_are_closed(manager: JobManager) -> None:
         await asyncio.sleep(0.05)
         feeds.close()
         await asyncio.wait_for(streaming, 1)
+        await asyncio.wait_for(stream_of(manager, feeds, record(), Peer()), 1)
+        early = EventFeeds()
+        early.close()
+        await asyncio.wait_for(stream_of(manager, early, record(), Peer()), 1)
 
     asyncio.run(watch())
 
