@@ -12,6 +12,7 @@ from sabot_sql.engine.request import TERMINAL_STATES, BatchRequest, BatchStatus,
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.batches import MAX_PARALLEL, MAX_STATEMENTS
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.ownership import own_record
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, StatementBody, idempotency_key, read_json_body
 from sabot_sql.server.threads import Threads
@@ -62,8 +63,7 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         return manager.cancel_batch(batch_id)
 
     def retry(query_id: str, user: str) -> QueryStatus:
-        if manager.status(query_id).user != user:
-            raise QueryError(f"there is no query {query_id[:64]}", code="QUERY_NOT_FOUND")
+        own_record(manager, query_id, user)
         return manager.retry(query_id)
 
     @app.post("/v1/batch", tags=["batches"], openapi_extra=takes(BatchBody))
