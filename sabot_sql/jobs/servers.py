@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sabot_sql.agents.blocks import host_name
 from sabot_sql.jobs.database import TAKEOVER_LOCK, JobDatabase
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Servers:
         notice: Callable[[], None],
     ) -> None:
         self._engine = database.make_engine(1)
-        self._me = {"id": executor_id, "host": host_name(), "pid": os.getpid(), "version": version}
+        self._me = {"id": executor_id, "host": platform.node() or "localhost", "pid": os.getpid(), "version": version}
         self._lease_s = lease_s
         self._unfinished, self._resume, self._cancel, self._notice = unfinished, resume, cancel, notice
         self._ended = threading.Event()
