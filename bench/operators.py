@@ -323,7 +323,7 @@ class Ours:
 def measure(case: Case, tables: Tables, binder: Binder, repeats: int) -> dict[str, Any]:
     """The processor times of both sides in milliseconds, taken in turns after one run each that is compared."""
     ours = Ours(case.sql, tables, binder)
-    said = same_answer(tables.duck.sql(case.sql).to_arrow_table(), answer_table(ours.plan, ours.run()), case.ordered_by)
+    said = same_answer(tables.duck.sql(case.sql).to_arrow_table(), answer_table(ours.plan, [ours.run()]), case.ordered_by)
     times: dict[str, list[float]] = {"ours": [], "duckdb": []}
     for _ in range(repeats):
         for name, run in (("ours", ours.run), ("duckdb", lambda: tables.duck.sql(case.sql).to_arrow_table())):

@@ -45,6 +45,13 @@ def busy_s(manager: JobManager) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def is_idle(manager: JobManager) -> bool:
+    """Whether the agents do next to nothing for a tenth of a second."""
+    before_s = busy_s(manager)
+    time.sleep(0.1)
+    return busy_s(manager) - before_s < 0.03
+
+
 @pytest.mark.parametrize("cancels", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_cancelled_job_gives_everything_back_within_a_second(manager: JobManager, cancels: int) -> None:
     dice = random.Random(cancels)
@@ -57,10 +64,8 @@ def test_a_cancelled_job_gives_everything_back_within_a_second(manager: JobManag
         while block_folders(manager):
             assert time.monotonic() - cancelled_s < BACK_S
             time.sleep(0.005)
-        before_s = busy_s(manager)
-        time.sleep(0.2)
-        assert busy_s(manager) - before_s < 0.1
-        assert time.monotonic() - cancelled_s < BACK_S + 0.2
+        while not is_idle(manager):
+            assert time.monotonic() - cancelled_s < BACK_S
     assert manager.execute(QueryRequest("SELECT count(*) FROM facts", route="distributed")).table.to_pylist() == [
         {"count_star()": 400_000}
     ]
