@@ -43,6 +43,7 @@ def test_page_that_holds_all_is_the_last(server: LiveServer) -> None:
     assert (len(answer["queries"]), answer["next_cursor"]) == (1, None)
 
 
+@pytest.mark.slow
 def test_pages_go_on_into_earlier_processes(tmp_path: Path) -> None:
     data, state = write_tables(tmp_path / "data"), str(tmp_path / "state")
     options = ("--agents", "1", "--state-dir", state)

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.agents.processes import until
 from tests.server.live_server import LiveServer, live_server, write_tables
 
@@ -42,6 +44,7 @@ def test_plan_of_a_query_that_could_not_be_planned(server: LiveServer) -> None:
     assert (plan["state"], plan["stages"], plan["note"] is not None) == ("failed", [], True)
 
 
+@pytest.mark.slow
 def test_plan_of_an_earlier_process_says_that_it_is_not_kept(tmp_path: Path) -> None:
     data, state = write_tables(tmp_path / "data"), str(tmp_path / "state")
     with live_server(data, "--agents", "1", "--state-dir", state) as server:
