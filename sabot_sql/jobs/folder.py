@@ -100,6 +100,10 @@ def open_folder(state_dir: Path | None, durable: DurableSettings = IN_THE_FOLDER
         folder = _open.get(key)
         if folder is None:
             folder = _open[key] = StateFolder(_make(key), key is None, durable)
+        elif folder.database.url != durable.url:
+            raise ConfigError(
+                f"this process uses the state folder {folder.path} with another job database: {folder.database.name}"
+            )
         folder.users += 1
         return folder
 

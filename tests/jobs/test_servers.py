@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -172,6 +173,14 @@ def test_the_schema_is_made_once_and_only_where_it_may(url: str) -> None:
 def test_an_address_that_leads_nowhere_is_an_error_at_the_start(tmp_path: Path, address: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         HandManager(Settings(state_dir=tmp_path / "s", durable=DurableSettings(address)))
+
+
+def test_one_folder_has_one_database_in_a_process(tmp_path: Path, url: str) -> None:
+    with (
+        contextlib.closing(HandManager(Settings(state_dir=tmp_path / "s"))),
+        pytest.raises(ConfigError, match="another job data"),
+    ):
+        HandManager(Settings(state_dir=tmp_path / "s", durable=DurableSettings(url)))
 
 
 def test_a_database_of_servers_needs_a_state_folder(url: str) -> None:
