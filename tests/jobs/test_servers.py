@@ -67,7 +67,7 @@ def test_jobs_of_a_killed_server_are_finished_by_another_from_where_their_record
         a.kill()
         killed_s = time.monotonic()
         assert b.ask("status", query_id, 20) == ["finished", None, True]
-        assert time.monotonic() - killed_s < 1.0 + 3 + 1.2  # the lease, two polls of a second, two stages
+        assert time.monotonic() - killed_s < 10 + 1.2  # what is promised, and two stages
         assert (a.stages(), b.stages()) == (["0", "1"], ["1", "2"])
         assert b.ask("result", query_id) == SUM
         assert b.ask("list") == [query_id]
