@@ -344,3 +344,24 @@ def inner_schema(schema: Schema, timezone: str = "UTC") -> pa.Schema:
     """The Arrow schema of batches of `schema` inside an agent. Columns are named by position (`c0`, `c1`, ...): SQL allows
     several columns of one name, plans refer to positions only."""
     return pa.schema([pa.field(f"c{i}", inner_arrow_type(f.type, timezone)) for i, f in enumerate(schema)])
+
+
+def struct_members(array: pa.StructArray) -> list[pa.Array]:
+    """The members of structs, NULL where the struct is NULL. A union has no NULLs of its own: it keeps what lies there.
+
+    For `StructArray.flatten`, which ends the process where a member is a union.
+    """
+    kind = array.type
+    fields = [kind.field(i) for i in range(kind.num_fields)]
+    unions = [pa.types.is_union(field.type) for field in fields]
+    if not any(unions):
+        return list(array.flatten())
+    members = [array.field(i) for i in range(len(fields))]
+    others = [i for i, is_union in enumerate(unions) if not is_union]
+    if others and array.null_count:
+        masked = pa.StructArray.from_arrays(
+            [members[i] for i in others], fields=[fields[i] for i in others], mask=array.is_null()
+        )
+        for i, member in zip(others, masked.flatten()):
+            members[i] = member
+    return members

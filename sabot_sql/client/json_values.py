@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from sabot_sql.types import struct_members
+
 OUT_OF_RANGE = re.compile(r"<value out of range: (-?)\d+>")
 
 
@@ -143,7 +145,7 @@ def _nested(array: pa.Array, int64_as_text: bool) -> list[Any]:
     kind = array.type
     if pt.is_struct(kind):
         names = [kind.field(i).name for i in range(kind.num_fields)]
-        children = [_values(child, int64_as_text) for child in array.flatten()]
+        children = [_values(child, int64_as_text) for child in struct_members(array)]
         rows = zip(*children) if children else iter([()] * len(array))
         valid = array.is_valid().to_pylist()
         return [dict(zip(names, row)) if ok else None for row, ok in zip(rows, valid)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from sabot_sql.errors import QueryError
-from sabot_sql.types import SqlType, parse_type, quote_identifier
+from sabot_sql.types import SqlType, parse_type, quote_identifier, struct_members
 
 HUGE = ("HUGEINT", "UHUGEINT")
 
@@ -62,7 +62,7 @@ def _unsigned(array: pa.Array, sql_type: SqlType) -> Iterator[pa.Array]:
             yield from _unsigned(array.keys, sql_type.children[0])
             yield from _unsigned(array.items, sql_type.children[1])
         case "STRUCT" | "TUPLE":
-            for child, child_type in zip(array.flatten(), sql_type.children):
+            for child, child_type in zip(struct_members(array), sql_type.children):
                 yield from _unsigned(child, child_type)
         case "UNION":
             for position, child_type in enumerate(sql_type.children):

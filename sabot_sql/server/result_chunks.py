@@ -20,6 +20,7 @@ import pyarrow.types as pt
 from sabot_sql.client.contract import columns_to_json
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import QueryError
+from sabot_sql.types import struct_members
 
 MAX_ROWS = 1 << 16
 TARGET_BYTES = 8 << 20
@@ -68,7 +69,7 @@ def value_bytes(array: pa.Array) -> int:
     if pt.is_fixed_size_list(kind):
         return value_bytes(array.flatten())
     if pt.is_struct(kind):
-        return sum(value_bytes(part) for part in array.flatten())
+        return sum(value_bytes(part) for part in struct_members(array))
     try:
         return len(array) * int(kind.bit_width) // 8
     except ValueError:  # of no width: NULL alone, unions
