@@ -61,13 +61,15 @@ def columns_of(spec: dict[str, Any]) -> Schema:
 
 def record_of_spec(query_id: str, spec: dict[str, Any]) -> QueryRecord:
     """The record of a job of an earlier process. Its time limit counts from now: the process was away."""
-    request = None if spec["request"] is None else decode_request(spec["request"])
-    if request is None:
+    written = spec.get("request")  # earlier releases wrote none
+    if written is not None:
+        request = decode_request(written)
+    else:
         request = QueryRequest(
             spec["sql"], user=spec["user"], tags=spec["tags"], route="distributed", timeout_s=spec["timeout_s"]
         )
     record = QueryRecord(query_id, request, fingerprint=spec["fingerprint"])
-    record.lacks_params = spec["request"] is None
+    record.lacks_params = written is None
     record.submitted_s = spec["submitted_s"]
     record.route = "distributed"
     record.reason = spec["reason"]

@@ -48,15 +48,19 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     """Adds `/v1/batch`, `/v1/batches/{id}` and `/v1/queries/{id}/retry`. A caller sees only what is their own."""
 
     def submit(request: BatchRequest, wait_s: float) -> BatchStatus:
-        found = manager.submit_batch(request)
-        return manager.batch_status(found.batch_id, wait_s) if wait_s else found
+        return waited(manager.submit_batch(request), wait_s)
+
+    def waited(status: BatchStatus, wait_s: float) -> BatchStatus:
+        if not wait_s or is_over(status):
+            return status
+        return threads.wait_until(lambda piece_s: manager.batch_status(status.batch_id, piece_s), is_over, wait_s)
 
     def own(batch_id: str, user: str, wait_s: float = 0.0) -> BatchStatus:
-        found = manager.batch_status(batch_id, wait_s)
+        found = manager.batch_status(batch_id)
         if found.user != user:
             # the same words as for an id that does not exist
             raise QueryError(f"there is no batch {batch_id[:64]}", code="QUERY_NOT_FOUND")
-        return found
+        return waited(found, wait_s)
 
     def cancel(batch_id: str, user: str) -> BatchStatus:
         own(batch_id, user)
@@ -90,9 +94,14 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         return status_response(await threads.start(retry, query_id, request.state.user), 202)
 
 
+def is_over(status: BatchStatus) -> bool:
+    """Whether all statements of a batch have ended."""
+    return status.state in TERMINAL_STATES
+
+
 def batch_response(status: BatchStatus) -> Response:
     """The answer that says where a batch is."""
-    response = json_response(batch_to_json(status), 200 if status.state in TERMINAL_STATES else 202)
+    response = json_response(batch_to_json(status), 200 if is_over(status) else 202)
     response.headers["Location"] = f"/v1/batches/{status.batch_id}"
     return response
 

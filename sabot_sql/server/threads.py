@@ -84,9 +84,14 @@ class Threads:
 
     def wait_for_end(self, manager: JobManager, query_id: str, wait_s: float) -> QueryStatus:
         """The status of the query at its end, or after `wait_s`; to be called in one of the threads."""
+        return self.wait_until(lambda piece_s: manager.status(query_id, piece_s), is_terminal, wait_s)
+
+    def wait_until(self, look: Callable[[float], T], is_over: Callable[[T], bool], wait_s: float) -> T:
+        """What `look`, which waits as long as it is told, finds when that is over, after `wait_s`, or when the server stops; to
+        be called in one of the threads."""
         deadline = time.monotonic() + wait_s
         while True:
             left = max(0.0, deadline - time.monotonic())
-            status = manager.status(query_id, min(left, WAIT_PIECE_S))
-            if is_terminal(status) or left <= WAIT_PIECE_S or self.closing.is_set():
-                return status
+            found = look(min(left, WAIT_PIECE_S))
+            if is_over(found) or left <= WAIT_PIECE_S or self.closing.is_set():
+                return found

@@ -15,6 +15,7 @@ from sabot_sql.config import Settings
 from sabot_sql.engine.request import BatchRequest, BatchStatus, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError
 from sabot_sql.jobs.request_json import decode_request, encode_request
+from sabot_sql.jobs.spec import record_of_spec
 from tests.jobs.hand_engine import HandManager, job, query
 
 
@@ -161,3 +162,18 @@ def test_requests_come_back_from_json_as_they_were() -> None:
     assert decode_request(encode_request(request)) == request
     with pytest.raises(NotSupported, match="type complex"):
         encode_request(QueryRequest("select $1", params=(1j,)))
+
+
+def test_a_job_that_an_earlier_release_recorded_is_known_without_its_request() -> None:
+    spec = {
+        "sql": "sum 5",
+        "user": "u",
+        "tags": {},
+        "timeout_s": None,
+        "fingerprint": "f",
+        "submitted_s": 1.0,
+        "reason": "r",
+        "stats": {},
+    }
+    record = record_of_spec("q_1", spec)
+    assert (record.request.sql, record.request.route, record.lacks_params) == ("sum 5", "distributed", True)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.server.live_server import LiveServer
+import contextlib
+import signal
+import threading
+import time
+
+import urllib3
+
+from tests.server.live_server import LONG_QUERY, LiveServer, live_server, shared_data
 
 THREE = {
     "statements": [
@@ -59,3 +66,25 @@ def test_a_query_is_run_once_more(server: LiveServer) -> None:
 def test_priorities_are_taken_within_their_bounds(server: LiveServer) -> None:
     assert server.request("POST", "/v1/sql", {"sql": "select 1", "priority": 5}).status == 200
     assert server.request("POST", "/v1/sql", {"sql": "select 1", "priority": 101}).status == 400
+
+
+def test_a_request_that_waits_for_a_batch_does_not_hold_a_server_up_that_stops() -> None:
+    with live_server(shared_data(), "--agents", "0") as server:
+        body = {"statements": [{"sql": LONG_QUERY, "route": "local"}], "wait_ms": 60_000}
+        answers: list[int] = []
+
+        def wait() -> None:
+            with contextlib.suppress(urllib3.exceptions.HTTPError):
+                answers.append(server.request("POST", "/v1/batch", body).status)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while not server.request("GET", "/v1/queries?state=running").json()["queries"]:
+            assert waiting.is_alive()
+            time.sleep(0.05)
+        begin_s = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) in (0, 143)
+        assert time.monotonic() - begin_s < 10
+        waiting.join(5)
+        assert answers in ([202], [])
