@@ -12,6 +12,8 @@ import duckdb
 import pytest
 from hypothesis import settings
 
+from tests.server.live_server import LiveServer, shared_data, shared_server
+
 # how long an example takes says nothing on a machine that others use too
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -45,3 +47,15 @@ def tpch_oracle(tpch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         for folder in tpch.iterdir():
             con.execute(f"CREATE VIEW {folder.name} AS SELECT * FROM '{folder}/*.parquet'")
         yield con
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The tables that all tests may read."""
+    return shared_data()
+
+
+@pytest.fixture(scope="session")
+def server() -> LiveServer:
+    """A server over them, with two agents, for all tests that do not harm it."""
+    return shared_server()

@@ -36,7 +36,7 @@ def split_statements(text: str) -> tuple[list[str], str]:
         blank = blank and not text[at : found.start()].strip()
         at = found.end()
         if found["block"]:
-            at = _block_end(text, found.start())
+            at = comment_end(text, found.start())
         elif found["end"]:
             if not blank:
                 statements.append(text[start : found.start()].strip())
@@ -47,8 +47,8 @@ def split_statements(text: str) -> tuple[list[str], str]:
     return statements, "" if blank else text[start:].strip()
 
 
-def _block_end(text: str, start: int) -> int:
-    """The end of the comment that begins at `start`; comments nest."""
+def comment_end(text: str, start: int) -> int:
+    """Where the comment that begins at `start` ends; the end of the text when it is open. Comments nest."""
     depth = 0
     for mark in BLOCK_MARK.finditer(text, start):
         depth += 1 if mark[0] == "/*" else -1

@@ -41,6 +41,7 @@ from sabot_sql.engine.request import (
 from sabot_sql.errors import Cancelled, ConfigError, NotSupported, Overloaded, QueryError, SabotError, ServiceError
 from sabot_sql.jobs.batch_runs import BatchRuns
 from sabot_sql.jobs.batches import Batch
+from sabot_sql.jobs.elsewhere import Elsewhere
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
 from sabot_sql.jobs.record import QueryLog, QueryRecord
@@ -48,7 +49,7 @@ from sabot_sql.jobs.recording import Output, RunsElsewhere, Steps
 from sabot_sql.jobs.recovery import unfinished
 from sabot_sql.jobs.results import ResultStore
 from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE, QueryRunner, again, public
-from sabot_sql.jobs.spec import ENDED, record_of_row, record_of_spec, record_of_statement
+from sabot_sql.jobs.spec import record_of_row, record_of_spec, record_of_statement
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.tally import Load, Tally
 from sabot_sql.jobs.workers import Workers
@@ -66,7 +67,6 @@ OVERTAKEN = 50  # jobs that may be recorded in another order than they were subm
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
 PREWARM_DELAY_S = 0.5
-FOLLOW_S = 0.2
 RETENTION_S = 24 * 3600.0
 
 
@@ -116,7 +116,7 @@ class JobManager:
         self._batches = BatchRuns(self._folder, self._workers, self.submit, self.status, self.cancel)
         self._lock = threading.Lock()
         self._recovered = threading.Event()
-        self._elsewhere: set[str] = set()  # queries that other servers run, as far as somebody asked for them here
+        self._elsewhere = Elsewhere(self._folder, self.log, self._workers, self._restore)
         self._early: list[str] = []  # whose results were over before their ends were written down
         self._recovery_error: SabotError | None = None
         self._housekeeper: threading.Thread | None = None
@@ -163,7 +163,7 @@ class JobManager:
         if fresh:
             with contextlib.suppress(RunsElsewhere):
                 return self._runner.run(record, progress).result
-            self._follow(record)
+            self._elsewhere.follow(record)
         return self._replay(record, cancel)
 
     def keep(self, result: QueryResult) -> None:
@@ -248,8 +248,7 @@ class JobManager:
             if owner.log.get(query_id) is None and (place := owner._batches.place(query_id)) is not None:
                 place[0].drop(place[1])
             owner._runner.stop(record, None if why is None else Cancelled(why, query_id=query_id))
-            if query_id in self._elsewhere:
-                STORE.cancel(self._folder, [query_id])
+            self._elsewhere.cancel(query_id)
         return record.status()
 
     def cancelled(self, query_id: str) -> None:
@@ -460,6 +459,7 @@ class JobManager:
             self._closed = True
         self._wake.set()
         self._batches.close()
+        self._elsewhere.close()
         running = self.log.running()
         for record in running:
             record.closing = True
@@ -517,9 +517,8 @@ class JobManager:
             if not rows:
                 return False
             record.become(self._restore(rows[0]))
-            if not record.terminal and self._folder.database.shared:
-                self._elsewhere.add(record.query_id)
-                self._workers.run(functools.partial(self._follow, record))
+            if self._elsewhere.is_elsewhere(rows[0]):
+                self._elsewhere.begin(record)
         except BaseException as exc:
             record.fail(self._runner.translate(record, exc))
             raise
@@ -538,26 +537,9 @@ class JobManager:
         try:
             self._runner.run(record)
         except RunsElsewhere:
-            self._follow(record)
+            self._elsewhere.follow(record)
         except SabotError:
             return  # the status tells it
-
-    def _follow(self, record: QueryRecord) -> None:
-        """Wait for the end of a query that another server runs, in this thread."""
-        while not self._closed and not record.ended.wait(FOLLOW_S):
-            with contextlib.suppress(SabotError):
-                rows = STORE.rows(self._folder, [record.query_id])
-                if rows and rows[0].status in ENDED:
-                    record.become(self._restore(rows[0]))
-        record.release()
-
-    def _followed(self, row: Any) -> QueryRecord:
-        """The record of a job that another server runs, which from now on is looked after here too."""
-        record, fresh = self.log.get_or_add(row.workflow_id, lambda: self._restore(row))
-        if fresh:
-            self._elsewhere.add(row.workflow_id)
-            self._workers.run(functools.partial(self._follow, record))
-        return record
 
     # finding queries, also those of others
 
@@ -578,16 +560,17 @@ class JobManager:
                 return self, record
             rows = STORE.rows(self._folder, [query_id])
             if rows and not rows[0].input["args"][0]["temporary"]:
-                running = self._folder.database.shared and rows[0].status not in ENDED
-                return self, self._followed(rows[0]) if running else self._restore(rows[0])
+                of = self._elsewhere.record_of if self._elsewhere.is_elsewhere(rows[0]) else self._restore
+                return self, of(rows[0])
         raise QueryError(f"there is no query {query_id}", code="QUERY_NOT_FOUND", query_id=query_id)
 
     def _restore(self, row: Any) -> QueryRecord:
         """The record of a job of an earlier process, its result with it as far as it is kept."""
         record = record_of_row(row)
-        if self._folder.database.shared and row.status == "PENDING":  # some server runs it
+        shared = self._folder.database.shared
+        if shared and row.status == "PENDING":  # some server runs it
             record.advance("running")
-        if record.state == "cancelled" and (reason := STORE.reason(self._folder, record.query_id)) is not None:
+        if shared and record.state == "cancelled" and (reason := STORE.reason(self._folder, record.query_id)) is not None:
             record.error = ServiceError(reason, query_id=record.query_id)
             record.state = "failed"
         if record.state == "finished" and not self._results.restore(record.query_id, row.output, record.finished_s or 0.0):
@@ -597,7 +580,7 @@ class JobManager:
     def resume(self, query_id: str, spec: Output) -> Steps:
         """Go on with a job of an earlier process; called in the thread of its workflow."""
         record, _ = self.log.get_or_add(query_id, lambda: record_of_spec(query_id, spec))
-        self._elsewhere.discard(query_id)
+        self._elsewhere.runs_here(query_id)
         return self._runner.resume(record, spec)
 
     # what is done at the start, and now and then

@@ -15,12 +15,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
 
 from sabot_sql.jobs.database import TAKEOVER_LOCK, JobDatabase
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +88,6 @@ class Servers:
 
     def leave(self) -> None:
         """Give the lease up: what this server has not finished belongs to the others now."""
-        import sqlalchemy as sa
-
         self._ended.set()
         if self._thread is not None:
             self._thread.join(self._lease_s)
@@ -104,8 +100,6 @@ class Servers:
 
     def reason(self, query_id: str) -> str | None:
         """Why a job was given up, if it was."""
-        import sqlalchemy as sa
-
         with self._engine.connect() as connection:
             found = connection.execute(sa.text("SELECT reason FROM sabot_sql.takeovers WHERE query_id = :id"), {"id": query_id})
             return found.scalar()
@@ -122,8 +116,6 @@ class Servers:
                 log.warning("the job database: %s", str(exc).splitlines()[0] if str(exc) else type(exc).__name__)
 
     def _beat(self, connection: sa.Connection) -> None:
-        import sqlalchemy as sa
-
         connection.execute(
             sa.text("""INSERT INTO sabot_sql.servers (executor_id, host, pid, version) VALUES (:id, :host, :pid, :version)
                        ON CONFLICT (executor_id) DO UPDATE SET heartbeat_at = now()"""),
@@ -132,8 +124,6 @@ class Servers:
 
     def _end_leases_of_dead_neighbours(self, connection: sa.Connection) -> None:
         """A server that was killed and started again goes on at once, and need not wait for its old lease."""
-        import sqlalchemy as sa
-
         if self._me["host"] == "localhost":  # many machines have that name
             return
         rows = connection.execute(sa.text("SELECT executor_id, pid FROM sabot_sql.servers WHERE host = :host"), self._me).all()
@@ -143,8 +133,6 @@ class Servers:
 
     def _take_over(self) -> None:
         """Make the jobs of dead servers waiting again, if no other server is about to."""
-        import sqlalchemy as sa
-
         with self._engine.begin() as connection:
             if not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": TAKEOVER_LOCK}):
                 return
@@ -178,8 +166,6 @@ class Servers:
 
     def _counted(self, connection: sa.Connection, query_ids: list[str]) -> list[str]:
         """Count one takeover of each; those that had too many."""
-        import sqlalchemy as sa
-
         over = []
         for query_id in query_ids:
             count = connection.scalar(
@@ -193,8 +179,6 @@ class Servers:
 
     @staticmethod
     def _note(connection: sa.Connection, query_id: str, reason: str) -> None:
-        import sqlalchemy as sa
-
         connection.execute(
             sa.text("""INSERT INTO sabot_sql.takeovers (query_id, reason) VALUES (:id, :reason)
                        ON CONFLICT (query_id) DO UPDATE SET reason = :reason"""),

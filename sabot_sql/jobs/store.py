@@ -20,10 +20,11 @@ from sabot_sql.jobs.folder import StateFolder
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryLog
 from sabot_sql.jobs.recording import JobFailed, JobInterrupted, Output, Recording, Steps
-from sabot_sql.jobs.servers import Servers, Unfinished
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from sabot_sql.jobs.servers import Servers
 
 T = TypeVar("T")
 
@@ -300,6 +301,8 @@ class JobStore:
     def _lease_of(self, folder: StateFolder, executor: str) -> Servers:
         """This server among those that share the database of `folder`."""
         from dbos import DBOS
+
+        from sabot_sql.jobs.servers import Servers, Unfinished
 
         def unfinished() -> list[Unfinished]:
             rows = DBOS.list_workflows(status="PENDING", name=[WORKFLOW, BATCH], load_input=False, load_output=False)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sabot_sql.client.statement_split import BLOCK_MARK, PIECE, split_statements
+from sabot_sql.client.statement_split import PIECE, comment_end, split_statements
 from sabot_sql.errors import QueryError
 from sabot_sql.types import quote_identifier
 
@@ -35,16 +35,6 @@ def split_command(text: str) -> tuple[str, str | None, str]:
             return text[: found.start()], line, rest
         at = comment_end(text, found.start()) if found["block"] else found.end()
     return text, None, ""
-
-
-def comment_end(text: str, start: int) -> int:
-    """Where the comment that begins at `start` ends; the end of the text when it is open. Comments nest."""
-    depth = 0
-    for mark in BLOCK_MARK.finditer(text, start):
-        depth += 1 if mark[0] == "/*" else -1
-        if depth == 0:
-            return mark.end()
-    return len(text)
 
 
 def not_ended(text: str) -> str:

@@ -6,17 +6,6 @@ from pathlib import Path
 import pytest
 
 from sabot_sql import dbapi
-from tests.server.live_server import LiveServer, shared_data, shared_server
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    return shared_data()
-
-
-@pytest.fixture(scope="session")
-def server() -> LiveServer:
-    return shared_server()
 
 
 @pytest.fixture(scope="session")

@@ -6,19 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.server.live_server import LiveServer, shared_data, shared_server
-
 collect_ignore = ["compliance"]  # has a pytest of its own: test_compliance.py
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    return shared_data()
-
-
-@pytest.fixture(scope="session")
-def server() -> LiveServer:
-    return shared_server()
 
 
 @pytest.fixture(scope="session")
