@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
-from sabot_sql.engine.request import BatchRequest, BatchStatus, QueryRequest, QueryStatus
+from sabot_sql.engine.request import TERMINAL_STATES, BatchRequest, BatchStatus, QueryRequest, QueryStatus
 from sabot_sql.errors import QueryError, SabotError, ServiceError
 from sabot_sql.jobs.batches import (
     Batch,
@@ -24,6 +25,7 @@ from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Workers
 
 POLL_S = 0.05
+FOLLOW_S = 0.2
 
 
 class BatchRuns:
@@ -72,7 +74,7 @@ class BatchRuns:
         while not batch.accepted.wait(POLL_S):
             if failed:
                 raise ServiceError(f"the job database cannot be written: {failed[0]}") from failed[0]
-        return batch.status()
+        return self.status(batch_id)
 
     def status(self, batch_id: str, wait_s: float = 0.0) -> BatchStatus:
         """Where a batch is; waits up to `wait_s` for its end.
@@ -84,10 +86,13 @@ class BatchRuns:
         if batch is not None:
             batch.ended.wait(wait_s)
             return batch.status()
-        row = None if self._folder.temporary else STORE.batch_row(self._folder, batch_id)
-        if row is None:
-            raise QueryError(f"there is no batch {batch_id[:64]}", code="QUERY_NOT_FOUND")
-        return self._of_row(row)
+        end_s = time.monotonic() + wait_s
+        while True:
+            status = self._of_row(self._row(batch_id))
+            left_s = end_s - time.monotonic()
+            if status.state in TERMINAL_STATES or left_s <= 0:
+                return status
+            time.sleep(min(left_s, FOLLOW_S))
 
     def cancel(self, batch_id: str) -> BatchStatus:
         """Stop what runs of a batch and begin nothing more of it; one that has ended stays as it is.
@@ -97,10 +102,19 @@ class BatchRuns:
         """
         batch = self._remembered.found.get(batch_id)
         if batch is None:
-            return self.status(batch_id)
+            status = self._of_row(self._row(batch_id))
+            if status.state not in TERMINAL_STATES:
+                STORE.cancel(self._folder, [batch_id])  # which the server that drives it notices
+            return status
         if not batch.ended.is_set():
             batch.cancel()
         return batch.status()
+
+    def cancelled(self, batch_id: str) -> None:
+        """Another server has cancelled a batch that is driven here."""
+        batch = self._remembered.found.get(batch_id)
+        if batch is not None and not batch.ended.is_set():
+            batch.cancel()
 
     def place(self, query_id: str) -> tuple[Batch, int] | None:
         """The batch that a query belongs to, and its place there."""
@@ -120,6 +134,9 @@ class BatchRuns:
         if error is not None:
             failed.append(error)
             batch.ended.set()
+        elif not batch.accepted.is_set():  # another server was asked under the same key, and has driven it
+            self._remembered.forget(batch.batch_id)
+            batch.accepted.set()
 
     def _make(self, batch_id: str, request: BatchRequest) -> Batch:
         statements = [
@@ -131,6 +148,12 @@ class BatchRuns:
             batch_id, dataclasses.replace(request, statements=statements), ids, self._submit, self._found, self._cancel
         )
 
+    def _row(self, batch_id: str) -> Any:
+        row = None if self._folder.temporary else STORE.batch_row(self._folder, batch_id)
+        if row is None:
+            raise QueryError(f"there is no batch {batch_id[:64]}", code="QUERY_NOT_FOUND")
+        return row
+
     def _of_row(self, row: Any) -> BatchStatus:
         """A batch as the job database has it: ended, or driven by another server."""
         spec = row.input["args"][0]
@@ -138,6 +161,8 @@ class BatchRuns:
             return restored(row.workflow_id, spec["user"], row.output)
         batch = self._make(row.workflow_id, decode_batch(spec))
         batch.assume_begun()
+        if row.status == "CANCELLED":
+            batch.forsake()
         return batch.status()
 
     def _found(self, query_id: str, wait_s: float) -> QueryStatus:

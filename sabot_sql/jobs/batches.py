@@ -97,6 +97,14 @@ class Batch:
         """Another server drives the batch: any of its queries may be there."""
         self._begun.update(range(len(self._statements)))
 
+    def forsake(self) -> None:
+        """It was cancelled elsewhere: what has not begun never will."""
+        self._cancelled.set()
+        for index in range(len(self._statements)):
+            self._look(index, 0.0)
+            if self._statements[index].state == "queued":
+                self._never(index, "it was cancelled")
+
     def cancel(self) -> None:
         """Stop what runs and begin nothing more."""
         self._cancelled.set()
@@ -118,7 +126,7 @@ class Batch:
         statement = self._statements[index]
         if self._cancelled.is_set() or self._failed.is_set() or index in self._dropped:
             why = "a statement of its batch failed" if self._failed.is_set() else "it was cancelled"
-            self._end(index, "cancelled", Cancelled(f"{why} before it began", query_id=statement.query_id))
+            self._never(index, why)
             return
         while not self.closing.is_set():
             try:
@@ -143,6 +151,10 @@ class Batch:
                     raise
         if statement.state == "failed":
             self._fail()
+
+    def _never(self, index: int, why: str) -> None:
+        query_id = self._statements[index].query_id
+        self._end(index, "cancelled", Cancelled(f"{why} before it began", query_id=query_id))
 
     def _end(self, index: int, state: State, error: SabotError) -> None:
         """A statement ends that has no query."""
@@ -191,9 +203,17 @@ class RememberedBatches:
                 self.places[each] = batch, index
             ended = [key for key, each in self.found.items() if each.ended.is_set()]
             for key in ended[: max(0, len(ended) - KEPT)]:
-                for each in self.found.pop(key).query_ids:
-                    del self.places[each]
+                self._drop(key)
             return batch, True
+
+    def forget(self, batch_id: str) -> None:
+        """Know nothing of a batch any more."""
+        with self.lock:
+            self._drop(batch_id)
+
+    def _drop(self, batch_id: str) -> None:
+        for query_id in self.found.pop(batch_id).query_ids:
+            del self.places[query_id]
 
 
 def check_batch(request: BatchRequest) -> None:

@@ -252,7 +252,8 @@ class JobManager:
         return record.status()
 
     def cancelled(self, query_id: str) -> None:
-        """Another server has cancelled a job that runs here."""
+        """Another server has cancelled a job or a batch that runs here."""
+        self._batches.cancelled(query_id)
         record = self.log.get(query_id)
         if record is not None and not record.terminal:
             self._runner.stop(record)

@@ -50,7 +50,7 @@ class JobOwner(Protocol):
         ...
 
     def cancelled(self, query_id: str) -> None:
-        """Another server has cancelled a job that runs here."""
+        """Another server has cancelled a job or a batch that runs here."""
         ...
 
 
@@ -149,6 +149,8 @@ class JobStore:
                     self._batch_workflow(spec)
         except JobInterrupted:
             return None
+        except self._outcomes_of_others():
+            return None  # what the database says of the batch holds
         except Exception as exc:  # the edge of a thread; whoever submitted the batch gets the error
             return exc
         finally:
@@ -309,9 +311,10 @@ class JobStore:
             return [Unfinished(row.workflow_id, row.executor_id or "", row.app_version or "") for row in rows]
 
         def notice() -> None:
-            running = [*self._recordings, *self._resumed]
-            rows = DBOS.list_workflows(workflow_ids=running, status="CANCELLED", load_input=False, load_output=False)
-            for row in rows if running else ():
+            running = [*self._recordings, *self._batches, *self._resumed]
+            if not running:
+                return
+            for row in DBOS.list_workflows(workflow_ids=running, status="CANCELLED", load_input=False, load_output=False):
                 for user in self.users(folder):
                     user.cancelled(row.workflow_id)
 

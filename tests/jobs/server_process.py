@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sabot_sql.config import DurableSettings, Settings
+from sabot_sql.engine.request import BatchRequest
 from sabot_sql.errors import SabotError
 from tests.jobs.hand_engine import HandManager, job, query
 
@@ -111,6 +112,14 @@ def answer(manager: HandManager, what: str, args: list[Any], tags: dict[str, Any
             return manager.result(args[0]).table.to_pylist()
         case "cancel":
             return manager.cancel(args[0]).state
+        case "batch":
+            statements = [(str(i), job(n, **tags)) for i, n in enumerate(args[0])]
+            return manager.submit_batch(BatchRequest(statements, "sequential", idempotency_key=args[1])).batch_id
+        case "batch_status":
+            found = manager.batch_status(args[0], args[1])
+            return [found.state, [s.state for s in found.statements]]
+        case "batch_cancel":
+            return manager.cancel_batch(args[0]).state
         case "list":
             return [status.query_id for status in manager.list()]
     raise ValueError(what)

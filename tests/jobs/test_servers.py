@@ -99,6 +99,32 @@ def test_a_query_of_another_server_is_seen_and_cancelled(tmp_path: Path, url: st
         assert b.ask("result", done) == SUM
 
 
+def test_a_batch_of_another_server_is_seen_waited_for_and_cancelled(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        batch_id = a.ask("batch", [100, 5, 6], "k", stage_s=0.2)
+        assert b.ask("batch", [100, 5, 6], "k", stage_s=0.2) == batch_id
+        assert b.ask("batch_status", batch_id, 0)[0] == "running"
+        assert b.ask("batch_status", batch_id, 20) == ["finished", ["finished"] * 3]
+        assert b.stages() == []
+        batch_id = a.ask("batch", [1, 2, 3], "other", stage_s=20)
+        while a.ask("batch_status", batch_id, 0)[1][0] != "running":
+            time.sleep(0.05)
+        assert b.ask("batch_cancel", batch_id) == "running"
+        assert b.ask("batch_status", batch_id, 10) == ["cancelled", ["cancelled"] * 3]
+        assert a.ask("batch_status", batch_id, 10) == ["cancelled", ["cancelled"] * 3]
+
+
+def test_a_batch_of_a_killed_server_goes_on_at_another(tmp_path: Path, url: str) -> None:
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        batch_id = a.ask("batch", [100, 5, 6], "k", stage_s=0.4)
+        while a.ask("batch_status", batch_id, 0)[1][1] != "running":
+            time.sleep(0.05)
+        a.kill()
+        assert b.ask("batch_status", batch_id, 30) == ["finished", ["finished"] * 3]
+        assert a.stages()[:3] == ["0", "1", "2"]
+        assert b.stages().count("2") == 2  # not the first statement's
+
+
 def test_a_server_that_was_stopped_adopts_what_another_has_made_of_its_job(tmp_path: Path, url: str) -> None:
     with servers(tmp_path, url, "a", "b") as (a, b):
         query_id = a.ask("submit", 100, "k", stage_s=0.4)
