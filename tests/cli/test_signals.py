@@ -19,6 +19,7 @@ from tests.server.live_server import LONG_QUERY, clean_environment
 STATUS = {signal.SIGTERM: 143, signal.SIGHUP: 129}
 SIGNALS = pytest.mark.parametrize("sig", STATUS)
 SECOND_SLOW = pytest.mark.parametrize("sig", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+STDERR = "stderr.txt"
 DISTRIBUTED = ("--agents", "1", "--route", "distributed")
 
 
@@ -26,13 +27,23 @@ def start(tmp_path: Path, *arguments: str | Path, stdin: str = "") -> subprocess
     """A command whose temporary folder is `tmp_path`, with `stdin` in a pipe that stays open."""
     environment = clean_environment(TMPDIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path / "state"))
     command = [sys.executable, "-m", "sabot_sql.cli", *map(str, arguments)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    )
+    with (tmp_path / STDERR).open("wb") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment)
     assert process.stdin is not None
     process.stdin.write(stdin.encode())
     process.stdin.flush()
     return process
+
+
+def reads(process: subprocess.Popen[bytes], words: bytes, tmp_path: Path) -> None:
+    """Reads what the process prints until a line with `words`; fails if it ends before."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            return
+    raise AssertionError((process.wait(30), lines, (tmp_path / STDERR).read_text()))
 
 
 def block_folders(pid: int) -> list[Path]:
@@ -85,16 +96,14 @@ def test_shell_ends_in_the_middle_of_a_statement_and_between_two(data: Path, tmp
     until(job_folder_with_blocks(busy), 30)
     ends_without_a_trace(busy, sig, tmp_path)
     idle = start(tmp_path, "shell", data, *DISTRIBUTED, stdin="select 1;\n")
-    assert idle.stdout is not None
-    until(lambda: b"(1 row)" in idle.stdout.readline(), 30)  # type: ignore[union-attr]
+    reads(idle, b"(1 row)", tmp_path)
     ends_without_a_trace(idle, sig, tmp_path)
 
 
 @SECOND_SLOW
 def test_demo_ends_with_its_server(tmp_path: Path, sig: signal.Signals) -> None:
     process = start(tmp_path, "demo", "--sf", "0.01", "--agents", "1", "--data", tmp_path / "demo")
-    assert process.stdout is not None
-    until(lambda: b"Ready at" in process.stdout.readline(), 60)  # type: ignore[union-attr]
+    reads(process, b"Ready at", tmp_path)
     ends_without_a_trace(process, sig, tmp_path)
 
 
@@ -111,7 +120,7 @@ def test_signal_that_is_ignored_stays_ignored(data: Path, tmp_path: Path) -> Non
         assert process.stdout is not None
         process.stdin.write(b"select 1;\n")
         process.stdin.flush()
-        until(lambda: b"(1 row)" in process.stdout.readline(), 30)  # type: ignore[union-attr]
+        assert any(b"(1 row)" in line for line in process.stdout)
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(b"select 2 as two;\n", 30)
     assert (process.returncode, b"two" in out) == (0, True)
