@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 CONNECT_S = 5
+IDLE_S = 5.0
+"""How long PostgreSQL leaves a transaction open in which nothing is asked: one of a server that was stopped would keep the
+others from its jobs."""
 SCHEMA_VERSION = "1"
 INIT_LOCK, TAKEOVER_LOCK = 8600_01, 8600_02
 """Numbers of PostgreSQL's advisory locks: held while the schema is made, and while jobs of dead servers are looked for."""
@@ -85,11 +88,13 @@ class JobDatabase:
         import sqlalchemy as sa
 
         if self.shared:
-            return sa.create_engine(
+            engine = sa.create_engine(
                 self.sqlalchemy_url(), pool_size=connections, max_overflow=4 * connections, pool_pre_ping=True,
                 connect_args={"connect_timeout": CONNECT_S, "application_name": "sabot-sql", "keepalives_idle": 5,
                               "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000},
             )  # fmt: skip
+            sa.event.listens_for(engine, "connect")(_tune_postgresql)
+            return engine
         engine = sa.create_engine(self.sqlalchemy_url(), pool_size=connections, max_overflow=4 * connections)
         sa.event.listens_for(engine, "connect")(_tune_sqlite)
         return engine
@@ -156,6 +161,11 @@ def _secret(connection: sa.Connection) -> uuid.UUID:
 
 def _first_line(exc: Exception) -> str:
     return str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
+
+
+def _tune_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_S * 1e3)}")
+    connection.commit()
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

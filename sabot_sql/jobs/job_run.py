@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,12 +31,32 @@ if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine
 
 Emit = Callable[[dict[str, Any]], None]
+Lost = dict[str, Any]
+"""The output of a step that found the blocks of stages gone."""
 Outcome = list[TaskResult] | BaseException
 """How a stage ended."""
 
 HELD_S = 0.05
 CANCEL_AGAIN_S = 0.02
 """A stage that was about to begin when the job was cancelled is told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stage that has ended.
+
+    Attributes:
+        plan: as finished stages changed it, where they did since the last of these.
+    """
+
+    stage: int
+    results: list[TaskResult]
+    plan: DistributedPlan | None
+
+    def output(self) -> dict[str, Any]:
+        """The output of the step."""
+        found = encode_results(self.stage, self.results)
+        return found if self.plan is None else found | encode_plan(self.plan)
 
 
 class JobRun:
@@ -85,7 +106,7 @@ class JobRun:
         return {stage: self.ledger.results(stage) for stage in self.ledger.done}
 
     def to_end(self, emit: Emit) -> pa.Table:
-        """Run what is missing and collect the answer."""
+        """Run what is missing and collect the answer; what is held of the outputs by then is not emitted."""
         outputs = HeldOutputs(emit)
         try:
             while True:
@@ -96,19 +117,20 @@ class JobRun:
                 if isinstance(lost_or_table, pa.Table):
                     return lost_or_table
                 outputs.put(lost_or_table)
-        finally:
+        except BaseException:
             outputs.release()
+            raise
 
     def step(self) -> dict[str, Any]:
         """Run the next stage, changed by what finished ones produced; returns the step's output: the stage's results, or the
         stages that turned out to be lost."""
         stage = self._next({})
         assert stage is not None
-        output = self._lost(stage) or self._ended(stage, self._run(stage, self._inputs(stage), self._first_attempt(stage)))
-        assert output is not None
-        return output
+        found = self._lost(stage) or self._ended(stage, self._run(stage, self._inputs(stage), self._first_attempt(stage)))
+        assert found is not None
+        return found.output() if isinstance(found, Ended) else found
 
-    def _to_last_stage(self) -> Generator[dict[str, Any], None, None]:
+    def _to_last_stage(self) -> Generator[Ended | Lost, None, None]:
         """Run all that is missing, stages side by side where one leaves agents idle; gives the outputs as they come."""
         running: dict[int, Stage] = {}
         ended: queue.SimpleQueue[tuple[Stage, Outcome]] = queue.SimpleQueue()
@@ -156,8 +178,8 @@ class JobRun:
             self._deployed()
             self.stages_ms[stage.stage_id] = (time.perf_counter() - begin) * 1e3
 
-    def _ended(self, stage: Stage, outcome: Outcome) -> dict[str, Any] | None:
-        """Take note of how a stage ended; the step's output, None where the stage is to run again for what is known already.
+    def _ended(self, stage: Stage, outcome: Outcome) -> Ended | Lost | None:
+        """Take note of how a stage ended; what the step has to tell, None where the stage is to run again for what is known.
 
         Raises:
             BaseException: what the stage failed with.
@@ -179,13 +201,10 @@ class JobRun:
         self.progress.stages_done += 1
         self.progress.bytes_shuffled += sum(r.block.size_bytes for r in outcome)
         self._tell()
-        output = encode_results(number, outcome)
-        if self._adapted:
-            output |= encode_plan(self.plan)
-            self._adapted = False
-        return output
+        adapted, self._adapted = self._adapted, False
+        return Ended(number, outcome, self.plan if adapted else None)
 
-    def collect(self) -> pa.Table | dict[str, Any]:
+    def collect(self) -> pa.Table | Lost:
         """The answer from the last stage's blocks, or an output that says they are lost.
 
         Raises:
@@ -258,14 +277,14 @@ class JobRun:
     def _inputs(self, stage: Stage) -> dict[int, list[BlockFile]]:
         return {number: [r.block for r in self.ledger.results(number)] for number in stage.inputs}
 
-    def _lost(self, stage: Stage, ask: bool = False) -> dict[str, Any] | None:
+    def _lost(self, stage: Stage, ask: bool = False) -> Lost | None:
         """The output that says which inputs of `stage` are gone."""
         lost = self.ledger.lost(stage.inputs, functools.partial(self.engine.lost_blocks, ask=ask))
         if lost is not None:
             self._forget(lost)
         return lost
 
-    def _forget(self, lost: dict[str, Any]) -> None:
+    def _forget(self, lost: Lost) -> None:
         for number in lost["lost"]:
             del self._produced[number]
             with self._lock:
@@ -308,15 +327,16 @@ def produced(results: list[TaskResult]) -> Produced:
 
 
 class HeldOutputs:
-    """Hands outputs of steps over, but those of the first moments only at their end or the job's: writing them down takes
-    the interpreter from the stages that run meanwhile. When the process dies, so much at most is to be done again."""
+    """Hands outputs of steps over, but those of the first moments as one, and only when they are over: writing them down
+    takes the interpreter from the stages that run meanwhile, and of a job that has its answer by then the end is enough.
+    When the process dies, so much at most is to be done again."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._held: list[dict[str, Any]] = []
+        self._held: list[Ended | Lost] = []
         self._until_s = time.monotonic() + HELD_S
 
-    def put(self, output: dict[str, Any]) -> None:
+    def put(self, output: Ended | Lost) -> None:
         self._held.append(output)
         if time.monotonic() > self._until_s:
             self.release()
@@ -324,8 +344,9 @@ class HeldOutputs:
     def release(self) -> None:
         """Hand over what is held."""
         held, self._held = self._held, []
-        for output in held:
-            self._emit(output)
+        outputs = [part.output() if isinstance(part, Ended) else part for part in held]
+        if outputs:
+            self._emit(outputs[0] if len(outputs) == 1 else {"outputs": outputs})
 
 
 def scanned(stage: Stage, task: Task) -> tuple[int, int]:

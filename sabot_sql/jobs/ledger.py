@@ -46,6 +46,10 @@ class Ledger:
 
     def fold(self, output: dict[str, Any]) -> None:
         """Take note of a step's output."""
+        for part in output.get("outputs", ()):
+            self.fold(part)
+        if "outputs" in output:
+            return
         if "lost" in output:
             for stage in output["lost"]:
                 self.done.pop(stage, None)

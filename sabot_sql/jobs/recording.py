@@ -36,7 +36,7 @@ class RunsElsewhere(Exception):
 
 
 class Steps(Protocol):
-    """Where the outputs of a job's steps come from."""
+    """The steps of a job of an earlier process."""
 
     def take(self, ledger: Ledger) -> Output:
         """The output of the step that comes next."""
@@ -48,7 +48,7 @@ class Steps(Protocol):
 
 
 class Recording:
-    """The steps of a job that runs in another thread.
+    """What a job that runs in another thread has to record.
 
     Args:
         on_committed: called when the job is in the database.
@@ -60,20 +60,29 @@ class Recording:
         self._on_committed = on_committed
         self._committed = threading.Event()
         self._is_ours = False
-        self._outputs: queue.SimpleQueue[Output | BaseException] = queue.SimpleQueue()
+        self._outputs: queue.SimpleQueue[tuple[Output, bool] | BaseException] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._error: Exception | None = None
 
     # the side of the job
 
     def put(self, output: Output) -> None:
-        """Hand over the output of a step, the manifest at last.
+        """Hand over the output of a step.
 
         Raises:
             ServiceError: the database could not be written.
         """
         self._check()
-        self._outputs.put(output)
+        self._outputs.put((output, False))
+
+    def finish(self, manifest: Output) -> None:
+        """Hand over the manifest of the result, which ends the job.
+
+        Raises:
+            ServiceError: the database could not be written.
+        """
+        self._check()
+        self._outputs.put((manifest, True))
 
     def fail(self, error: SabotError) -> None:
         """Hand over the error that ends the job."""
@@ -136,16 +145,12 @@ class Recording:
         self._committed.set()
         self._on_committed()
 
-    def take(self, ledger: Ledger) -> Output:
-        """The output of the next step, when it is there."""
+    def take(self) -> tuple[Output, bool]:
+        """The output of the next step or the manifest, and whether it is that, when it is there."""
         output = self._outputs.get()
         if isinstance(output, BaseException):
             raise output
         return output
-
-    def end(self, ledger: Ledger) -> Output:
-        """The manifest, when it is there."""
-        return self.take(ledger)
 
     def close(self, error: Exception | None) -> None:
         """Nothing more is recorded; what waits for that hears of `error`."""

@@ -219,7 +219,7 @@ class QueryRunner:
                 record.advance("finishing")
                 result = job_result(record, run, table, prepared.columns, prepared.statement_type, prepared.stats, queue_s)
                 path = self._results.keep(result, record.kept, save=record.kept and record.durable)
-                recording.put(manifest_of(result, path))
+                recording.finish(manifest_of(result, path))
             begin = time.monotonic()
             if record.kept or len(self._recordings) > LAGGING:
                 recording.wait()

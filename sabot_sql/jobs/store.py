@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 WORKFLOW, BATCH = "sabot-sql-job", "sabot-sql-batch"
 EXECUTOR = "sabot-sql"
-VERSION = "plan-v5"
+VERSION = "plan-v6"
 MAX_RECOVERIES = 10
 SWITCH_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 10.0
@@ -371,11 +371,11 @@ class JobStore:
             self._workflow(recording.spec)
 
     def _body(self, query_id: str, spec: Output) -> Output:
-        """The workflow: one step a stage; what it returns is the manifest of the result."""
+        """The workflow: a step for each stage or those that ended together; what it returns is the manifest of the result."""
         recording = self._recordings.get(query_id)
         if recording is not None:
             recording.committed()
-            return walk(recording, spec)
+            return write_down(recording, spec)
         with self._resuming(query_id) as user:
             return walk(user.resume(query_id, spec), spec)
 
@@ -414,20 +414,37 @@ def driven(batch: Batch) -> Output:
     return batch.outcome()
 
 
-def walk(steps: Steps, spec: Output) -> Output:
-    """The steps of a job in their order, each recorded or replayed."""
+def write_down(recording: Recording, spec: Output) -> Output:
+    """The steps of a job that runs meanwhile, each recorded."""
     from dbos import DBOS
 
     ledger = Ledger(tuple(spec["stages"]))
     while True:
-        stage = ledger.next()
-        if stage is not None:
-            ledger.fold(DBOS.run_step({"name": f"stage-{stage}"}, steps.take, ledger))
+        output, ends = recording.take()
+        if ends:
+            return output
+        ledger.fold(DBOS.run_step({"name": _name(ledger)}, lambda found=output: found))
+
+
+def walk(steps: Steps, spec: Output) -> Output:
+    """The steps of a job of an earlier process in their order: replayed where they are recorded, and then made and recorded."""
+    from dbos import DBOS
+
+    ledger = Ledger(tuple(spec["stages"]))
+    while True:
+        if ledger.next() is not None:
+            ledger.fold(DBOS.run_step({"name": _name(ledger)}, steps.take, ledger))
             continue
         end = steps.end(ledger)
         if "lost" not in end:
             return end
-        ledger.fold(DBOS.run_step({"name": "lost"}, lambda lost=end: lost))
+        ledger.fold(DBOS.run_step({"name": _name(ledger)}, lambda lost=end: lost))
+
+
+def _name(ledger: Ledger) -> str:
+    """What the next step of a job is called, which follows from those before it: a replay must meet the same."""
+    stage = ledger.next()
+    return "lost" if stage is None else f"stage-{stage}"
 
 
 class OwnThread:

@@ -14,7 +14,7 @@ from sabot_sql.errors import AgentLost, Cancelled
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.jobs import job_run
-from sabot_sql.jobs.job_run import HELD_S, HeldOutputs, JobRun
+from sabot_sql.jobs.job_run import HELD_S, Ended, HeldOutputs, JobRun
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.planner.physical import DistributedPlan, Exchange, Session, Stage, Task, Values
 from tests.jobs.hand_engine import SCHEMA, HandEngine
@@ -33,34 +33,39 @@ def test_a_stage_that_is_run_again_writes_blocks_of_other_attempts(tmp_path: Pat
     assert attempts == {0: {4}, 1: {4}, 2: {1}}
 
 
-def test_outputs_of_the_first_moments_are_handed_over_when_all_stages_are_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def ended(stage: int) -> Ended:
+    return Ended(stage, [], None)
+
+
+def stages_of(output: dict[str, Any]) -> list[int]:
+    return [part["stage"] for part in output.get("outputs", [output])]
+
+
+def test_a_job_that_ends_in_its_first_moments_hands_no_outputs_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_run, "HELD_S", 60.0)
-    seen: list[tuple[int, int]] = []
-    run = run_of(tmp_path)
-    run.to_end(lambda output: seen.append((output["stage"], run.progress.stages_done)))
-    assert seen == [(0, 3), (1, 3), (2, 3)]
+    seen: list[dict[str, Any]] = []
+    assert run_of(tmp_path).to_end(seen.append).to_pylist() == [{"s": 4950}]
+    assert seen == []
 
 
 def test_outputs_of_a_job_that_takes_long_are_handed_over_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_run, "HELD_S", HELD_S / 10)
-    seen: list[dict[str, Any]] = []
-    outputs = HeldOutputs(seen.append)
-    outputs.put({"stage": 0})
+    seen: list[list[int]] = []
+    outputs = HeldOutputs(lambda output: seen.append(stages_of(output)))
+    outputs.put(ended(0))
+    outputs.put(ended(1))
     assert seen == []
     time.sleep(HELD_S / 5)
-    for stage in (1, 2):
-        outputs.put({"stage": stage})
-        assert seen[-1] == {"stage": stage}
-    assert len(seen) == 3
+    for stage in (2, 3):
+        outputs.put(ended(stage))
+    assert seen == [[0, 1, 2], [3]]  # one step for what was held
 
 
 def test_outputs_of_a_job_that_fails_are_handed_over_before_its_error(tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
     with pytest.raises(ValueError, match="oops"):
         run_of(tmp_path, fail_stage=1, fail="bug").to_end(seen.append)
-    assert [output["stage"] for output in seen] == [0]
+    assert [stages_of(output) for output in seen] == [[0]]
 
 
 def test_it_is_told_once_that_the_first_stage_is_deployed(tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def beside(tmp_path: Path, tasks: int = 1, inputs: tuple[int, ...] = ()) -> JobR
 
 def test_stages_that_leave_agents_idle_run_side_by_side(tmp_path: Path) -> None:
     run = beside(tmp_path)
-    outputs = [o["stage"] for o in run._to_last_stage()]
+    outputs = [o.stage for o in run._to_last_stage() if isinstance(o, Ended)]
     assert sorted(outputs[:2]) == [0, 1]
     assert outputs[2] == 2
     assert sorted(run.stages_ms) == [0, 1, 2]
@@ -127,7 +132,7 @@ def test_stages_that_leave_agents_idle_run_side_by_side(tmp_path: Path) -> None:
 def test_a_stage_that_fills_the_agents_runs_alone(tmp_path: Path) -> None:
     run = beside(tmp_path, tasks=2)
     run.engine.meeting = threading.Barrier(1)  # type: ignore[attr-defined]
-    assert [o["stage"] for o in run._to_last_stage()] == [0, 1, 2]
+    assert [o.stage for o in run._to_last_stage() if isinstance(o, Ended)] == [0, 1, 2]
 
 
 def test_a_stage_that_fails_ends_those_beside_it(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def test_next_stage_is_the_first_that_is_not_done() -> None:
     assert ledger.next() is None
 
 
+def test_outputs_that_were_recorded_as_one_count_in_their_order() -> None:
+    ledger = Ledger((0, 1, 2))
+    ledger.fold({"outputs": [encode_results(0, [result()]), encode_results(1, [result()]), {"lost": [0]}]})
+    assert (ledger.next(), ledger.done.keys(), ledger.runs) == (0, {1}, {0: 1, 1: 1})
+
+
 @pytest.mark.parametrize("tasks", [1, 500])
 def test_results_survive_the_database(tasks: int) -> None:
     results = [result(f"/tmp/{i}.arrow", i, partitions=8) for i in range(tasks)]

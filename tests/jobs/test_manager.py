@@ -28,6 +28,7 @@ from sabot_sql.errors import (
     SabotError,
     ServiceError,
 )
+from sabot_sql.jobs import job_run
 from sabot_sql.jobs.runner import LAGGING
 from sabot_sql.jobs.store import STORE
 from tests.jobs.hand_engine import HandManager, job, query
@@ -72,15 +73,16 @@ def test_local_query_does_not_touch_the_job_database(tmp_path: Path) -> None:
     manager.close()
 
 
-def test_distributed_query_is_a_workflow_with_a_step_a_stage(durable: HandManager) -> None:
+def test_distributed_query_is_a_workflow_with_a_step_a_stage(durable: HandManager, monkeypatch: pytest.MonkeyPatch) -> None:
     from dbos import DBOS
 
+    monkeypatch.setattr(job_run, "HELD_S", 0.0)
     result = durable.execute(job(100))
     assert result.table.to_pylist() == [{"s": 4950}]
     recorded(durable)
     assert [s["function_name"] for s in DBOS.list_workflow_steps(result.query_id)] == ["stage-0", "stage-1", "stage-2"]
     (row,) = DBOS.list_workflows(workflow_ids=[result.query_id])
-    assert (row.status, row.output["rows"], row.app_version, row.executor_id) == ("SUCCESS", 1, "plan-v5", "sabot-sql")
+    assert (row.status, row.output["rows"], row.app_version, row.executor_id) == ("SUCCESS", 1, "plan-v6", "sabot-sql")
 
 
 def test_distributed_stats_have_all_keys_of_the_contract(manager: HandManager) -> None:
@@ -293,9 +295,23 @@ def test_failed_query_is_not_run_again_under_its_key(manager: HandManager) -> No
     assert len(manager.engine.ran) == 1
 
 
-def test_stage_whose_blocks_vanish_is_run_again_as_a_new_step(durable: HandManager) -> None:
+def test_distributed_query_that_ends_at_once_is_a_workflow_without_steps(
+    durable: HandManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dbos import DBOS
 
+    monkeypatch.setattr(job_run, "HELD_S", 60.0)
+    result = durable.execute(job(100))
+    recorded(durable)
+    assert DBOS.list_workflow_steps(result.query_id) == []
+    (row,) = DBOS.list_workflows(workflow_ids=[result.query_id])
+    assert (row.status, row.output["rows"]) == ("SUCCESS", 1)
+
+
+def test_stage_whose_blocks_vanish_is_run_again_as_a_new_step(durable: HandManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dbos import DBOS
+
+    monkeypatch.setattr(job_run, "HELD_S", 0.0)
     result = durable.execute(job(100, lose=0))
     assert result.table.to_pylist() == [{"s": 4950}]
     recorded(durable)

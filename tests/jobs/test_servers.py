@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from sabot_sql.config import DurableSettings, Settings
 from sabot_sql.errors import ConfigError
+from sabot_sql.jobs import database
 from sabot_sql.jobs.database import JobDatabase
 from sabot_sql.jobs.servers import MAX_TAKEOVERS
 from tests.jobs.hand_engine import HandManager
@@ -138,6 +139,23 @@ def test_a_server_that_was_stopped_adopts_what_another_has_made_of_its_job(tmp_p
         assert a.ask("result", query_id) == b.ask("result", query_id) == SUM
         count = rows(url, f"SELECT count(*) FROM dbos.operation_outputs WHERE workflow_uuid = '{query_id}'")
         assert count == [(3,)]
+
+
+def test_a_transaction_of_a_server_that_was_stopped_does_not_last(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "IDLE_S", 0.3)
+    engines = [JobDatabase(url=url).make_engine(1) for _ in range(2)]
+    lock = sa.text("SELECT pg_advisory_xact_lock(4711)")
+    try:
+        with engines[0].connect() as stopped, engines[1].connect() as other:
+            stopped.execute(lock)
+            begin_s = time.monotonic()
+            other.execute(lock)
+            assert time.monotonic() - begin_s < 10
+            with pytest.raises(sa.exc.DBAPIError, match="idle"):
+                stopped.execute(lock)
+    finally:
+        for engine in engines:
+            engine.dispose()
 
 
 def test_a_job_that_outlived_too_many_servers_is_given_up(tmp_path: Path, url: str) -> None:
