@@ -25,6 +25,7 @@ COMMANDS = {
     "agent": "sabot_sql.cli.agent:agent",
     "agents": "sabot_sql.cli.agents:agents",
     "jobs": "sabot_sql.cli.jobs:jobs",
+    "key": "sabot_sql.cli.key:key",
     "config": "sabot_sql.cli.config:config",
     "demo": "sabot_sql.cli.demonstration:demo",
     "init-db": "sabot_sql.cli.init_db:init_db",

@@ -29,7 +29,9 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--state-dir", type=click.Path(file_okay=False), help="Folder that keeps jobs and results over restarts.")
 @click.option("--threshold", type=ThresholdType(), help="Rows from which a query is distributed, or auto.  [default: auto]")
 @click.option("--engine", type=click.Choice(["duckdb", "datafusion"]), help="Engine of the local route.  [default: duckdb]")
-@click.option("--api-keys-file", type=click.Path(), help="File of the keys that open the server, `user:key` a line.")
+@click.option("--api-keys-file", type=click.Path(), help="File of the keys that open the server (`sabot-sql key`).")
+@click.option("--tls-cert", type=click.Path(), help="Certificate of the server, a PEM file; it then speaks HTTPS only.")
+@click.option("--tls-key", type=click.Path(), help="Private key that belongs to it.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
 def serve(
     data: str | None,
@@ -43,11 +45,13 @@ def serve(
     threshold: int | str | None,
     engine: str | None,
     api_keys_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     log_level: str,
 ) -> None:
     """Answer queries over HTTP until told to stop (Ctrl-C, SIGTERM).
 
-    Without an API key ($SABOT_API_KEY or --api-keys-file) the server listens on this machine only.
+    Without an API key ($SABOT_API_KEY, an admin's, or --api-keys-file) the server listens on this machine only.
     """
     try:
         from sabot_sql.cli.settings import load_settings
@@ -67,11 +71,14 @@ def serve(
         "server.host": host,
         "server.port": port,
         "server.api_keys_file": api_keys_file,
+        "server.tls_cert": tls_cert,
+        "server.tls_key": tls_key,
     }
     settings = load_settings(flags)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     section = settings.server
-    run_server(settings.to_settings(), settings.data, section.host, section.port, settings.keys(), announce, end_in_any_case)
+    access, tls = settings.access(), settings.tls()
+    run_server(settings.to_settings(), settings.data, section.host, section.port, access, tls, announce, end_in_any_case)
 
 
 def announce(address: str) -> None:

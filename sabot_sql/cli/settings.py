@@ -10,14 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from sabot_sql.cli.config_file import NOT_SETTINGS, PREFIX, config_file
 from sabot_sql.config import AgentSettings, DurableSettings, LocalSettings, Settings, cores
 from sabot_sql.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sabot_sql.server.auth import ApiKeys
+    from sabot_sql.server.auth import Access
+    from sabot_sql.server.serve import Tls
 
 
 class Section(BaseModel):
@@ -27,11 +34,17 @@ class Section(BaseModel):
 
 
 class ServerSection(Section):
-    """`[server]`: where the server listens, the keys that open it, and how long it waits for a client that is gone."""
+    """`[server]`: where the server listens, the keys that open it, its certificate, and how long it waits for a client that is
+    gone."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
     api_keys_file: str | None = None
+    anonymous_role: Literal["reader", "admin"] = "admin"
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*]+$")]] = Field(default_factory=list)
+    requests_per_s: float = Field(default=0.0, ge=0)
     client_timeout_s: float = Field(default=Settings().client_timeout_s, gt=0)
     metrics_open: bool = False
 
@@ -129,11 +142,29 @@ class ProcessSettings(BaseSettings):
         """The API key, to be sent or asked for."""
         return self.api_key.get_secret_value() if self.api_key else None
 
-    def keys(self) -> ApiKeys:
-        """The keys that open the server."""
-        from sabot_sql.server.auth import load_keys
+    def access(self) -> Access:
+        """Who may ask the server."""
+        from sabot_sql.server.auth import Access, ApiKeys
 
-        return load_keys(self.key, self.server.api_keys_file)
+        section = self.server
+        keys = ApiKeys(self.key, section.api_keys_file, section.anonymous_role)
+        return Access(keys, frozenset(section.cors_origins), section.requests_per_s)
+
+    def tls(self) -> Tls | None:
+        """The certificate that the server has.
+
+        Raises:
+            ConfigError: it has one without a key, or a key without one.
+        """
+        from sabot_sql.server.serve import Tls
+
+        section = self.server
+        if not section.tls_cert and not section.tls_key:
+            return None
+        if not section.tls_cert or not section.tls_key:
+            missing = "tls_key" if section.tls_cert else "tls_cert"
+            raise ConfigError(f"server.{missing} is not set", hint="TLS takes a certificate and its key, both as PEM files")
+        return Tls(os.path.expanduser(section.tls_cert), os.path.expanduser(section.tls_key))
 
     def to_settings(self) -> Settings:
         """What the engine needs of them."""
@@ -175,6 +206,9 @@ def load_settings(flags: Mapping[str, Any]) -> ProcessSettings:
         return ProcessSettings(**_nested({name: value for name, value in flags.items() if value is not None}))
     except ValidationError as exc:
         raise _refused(exc) from exc
+    except SettingsError as exc:  # of a list in an environment variable
+        lists = {variable_of("server.cors_origins")} & os.environ.keys()
+        raise ConfigError(f"{', '.join(lists) or exc} is not JSON", hint='write a list as ["a", "b"]') from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{config_file()} is not TOML: {exc}") from exc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
 from sabot_sql import __version__
@@ -11,7 +12,7 @@ from sabot_sql.client.contract import PROBLEM
 from sabot_sql.errors import QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import ApiKeys
+from sabot_sql.server.auth import Access
 from sabot_sql.server.batch_routes import add_batch_routes
 from sabot_sql.server.catalog_routes import add_catalog_routes
 from sabot_sql.server.chunk_routes import add_chunk_routes
@@ -29,15 +30,18 @@ from sabot_sql.server.statement_routes import add_statement_routes
 from sabot_sql.server.statements import post_sql
 from sabot_sql.server.threads import Threads
 
+METHODS = ("GET", "POST", "PUT", "DELETE")
 
-def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
+
+def create_app(manager: JobManager, access: Access | None = None) -> FastAPI:
     """The application over `manager`, which its caller starts and closes.
 
     Args:
-        keys: who may ask; without keys everybody who reaches the server may read.
+        access: who may ask; by default everybody who reaches the server.
     """
     open_paths = OPEN_PATHS | {"/metrics"} if manager.settings.metrics_open else OPEN_PATHS
-    door, threads, feeds = Door(keys or ApiKeys(), open_paths), Threads(), EventFeeds()
+    access = access or Access()
+    door, threads, feeds = Door(access, open_paths), Threads(), EventFeeds()
     attendance = Attendance(manager, threads, manager.settings.client_timeout_s)
     app = FastAPI(
         title="sabot-sql",
@@ -49,6 +53,14 @@ def create_app(manager: JobManager, keys: ApiKeys | None = None) -> FastAPI:
     app.state.door, app.state.threads, app.state.feeds = door, threads, feeds
     direct = {("POST", "/v1/sql"): lambda request: post_sql(request, manager, threads, attendance)}
     app.add_middleware(Edge, door=door, direct=direct)
+    if access.origins:  # around the edge: a browser asks for leave without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(access.origins),
+            allow_methods=METHODS,
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
     add_problem_handlers(app)
     add_statement_routes(app, manager, threads, attendance)
     add_completion_routes(app, manager, threads)

@@ -1,89 +1,156 @@
-"""Who may talk to the server: API keys as bearer tokens, and on loopback without keys only this machine's own pages."""
+"""Who may talk to the server, and what they may do: API keys as bearer tokens with a role each; on loopback without keys only
+this machine's own programs and pages."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
+import datetime as dt
+import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
+from sabot_sql.catalog.stamps import Stamp, stamp
 from sabot_sql.client.channel import is_loopback
 from sabot_sql.errors import ConfigError, QueryError
+from sabot_sql.server.keys import ApiKey, Role, find_key, operator_key, read_keys
+
+log = logging.getLogger("sabot_sql.server")
 
 ANONYMOUS = "anonymous"
-MIN_KEY_CHARS = 16
+RELOAD_S = 1.0
+"""How often at most the file of keys is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents."""
+
+    user: str
+    role: Role
+
+    def sees(self, user: str) -> bool:
+        """Whether queries of `user` are theirs to see and to cancel."""
+        return user == self.user or self.role == "admin"
+
+
 class ApiKeys:
-    """The keys that open the server, as (user, SHA-256 of the key); none means that everybody on this machine may read."""
+    """The keys that open the server; none means that everybody on this machine may ask.
 
-    digests: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
-
-    def user_of(self, key: str) -> str | None:
-        """Whose `key` is; every digest is compared, in constant time."""
-        digest = hashlib.sha256(key.encode()).digest()
-        found = None
-        for user, known in self.digests:
-            if hmac.compare_digest(digest, known):
-                found = user
-        return found
-
-    def __bool__(self) -> bool:
-        return bool(self.digests)
-
-
-def load_keys(api_key: str | None = None, keys_file: str | Path | None = None) -> ApiKeys:
-    """The keys of the configuration: one as it is (user `api`), and those of a file with `user:key` or `key` a line.
+    Args:
+        api_key: that of the operator, an admin.
+        keys_file: more keys; read again when it changes. Where it cannot be read any more, those that were read last hold.
+        anonymous_role: what everybody on this machine may do where there is no key.
 
     Raises:
         ConfigError: the file cannot be read, or a key is too short to be a secret.
     """
-    pairs = [("api", api_key)] if api_key else []
-    if keys_file:
+
+    def __init__(self, api_key: str | None = None, keys_file: str | Path | None = None, anonymous_role: Role = "admin") -> None:
+        self.anonymous = Principal(ANONYMOUS, anonymous_role)
+        self._own = (operator_key(api_key),) if api_key else ()
+        self._path = Path(keys_file).expanduser() if keys_file else None
+        self._stamp: Stamp | None = None
+        self._looked_s = time.monotonic()
+        self._listed: tuple[ApiKey, ...] = ()
+        if self._path is not None:
+            self._stamp, self._listed = stamp(str(self._path)), read_keys(self._path)
+            if not self._listed:
+                raise ConfigError(f"the file of API keys {self._path} holds none", hint="sabot-sql key create")
+
+    def __bool__(self) -> bool:
+        return bool(self._own) or self._path is not None
+
+    def find(self, given: str) -> ApiKey | None:
+        """The key that was given, if it is one that is good now."""
+        self._reload()
+        found = find_key((*self._own, *self._listed), given)
+        return None if found is None or found.has_expired(dt.datetime.now(dt.UTC)) else found
+
+    def _reload(self) -> None:
+        now_s = time.monotonic()
+        if self._path is None or now_s - self._looked_s < RELOAD_S:
+            return
+        self._looked_s = now_s
         try:
-            lines = Path(keys_file).expanduser().read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"the file of API keys {keys_file} cannot be read: {exc}") from exc
-        for number, line in enumerate(map(str.strip, lines), 1):
-            if line and not line.startswith("#"):
-                user, _, key = line.rpartition(":")
-                pairs.append((user.strip() or f"key{number}", key.strip()))
-        if not pairs:
-            raise ConfigError(f"the file of API keys {keys_file} holds none", hint="write one `user:key` a line")
-    for user, key in pairs:
-        if len(key) < MIN_KEY_CHARS:
-            raise ConfigError(f"the API key of {user} has {len(key)} characters; give at least {MIN_KEY_CHARS}")
-    return ApiKeys(tuple((user, hashlib.sha256(key.encode()).digest()) for user, key in pairs))
+            if (found := stamp(str(self._path))) == self._stamp:
+                return
+            self._stamp = found
+            self._listed = read_keys(self._path)
+        except (ConfigError, OSError) as exc:
+            log.warning("the API keys stay as they were: %s", exc)
+        else:
+            log.info("read the API keys in %s again: %d", self._path, len(self._listed))
 
 
-def authenticate(keys: ApiKeys, headers: Headers) -> str:
-    """The user behind a request.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in.
+
+    Attributes:
+        origins: pages of other hosts that may ask (CORS), as `https://host:port`.
+        requests_per_s: how many requests each user may make; 0 for any number.
+    """
+
+    keys: ApiKeys = field(default_factory=ApiKeys)
+    origins: frozenset[str] = frozenset()
+    requests_per_s: float = 0.0
+
+
+def authenticate(access: Access, headers: Headers) -> Principal:
+    """Who is behind a request.
 
     Raises:
         QueryError: UNAUTHENTICATED without a valid key; PERMISSION_DENIED for a request that was sent to another host's name,
-            which is how a web page reaches a server on its reader's machine (DNS rebinding).
+            which is how a web page reaches a server on its reader's machine (DNS rebinding), or by a page of another host.
     """
-    if not keys:
-        host = headers.get("host", "")
+    if not access.keys:
+        host, origin = headers.get("host", ""), headers.get("origin", "")
         if host and not is_loopback(_host_name(host)):
             raise QueryError(
                 f"this server answers to this machine only, not to {host}",
                 code="PERMISSION_DENIED",
                 hint="address it as localhost",
             )
-        return ANONYMOUS
+        is_of_others = bool(origin) and not is_loopback(_host_of_origin(origin))
+        if (is_of_others or headers.get("sec-fetch-site") == "cross-site") and origin not in access.origins:
+            raise QueryError(f"this server answers to no pages of {origin or 'another site'}", code="PERMISSION_DENIED")
+        return access.keys.anonymous
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if not token:
         raise QueryError(
             "an API key is needed", code="UNAUTHENTICATED", hint="send the header Authorization: Bearer KEY (client: api_key=)"
         )
-    user = keys.user_of(token.strip()) if scheme.lower() == "bearer" else None
-    if user is None:
-        raise QueryError("the API key is not known", code="UNAUTHENTICATED")
-    return user
+    found = access.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+    if found is None:
+        raise QueryError("the API key is not known, or has expired", code="UNAUTHENTICATED")
+    return Principal(found.user, found.role)
+
+
+def needs_admin(request: Request) -> None:
+    """To be depended on by what only admins may do.
+
+    Raises:
+        QueryError: PERMISSION_DENIED.
+    """
+    principal: Principal = request.state.principal
+    if principal.role != "admin":
+        raise QueryError(
+            f"{principal.user} has the role {principal.role}, and this takes an admin",
+            code="PERMISSION_DENIED",
+            hint="use a key that `sabot-sql key create --role admin` made",
+        )
+
+
+def _host_of_origin(origin: str) -> str:
+    """The host of an Origin header; that of a page that does not say (`null`) is nowhere."""
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:

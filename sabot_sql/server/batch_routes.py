@@ -12,6 +12,7 @@ from sabot_sql.engine.request import TERMINAL_STATES, BatchRequest, BatchStatus,
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.batches import MAX_PARALLEL, MAX_STATEMENTS
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, StatementBody, idempotency_key, read_json_body
@@ -55,19 +56,19 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
             return status
         return threads.wait_until(lambda piece_s: manager.batch_status(status.batch_id, piece_s), is_over, wait_s)
 
-    def own(batch_id: str, user: str, wait_s: float = 0.0) -> BatchStatus:
+    def own(batch_id: str, principal: Principal, wait_s: float = 0.0) -> BatchStatus:
         found = manager.batch_status(batch_id)
-        if found.user != user:
+        if not principal.sees(found.user):
             # the same words as for an id that does not exist
             raise QueryError(f"there is no batch {batch_id[:64]}", code="QUERY_NOT_FOUND")
         return waited(found, wait_s)
 
-    def cancel(batch_id: str, user: str) -> BatchStatus:
-        own(batch_id, user)
+    def cancel(batch_id: str, principal: Principal) -> BatchStatus:
+        own(batch_id, principal)
         return manager.cancel_batch(batch_id)
 
-    def retry(query_id: str, user: str) -> QueryStatus:
-        own_record(manager, query_id, user)
+    def retry(query_id: str, principal: Principal) -> QueryStatus:
+        own_record(manager, query_id, principal)
         return manager.retry(query_id)
 
     @app.post("/v1/batch", tags=["batches"], openapi_extra=takes(BatchBody))
@@ -80,18 +81,18 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     @app.get("/v1/batches/{batch_id}", tags=["batches"])
     async def get_batch(request: Request, batch_id: str, wait_ms: WaitMs = 0) -> Response:
         """The states of a batch and of its statements."""
-        found = await threads.start(own, batch_id, request.state.user, wait_ms / 1000)
+        found = await threads.start(own, batch_id, request.state.principal, wait_ms / 1000)
         return json_response(batch_to_json(found))
 
     @app.post("/v1/batches/{batch_id}/cancel", tags=["batches"])
     async def cancel_batch(request: Request, batch_id: str) -> Response:
         """Stops what runs of a batch; nothing more of it begins."""
-        return batch_response(await threads.start(cancel, batch_id, request.state.user))
+        return batch_response(await threads.start(cancel, batch_id, request.state.principal))
 
     @app.post("/v1/queries/{query_id}/retry", tags=["queries"], status_code=202)
     async def retry_query(request: Request, query_id: str) -> Response:
         """Runs the statement of a query that has ended once more, as a new query."""
-        return status_response(await threads.start(retry, query_id, request.state.user), 202)
+        return status_response(await threads.start(retry, query_id, request.state.principal), 202)
 
 
 def is_over(status: BatchStatus) -> bool:

@@ -10,6 +10,7 @@ from sabot_sql.client.contract import ARROW_STREAM
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
+from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.responses import json_response
@@ -21,19 +22,19 @@ def add_chunk_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     """Adds the routes under `/v1/queries/{id}/result/`."""
     chunks = ResultChunks()
 
-    def read_manifest(query_id: str, user: str) -> dict[str, Any]:
-        own_record(manager, query_id, user)
+    def read_manifest(query_id: str, principal: Principal) -> dict[str, Any]:
+        own_record(manager, query_id, principal)
         return chunks.manifest(manager.result(query_id))
 
-    def read_chunk(query_id: str, user: str, index: int) -> tuple[bytes, str]:
-        own_record(manager, query_id, user)
+    def read_chunk(query_id: str, principal: Principal, index: int) -> tuple[bytes, str]:
+        own_record(manager, query_id, principal)
         return chunks.chunk(manager.result(query_id), index)
 
     @app.get("/v1/queries/{query_id}/result/manifest", tags=["queries"])
     async def get_manifest(request: Request, query_id: str) -> Response:
         """The chunks of a finished query's answer: rows, bytes, checksums and addresses."""
         with attendance.asking(query_id):
-            found = await threads.start(read_manifest, query_id, request.state.user)
+            found = await threads.start(read_manifest, query_id, request.state.principal)
         return json_response(found, headers={"X-Sabot-Query-Id": query_id, "X-Sabot-State": "finished"})
 
     answers: dict[int | str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def add_chunk_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     async def get_chunk(request: Request, query_id: str, index: Annotated[int, Path(ge=0, le=1 << 31)]) -> Response:
         """One chunk of the answer as an Arrow IPC stream, or a range of its bytes."""
         with attendance.asking(query_id):
-            data, checksum = await threads.start(read_chunk, query_id, request.state.user, index)
+            data, checksum = await threads.start(read_chunk, query_id, request.state.principal, index)
         return chunk_response(request, query_id, data, f'"{query_id}-{index}-{checksum}"')
 
 

@@ -1,4 +1,4 @@
-"""The outermost layer of the server: request ids, who is asking, and errors that nobody else has caught."""
+"""The outermost layer of the server: request ids, who is asking, errors that nobody else has caught, and compression."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sabot_sql.errors import InternalError, SabotError, ServiceError
-from sabot_sql.server.auth import ApiKeys, authenticate
+from sabot_sql.server.auth import Access, authenticate
+from sabot_sql.server.compression import CompressedSend, coding_of
 from sabot_sql.server.problems import problem_response
+from sabot_sql.server.rates import Rates
 
 log = logging.getLogger("sabot_sql.server")
 
@@ -35,8 +37,9 @@ class Door:
         responses: how many there were of each status.
     """
 
-    def __init__(self, keys: ApiKeys, open_paths: frozenset[str] = OPEN_PATHS) -> None:
-        self.keys = keys
+    def __init__(self, access: Access, open_paths: frozenset[str] = OPEN_PATHS) -> None:
+        self.access = access
+        self.rates = Rates(access.requests_per_s)
         self.open_paths = open_paths
         self.closing = False
         self.responses: Counter[int] = Counter()
@@ -69,6 +72,8 @@ class Edge:
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"], state["head"], state["applied"] = request_id, head, ""
         started = False
+        coding = None if head else coding_of(headers.get("accept-encoding", ""))
+        out = send if coding is None else CompressedSend(send, coding)
 
         async def send_named(message: Message) -> None:
             nonlocal started
@@ -80,13 +85,15 @@ class Edge:
                     message["headers"].append((b"preference-applied", state["applied"].encode()))
             elif head and message["type"] == "http.response.body":
                 message["body"] = b""
-            await send(message)
+            await out(message)
 
         try:
             if scope["path"] not in self.door.open_paths:
                 if self.door.closing:
                     raise ServiceError("the server is stopping", code="SHUTTING_DOWN", retryable=True)
-                state["user"] = authenticate(self.door.keys, headers)
+                principal = state["principal"] = authenticate(self.door.access, headers)
+                state["user"] = principal.user
+                self.door.rates.take(principal.user)
             handler = self.direct.get((scope["method"], scope["path"]))
             if handler is None:
                 await self.app(scope, receive, send_named)

@@ -14,6 +14,7 @@ from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.attendance import Attendance
+from sabot_sql.server.auth import Principal
 from sabot_sql.server.event_feed import EventFeed, EventFeeds
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.threads import Threads
@@ -29,8 +30,8 @@ HEADERS = ((b"content-type", EVENT_STREAM.encode()), (b"cache-control", b"no-sto
 def add_event_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance, feeds: EventFeeds) -> None:
     """Adds the route of events."""
 
-    def watchable(query_id: str, user: str) -> QueryRecord:
-        record = own_record(manager, query_id, user)
+    def watchable(query_id: str, principal: Principal) -> QueryRecord:
+        record = own_record(manager, query_id, principal)
         if record.trace is not None:
             record.trace.describe()  # not in the event loop
         return record
@@ -50,7 +51,7 @@ def add_event_routes(app: FastAPI, manager: JobManager, threads: Threads, attend
     ) -> Response:
         """The events of a query until its end: state, progress, stage, warning, end."""
         after = event_id(last_event_id)
-        record = await threads.start(watchable, query_id, request.state.user)
+        record = await threads.start(watchable, query_id, request.state.principal)
         with feeds.reading(record) as feed:
             over = feed.ended and after >= feed.last_id
         if over:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
+from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.plan_document import plan_to_json
 from sabot_sql.server.responses import json_response
@@ -17,11 +18,11 @@ from sabot_sql.server.threads import Threads
 def add_plan_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance) -> None:
     """Adds the route of plans."""
 
-    def read_plan(query_id: str, user: str) -> dict[str, Any]:
-        return plan_to_json(own_record(manager, query_id, user))
+    def read_plan(query_id: str, principal: Principal) -> dict[str, Any]:
+        return plan_to_json(own_record(manager, query_id, principal))
 
     @app.get("/v1/queries/{query_id}/plan", tags=["queries"])
     async def get_plan(request: Request, query_id: str) -> Response:
         """The stages of a query with what they did so far, which reads which, and the plan as text."""
         with attendance.asking(query_id):
-            return json_response(await threads.start(read_plan, query_id, request.state.user))
+            return json_response(await threads.start(read_plan, query_id, request.state.principal))

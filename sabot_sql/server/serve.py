@@ -7,8 +7,10 @@ import errno
 import resource
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -20,7 +22,8 @@ from sabot_sql.config import Settings
 from sabot_sql.errors import ConfigError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.app import create_app
-from sabot_sql.server.auth import ApiKeys
+from sabot_sql.server.auth import Access
+from sabot_sql.server.timed_protocol import TimedProtocol
 
 GRACE_S = 5  # for answers that are on their way when the server is told to stop
 KEEP_ALIVE_S = 75
@@ -28,12 +31,35 @@ OPEN_FILES = 8192  # a connection is one, and each client that watches a query h
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM: the certificate with those between it and its root, and its private key, without a password."""
+
+    certificate: str
+    key: str
+
+    def check(self) -> None:
+        """See that they can be used.
+
+        Raises:
+            ConfigError: a file cannot be read, holds no such thing, or they do not belong together.
+        """
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+            raise ConfigError(
+                f"the certificate {self.certificate} and its key {self.key} cannot be used: {exc}",
+                hint="server.tls_cert and server.tls_key are PEM files that belong together; the key has no password",
+            ) from exc
+
+
 def serve(
     settings: Settings,
     data: Any,
     host: str = "127.0.0.1",
     port: int = 8600,
-    keys: ApiKeys | None = None,
+    access: Access | None = None,
+    tls: Tls | None = None,
     on_ready: Callable[[str], None] | None = None,
     on_stopping: Callable[[], None] | None = None,
 ) -> None:
@@ -42,26 +68,30 @@ def serve(
     Args:
         data: tables, as in `connect(data=...)`.
         port: 0 for a free one.
+        access: who may ask; by default everybody on this machine.
+        tls: what it proves by that it is this server; without, it speaks plain HTTP.
         on_ready: called with the server's address once it takes requests.
         on_stopping: called when it takes none any more and the engine is about to be closed.
 
     Raises:
         ConfigError: the address cannot be had, or would be open to others without a key.
     """
-    keys = keys or ApiKeys()
-    if not keys and not is_loopback(host):
+    access = access or Access()
+    if not access.keys and not is_loopback(host):
         raise ConfigError(
             f"listening on {host} would open the data to others without authentication",
             hint="set SABOT_API_KEY or --api-keys-file, or listen on 127.0.0.1",
         )
+    if tls is not None:
+        tls.check()
     raise_file_limit()
     listener = bind(host, port)
     try:
         manager = JobManager(settings, data)
         try:
             manager.start()
-            app = create_app(manager, keys)
-            _run(app, listener, on_ready)
+            app = create_app(manager, access)
+            _run(app, listener, on_ready, tls)
         finally:
             if on_stopping:
                 on_stopping()
@@ -106,10 +136,10 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
-    """The http address of a listening socket."""
+def address_of(listener: socket.socket, scheme: str) -> str:
+    """The address of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -150,11 +180,11 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] | None) -> None:
+def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] | None, tls: Tls | None) -> None:
     config = uvicorn.Config(
         app,
         loop="auto",
-        http="httptools",
+        http=TimedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -162,8 +192,11 @@ def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] 
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
     )
-    server = _Server(config, app, lambda: on_ready(address_of(listener)) if on_ready else None)
+    address = address_of(listener, "https" if tls else "http")
+    server = _Server(config, app, lambda: on_ready(address) if on_ready else None)
     try:
         server.run(sockets=[listener])
     finally:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Body, Depends, FastAPI, Request, Response
 
 from sabot_sql.client.contract import agent_to_json
 from sabot_sql.jobs.manager import JobManager
+from sabot_sql.server.auth import needs_admin
 from sabot_sql.server.cluster import cluster_to_json
 from sabot_sql.server.edge import Door
 from sabot_sql.server.event_feed import EventFeeds
@@ -22,25 +23,26 @@ MAX_AGENTS = 1024
 
 def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door, feeds: EventFeeds) -> None:
     """Adds agents, info, health and metrics. Health needs no key."""
+    admin = [Depends(needs_admin)]
 
     @app.get("/v1/agents", tags=["service"])
     async def list_agents() -> Response:
         """The agents of the pool."""
         return await agents_now(200)
 
-    @app.post("/v1/agents/{agent_id}/drain", tags=["service"], status_code=202)
+    @app.post("/v1/agents/{agent_id}/drain", tags=["service"], status_code=202, dependencies=admin)
     async def drain_agent(agent_id: str) -> Response:
         """Give an agent no more tasks, let it finish and hand over, and end it."""
         await threads.start(manager.drain_agent, agent_id)
         return await agents_now(202)
 
-    @app.post("/v1/agents/{agent_id}/resume", tags=["service"])
+    @app.post("/v1/agents/{agent_id}/resume", tags=["service"], dependencies=admin)
     async def resume_agent(agent_id: str) -> Response:
         """Keep an agent that is being drained."""
         await threads.start(manager.resume_agent, agent_id)
         return await agents_now(200)
 
-    @app.delete("/v1/agents/{agent_id}", tags=["service"], status_code=202)
+    @app.delete("/v1/agents/{agent_id}", tags=["service"], status_code=202, dependencies=admin)
     async def remove_agent(agent_id: str) -> Response:
         """Drain an agent and end it; of one that is being drained already nothing changes."""
         await threads.start(drain, agent_id)
@@ -51,7 +53,7 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         """Agents and queries summed up, and the limits."""
         return json_response(await threads.start(cluster))
 
-    @app.put("/v1/cluster/agents", tags=["service"], status_code=202)
+    @app.put("/v1/cluster/agents", tags=["service"], status_code=202, dependencies=admin)
     async def scale_agents(wanted: Annotated[int, Body(embed=True, alias="desired", ge=1, le=MAX_AGENTS)]) -> Response:
         """Start agents, or drain some, until there are so many."""
         await threads.start(manager.scale_agents, wanted)
@@ -75,7 +77,7 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     async def info() -> Response:
         """Versions, formats and limits."""
         found = await threads.start(manager.info)
-        return json_response(service_info(found, bool(door.keys), manager.settings.client_timeout_s))
+        return json_response(service_info(found, bool(door.access.keys), manager.settings.client_timeout_s))
 
     texts: dict[str, Any] = {PROMETHEUS: {}, OPENMETRICS: {}}
 

@@ -127,7 +127,16 @@ def body_too_large() -> SabotError:
 async def read_sql_body(request: Request) -> SqlBody:
     """The body of `POST /v1/sql`: a JSON object, or the bare statement with its options in the query string."""
     raw = await read_bytes(request)
-    body = _body_of(SqlBody, request, raw)
+    return _as_preferred(_body_of(SqlBody, request, raw), request)
+
+
+async def read_sql_query(request: Request) -> SqlBody:
+    """What `GET /v1/sql` has in its query string."""
+    await read_bytes(request)
+    return _as_preferred(_checked(SqlBody, request.query_params), request)
+
+
+def _as_preferred(body: SqlBody, request: Request) -> SqlBody:
     prefer = request.headers.get("prefer")
     if prefer and "wait_ms" not in body.model_fields_set:
         preferences = read_preferences(prefer)

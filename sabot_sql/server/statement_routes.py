@@ -24,9 +24,12 @@ from sabot_sql.server.sql_request import (
 from sabot_sql.server.statements import INLINE_FORMATS, post_sql
 from sabot_sql.server.threads import Threads
 
+NOT_IN_A_QUERY = ("params", "param_types", "tags", "settings")
+"""Fields of `SqlBody` that are objects."""
+
 
 def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, attendance: Attendance) -> None:
-    """Adds `POST /v1/sql`, `/v1/explain` and `/v1/validate`. They read their bodies themselves: two media types, one path."""
+    """Adds `/v1/sql`, `POST /v1/explain` and `/v1/validate`. They read their bodies themselves: two media types, one path."""
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": "finished within wait_ms", "content": {MEDIA_TYPES[name]: {} for name in INLINE_FORMATS}},
         202: {"description": "not finished yet: the status object, and Location"},
@@ -36,6 +39,14 @@ def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, at
     async def run_sql(request: Request) -> Response:
         """Runs one statement."""
         # stands here for the description; requests are answered by `Edge` before they are routed
+        return await post_sql(request, manager, threads, attendance)
+
+    fields = {name: field for name, field in SqlBody.model_json_schema()["properties"].items() if name not in NOT_IN_A_QUERY}
+    query = [{"name": name, "in": "query", "required": name == "sql", "schema": field} for name, field in fields.items()]
+
+    @app.get("/v1/sql", tags=["statements"], openapi_extra={"parameters": query}, responses=answers, response_class=Response)
+    async def get_sql(request: Request) -> Response:
+        """Runs one statement that stands in the address, for what can only follow links."""
         return await post_sql(request, manager, threads, attendance)
 
     @app.post("/v1/explain", tags=["statements"], openapi_extra=takes(ExplainBody))

@@ -20,7 +20,7 @@ from sabot_sql.server.attendance import Attendance
 from sabot_sql.server.formats import Encoded, Encoding, choose_format, encode
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.responses import REPLAYED, stats_headers, status_response
-from sabot_sql.server.sql_request import SqlBody, idempotency_key, read_sql_body
+from sabot_sql.server.sql_request import SqlBody, idempotency_key, read_sql_body, read_sql_query
 from sabot_sql.server.threads import Threads
 
 INLINE_FORMATS = ("json", "ndjson", "csv", "arrow")
@@ -60,8 +60,8 @@ class Rows:
 
 
 async def post_sql(request: Request, manager: JobManager, threads: Threads, attendance: Attendance) -> Response:
-    """Answers `POST /v1/sql`."""
-    body = await read_sql_body(request)
+    """Answers `POST /v1/sql`, and `GET /v1/sql`, which has everything in its query string."""
+    body = await (read_sql_query(request) if request.method == "GET" else read_sql_body(request))
     body.refuse_what_is_not_built()
     how = encoding_of(body, request.headers.get("accept"))
     key = idempotency_key(request)

@@ -147,7 +147,7 @@ def test_head_is_get_without_a_body(server: LiveServer, path: str) -> None:
     assert (head.status, head.data) == (200, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
     assert server.request("HEAD", "/v1/nothing").status == 404
-    assert server.request("HEAD", "/v1/sql").status == 405
+    assert server.request("HEAD", "/v1/explain").status == 405
 
 
 @pytest.mark.parametrize("path", ["/v1/info?a=1", "/v1/tables/memory/main/people?column=1", "/v1/queries/q_1/result?form=csv"])

@@ -1,0 +1,82 @@
+"""`sabot-sql key`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import click
+
+from sabot_sql.cli.output import Output, format_option, listing
+from sabot_sql.errors import ConfigError
+
+COLUMNS = ("id", "user", "role", "created", "expires")
+
+file_option = click.option(
+    "--file", "path", type=click.Path(), help="File of the keys (else the setting server.api_keys_file)."
+)
+
+
+@click.group()
+def key() -> None:
+    """The API keys that open a server; it reads the file again when it changes."""
+
+
+@key.command()
+@click.argument("user")
+@click.option("--role", type=click.Choice(["reader", "admin"]), default="reader", show_default=True)
+@click.option("--days", type=click.IntRange(1, 36_500), help="How long it is good.  [default: until it is revoked]")
+@file_option
+def create(user: str, role: str, days: int | None, path: str | None) -> None:
+    """Make a key for USER and print it; only its hash is kept.
+
+    A reader asks queries and sees their own; an admin sees those of all users and runs the agents. The file is made where
+    there is none.
+    """
+    from sabot_sql.server.keys import ROLES, add_key, new_key
+
+    if not user.strip() or ":" in user:
+        raise click.UsageError("a user's name is not empty and has no colon")
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
+    secret, kept = new_key(user.strip(), next(r for r in ROLES if r == role), expires)
+    file = file_of_keys(path)
+    add_key(file, kept)
+    click.echo(secret)
+    click.echo(f"key {kept.id} of {kept.user} ({kept.role}) is in {file}; this is the only time it is shown", err=True)
+
+
+@key.command()
+@file_option
+@format_option
+def ls(path: str | None, format_name: str | None, output: str | None) -> None:
+    """List the keys of the file."""
+    from sabot_sql.server.keys import read_keys
+
+    with Output(output, format_name) as sink:
+        rows = [{name: getattr(found, name) or None for name in COLUMNS} for found in read_keys(file_of_keys(path))]
+        sink.write_table(listing(rows, COLUMNS))
+
+
+@key.command()
+@click.argument("key_id")
+@file_option
+def revoke(key_id: str, path: str | None) -> None:
+    """Take a key out of the file; servers refuse it within two seconds."""
+    from sabot_sql.server.keys import revoke_key
+
+    gone = revoke_key(file_of_keys(path), key_id)
+    click.echo(f"revoked key {gone.id} of {gone.user}", err=True)
+
+
+def file_of_keys(path: str | None) -> Path:
+    """The file that the option or the settings name.
+
+    Raises:
+        ConfigError: neither does.
+    """
+    from sabot_sql.cli.settings import load_settings
+
+    found = path or load_settings({}).server.api_keys_file
+    if not found:
+        raise ConfigError("no file of API keys is named", hint="give --file, or set SABOT_SERVER__API_KEYS_FILE")
+    return Path(found).expanduser()

@@ -1,0 +1,113 @@
+"""HTTP as uvicorn speaks it, with limits that it has not: a request must come in time, its head has a size, and an answer must
+be taken.
+
+Who connects and sends nothing, or a byte now and then, holds a socket only for as long as an honest client could need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+RECEIVE_S = 15.0
+"""In which a request must be there, from its first byte or from the connection on, ..."""
+
+MIN_BYTES_S = 16 << 10
+"""... and a second more for each so many bytes of it."""
+
+HEAD_BYTES = 64 << 10
+"""Request line and headers."""
+
+STALLED_S = 60.0
+"""How long a client may take nothing of an answer."""
+
+
+class TimedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._began_s = 0.0
+        self._received = 0  # bytes since then
+        self._is_receiving = False
+        self._in_head = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self.transport.is_closing() or not self._is_receiving:
+            return
+        if self._timer is None:
+            self._arm()
+            self._received = len(data)
+        if self._in_head and self._received > HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_receiving = self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            raise ValueError("headers after a body are not taken")  # answered with 400
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_receiving = False
+        self._disarm()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().resume_writing()
+
+    def _arm(self) -> None:
+        self._began_s, self._received = self.loop.time(), 0
+        self._timer = self.loop.call_later(RECEIVE_S, self._look)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        """Refuse a request that is late, or wait as long as what came of it allows."""
+        left_s = self._began_s + RECEIVE_S + self._received / MIN_BYTES_S - self.loop.time()
+        if left_s > 0:
+            self._timer = self.loop.call_later(left_s, self._look)
+        else:
+            self._timer = None
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """End the connection, with a status where no answer is on its way."""
+        if self.transport.is_closing():
+            return
+        if self._is_receiving and (self.cycle is None or self._in_head or not self.cycle.response_started):
+            line = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            self.transport.write(line.encode())
+        self.transport.close()
