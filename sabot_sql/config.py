@@ -138,6 +138,7 @@ class Settings:
         result_max_bytes: largest answer of one query.
         result_memory_bytes: kept answers in memory; the oldest beyond it move to files.
         result_disk_bytes: kept answers in files; the oldest beyond it go.
+        slow_query_s: a query that takes longer is told of as slow in the log.
         metrics_open: whether the server tells its metrics without an API key.
         client_timeout_s: a query whose client waited and then stopped asking for it is cancelled after that.
     """
@@ -153,6 +154,7 @@ class Settings:
     result_memory_bytes: int = 256 << 20
     result_disk_bytes: int = 8 << 30
     client_timeout_s: float = 60.0
+    slow_query_s: float = 10.0
     metrics_open: bool = False
     local: LocalSettings = field(default_factory=LocalSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 
 import click
 
+from sabot_sql.cli.logs import set_up_logs
 from sabot_sql.cli.target import ThresholdType
 from sabot_sql.errors import ConfigError
 
@@ -33,6 +33,7 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--tls-cert", type=click.Path(), help="Certificate of the server, a PEM file; it then speaks HTTPS only.")
 @click.option("--tls-key", type=click.Path(), help="Private key that belongs to it.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", show_default=True)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def serve(
     data: str | None,
     host: str | None,
@@ -48,6 +49,7 @@ def serve(
     tls_cert: str | None,
     tls_key: str | None,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Answer queries over HTTP until told to stop (Ctrl-C, SIGTERM).
 
@@ -75,7 +77,7 @@ def serve(
         "server.tls_key": tls_key,
     }
     settings = load_settings(flags)
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(log_level, log_format)
     section = settings.server
     access, tls = settings.access(), settings.tls()
     run_server(settings.to_settings(), settings.data, section.host, section.port, access, tls, announce, end_in_any_case)

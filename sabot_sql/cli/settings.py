@@ -46,6 +46,7 @@ class ServerSection(Section):
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*]+$")]] = Field(default_factory=list)
     requests_per_s: float = Field(default=0.0, ge=0)
     client_timeout_s: float = Field(default=Settings().client_timeout_s, gt=0)
+    slow_query_s: float = Field(default=Settings().slow_query_s, gt=0)
     metrics_open: bool = False
 
 
@@ -178,6 +179,7 @@ class ProcessSettings(BaseSettings):
             result_memory_bytes=self.results.memory_bytes,
             result_disk_bytes=self.results.disk_bytes,
             client_timeout_s=self.server.client_timeout_s,
+            slow_query_s=self.server.slow_query_s,
             metrics_open=self.server.metrics_open,
             local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),

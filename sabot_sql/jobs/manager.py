@@ -44,6 +44,7 @@ from sabot_sql.jobs.batches import Batch
 from sabot_sql.jobs.elsewhere import Elsewhere
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
+from sabot_sql.jobs.query_lines import QueryLines
 from sabot_sql.jobs.record import QueryLog, QueryRecord
 from sabot_sql.jobs.recording import Output, RunsElsewhere, Steps
 from sabot_sql.jobs.recovery import unfinished
@@ -102,7 +103,8 @@ class JobManager:
         self._folder = open_folder(settings.state_dir, settings.durable)
         self._results = ResultStore(self._folder.results, settings, self._make_room, self._expired)
         self.tally = Tally()
-        self.log = QueryLog(on_forget=self._results.forget, on_end=self.tally.ended)
+        self._lines = QueryLines(settings.slow_query_s)
+        self.log = QueryLog(on_forget=self._results.forget, on_end=self._ended)
         try:
             STORE.register(self._folder, self)
             self._scratch = self._folder.make_scratch()
@@ -122,6 +124,10 @@ class JobManager:
         self._housekeeper: threading.Thread | None = None
         self._closed = False
         _managers.add(self)
+
+    def _ended(self, record: QueryRecord) -> None:
+        self.tally.ended(record)
+        self._lines.ended(record)
 
     def _make_engine(self, settings: Settings, data: Any) -> Engine:
         from sabot_sql.engine.engine import Engine

@@ -26,6 +26,9 @@ OPEN_PATHS = frozenset(("/livez", "/readyz", "/healthz"))
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
+REFUSED = (401, 403, 429)
+
+
 class Door:
     """What all requests of one server share.
 
@@ -80,6 +83,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 started = True
                 self.door.responses[message["status"]] += 1
+                if message["status"] in REFUSED:
+                    self._tell_refusal(scope, message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if state["applied"]:
                     message["headers"].append((b"preference-applied", state["applied"].encode()))
@@ -111,3 +116,10 @@ class Edge:
             if not started:
                 found = InternalError("an error of the server; its log has more under the request id")
                 await problem_response(found, request_id)(scope, receive, send_named)
+
+    @staticmethod
+    def _tell_refusal(scope: Scope, status: int) -> None:
+        state, (host, _) = scope["state"], scope.get("client") or ("?", 0)
+        fields = {"request_id": state["request_id"], "status": status, "client": host, "user": state.get("user")}
+        text = "refused %s %s of %s at %s with %d"
+        log.info(text, scope["method"], scope["path"], fields["user"], host, status, extra={"fields": fields})

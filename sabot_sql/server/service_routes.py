@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Request, Response
@@ -18,7 +19,11 @@ from sabot_sql.server.responses import json_response
 from sabot_sql.server.sql_request import BODY_BYTES, INLINE_BYTES, INLINE_ROWS, MAX_WAIT_MS
 from sabot_sql.server.threads import MAX_REQUESTS, Threads
 
+log = logging.getLogger("sabot_sql.server")
+
 MAX_AGENTS = 1024
+
+Wanted = Annotated[int, Body(embed=True, alias="desired", ge=1, le=MAX_AGENTS)]
 
 
 def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door: Door, feeds: EventFeeds) -> None:
@@ -31,20 +36,23 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         return await agents_now(200)
 
     @app.post("/v1/agents/{agent_id}/drain", tags=["service"], status_code=202, dependencies=admin)
-    async def drain_agent(agent_id: str) -> Response:
+    async def drain_agent(request: Request, agent_id: str) -> Response:
         """Give an agent no more tasks, let it finish and hand over, and end it."""
+        tell(request, f"drains agent {agent_id}")
         await threads.start(manager.drain_agent, agent_id)
         return await agents_now(202)
 
     @app.post("/v1/agents/{agent_id}/resume", tags=["service"], dependencies=admin)
-    async def resume_agent(agent_id: str) -> Response:
+    async def resume_agent(request: Request, agent_id: str) -> Response:
         """Keep an agent that is being drained."""
+        tell(request, f"keeps agent {agent_id}")
         await threads.start(manager.resume_agent, agent_id)
         return await agents_now(200)
 
     @app.delete("/v1/agents/{agent_id}", tags=["service"], status_code=202, dependencies=admin)
-    async def remove_agent(agent_id: str) -> Response:
+    async def remove_agent(request: Request, agent_id: str) -> Response:
         """Drain an agent and end it; of one that is being drained already nothing changes."""
+        tell(request, f"ends agent {agent_id}")
         await threads.start(drain, agent_id)
         return await agents_now(202)
 
@@ -54,8 +62,9 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         return json_response(await threads.start(cluster))
 
     @app.put("/v1/cluster/agents", tags=["service"], status_code=202, dependencies=admin)
-    async def scale_agents(wanted: Annotated[int, Body(embed=True, alias="desired", ge=1, le=MAX_AGENTS)]) -> Response:
+    async def scale_agents(request: Request, wanted: Wanted) -> Response:
         """Start agents, or drain some, until there are so many."""
+        tell(request, f"has {wanted} agents")
         await threads.start(manager.scale_agents, wanted)
         return await agents_now(202)
 
@@ -99,6 +108,12 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
         """200 when queries are taken, 503 otherwise."""
         found = readiness(await threads.start(manager.ready), door.closing)
         return json_response(found, 200 if found["ready"] else 503)
+
+
+def tell(request: Request, what: str) -> None:
+    """Say in the log who changes the agents."""
+    user, request_id = request.state.user, request.state.request_id
+    log.info("%s %s", user, what, extra={"fields": {"user": user, "request_id": request_id}})
 
 
 def readiness(engine: dict[str, Any], closing: bool) -> dict[str, Any]:
