@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sabot_sql.cli.output import Output, format_option, listing
 from sabot_sql.errors import ConfigError
 
-COLUMNS = ("id", "user", "role", "created", "expires")
+if TYPE_CHECKING:
+    from sabot_sql.server.keys import ApiKey
+
+COLUMNS = ("id", "user", "role", "created", "expires", "tables")
 
 file_option = click.option(
     "--file", "path", type=click.Path(), help="File of the keys (else the setting server.api_keys_file)."
@@ -26,8 +30,9 @@ def key() -> None:
 @click.argument("user")
 @click.option("--role", type=click.Choice(["reader", "admin"]), default="reader", show_default=True)
 @click.option("--days", type=click.IntRange(1, 36_500), help="How long it is good.  [default: until it is revoked]")
+@click.option("--tables", metavar="NAMES", help="Tables that a reader may read, as `trips,sales_*`.  [default: all]")
 @file_option
-def create(user: str, role: str, days: int | None, path: str | None) -> None:
+def create(user: str, role: str, days: int | None, tables: str | None, path: str | None) -> None:
     """Make a key for USER and print it; only its hash is kept.
 
     A reader asks queries and sees their own; an admin sees those of all users and runs the agents. The file is made where
@@ -37,8 +42,11 @@ def create(user: str, role: str, days: int | None, path: str | None) -> None:
 
     if not user.strip() or ":" in user:
         raise click.UsageError("a user's name is not empty and has no colon")
+    patterns = None if tables is None else tuple(name.strip() for name in tables.split(",") if name.strip())
+    if patterns is not None and (role == "admin" or not patterns):
+        raise click.UsageError("--tables names tables, and an admin reads all")
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
-    secret, kept = new_key(user.strip(), next(r for r in ROLES if r == role), expires)
+    secret, kept = new_key(user.strip(), next(r for r in ROLES if r == role), expires, patterns)
     file = file_of_keys(path)
     add_key(file, kept)
     click.echo(secret)
@@ -53,7 +61,7 @@ def ls(path: str | None, format_name: str | None, output: str | None) -> None:
     from sabot_sql.server.keys import read_keys
 
     with Output(output, format_name) as sink:
-        rows = [{name: getattr(found, name) or None for name in COLUMNS} for found in read_keys(file_of_keys(path))]
+        rows = [row_of(found) for found in read_keys(file_of_keys(path))]
         sink.write_table(listing(rows, COLUMNS))
 
 
@@ -66,6 +74,12 @@ def revoke(key_id: str, path: str | None) -> None:
 
     gone = revoke_key(file_of_keys(path), key_id)
     click.echo(f"revoked key {gone.id} of {gone.user}", err=True)
+
+
+def row_of(found: ApiKey) -> dict[str, str | None]:
+    """A key in the list."""
+    tables = None if found.tables is None else ",".join(found.tables)
+    return {**{name: getattr(found, name) or None for name in COLUMNS}, "tables": tables}
 
 
 def file_of_keys(path: str | None) -> Path:

@@ -23,13 +23,14 @@ from sabot_sql.engine.learning import Learning
 from sabot_sql.engine.local_route import LocalRoute, is_large
 from sabot_sql.engine.plan_cache import PlanCache, Planned
 from sabot_sql.engine.prepared import Prepared
+from sabot_sql.engine.readable import refuse_lists, resolving_readable
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
 from sabot_sql.engine.result import answer_schema, answer_table
 from sabot_sql.engine.state_tables import StateTables
 from sabot_sql.engine.validation import Validation, validated
 from sabot_sql.errors import NotSupported, QueryError, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.local import LocalEngines, refuse_oversized
+from sabot_sql.executor.local import LocalEngines, lists_tables, refuse_oversized
 from sabot_sql.executor.local_counts import Counts
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner import logical
@@ -132,7 +133,7 @@ class Engine:
             prepared.analyze = True
             prepared.counts = prepared.counts or Counts()
             return prepared
-        resolve = self._resolver(statement, request.user)
+        resolve = self._resolver(statement, request)
         tables = check(statement, resolve)
         parsed = time.perf_counter()
         subject = statement.inner or statement
@@ -166,15 +167,24 @@ class Engine:
         }
         return prepared
 
-    def _resolver(self, statement: Statement, user: str) -> Resolve:
-        """What tables the names of `statement` are."""
+    def _resolver(self, statement: Statement, request: QueryRequest) -> Resolve:
+        """What tables the names of `statement` are, of those that `request` may read.
+
+        Raises:
+            PlanError: PERMISSION_DENIED; it would list all, and may not read all.
+        """
+        in_catalog: Resolve = self.catalog.resolve
+        if request.readable is not None:
+            if lists_tables(statement.inner or statement):
+                raise refuse_lists()
+            in_catalog = resolving_readable(in_catalog, request.readable)
         if not any(map(is_state_table, statement.tables)):
-            return self.catalog.resolve
-        made = {name: self.state.table(name, user) for name in STATE_TABLES}
+            return in_catalog
+        made = {name: self.state.table(name, request.user) for name in STATE_TABLES}
 
         def resolve(parts: tuple[str, ...]) -> Table:
             name = parts[-1].lower().removeprefix(STATE_PREFIX)
-            return made[name] if is_state_table(parts) else self.catalog.resolve(parts)
+            return made[name] if is_state_table(parts) else in_catalog(parts)
 
         return resolve
 
@@ -398,7 +408,7 @@ class Engine:
         """
         refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
-        tables = check(statement, self._resolver(statement, request.user))
+        tables = check(statement, self._resolver(statement, request))
         return validated(statement, request.params, tables, self._binder_of_all(), self._session(request))
 
     def _explanation(

@@ -43,6 +43,7 @@ class QueryRequest:
         engine: local engine, or None for the server's default.
         user: who asked; owns the query.
         priority: of the queries that wait the highest run first; 0 is the usual.
+        readable: patterns of the tables that it may read; None for all.
     """
 
     sql: str
@@ -59,6 +60,7 @@ class QueryRequest:
     idempotency_key: str | None = None
     user: str = "anonymous"
     priority: int = 0
+    readable: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)

@@ -42,7 +42,9 @@ def encode_request(request: QueryRequest) -> dict[str, Any]:
 
 def decode_request(data: dict[str, Any], idempotency_key: str | None = None) -> QueryRequest:
     """The request that `encode_request` wrote."""
-    return QueryRequest(**{**data, "params": _decode(data["params"])}, idempotency_key=idempotency_key)
+    readable = data.get("readable")
+    fields = {**data, "params": _decode(data["params"]), "readable": None if readable is None else tuple(readable)}
+    return QueryRequest(**fields, idempotency_key=idempotency_key)
 
 
 def _encode(value: Any) -> Any:

@@ -27,10 +27,15 @@ RELOAD_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents."""
+    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents.
+
+    Attributes:
+        readable: patterns of the tables that they may read; None for all.
+    """
 
     user: str
     role: Role
+    readable: tuple[str, ...] | None = None
 
     def sees(self, user: str) -> bool:
         """Whether queries of `user` are theirs to see and to cancel."""
@@ -127,7 +132,7 @@ def authenticate(access: Access, headers: Headers) -> Principal:
     found = access.keys.find(token.strip()) if scheme.lower() == "bearer" else None
     if found is None:
         raise QueryError("the API key is not known, or has expired", code="UNAUTHENTICATED")
-    return Principal(found.user, found.role)
+    return Principal(found.user, found.role, found.tables)
 
 
 def needs_admin(request: Request) -> None:

@@ -39,10 +39,11 @@ class BatchBody(BaseModel):
     wait_ms: int = Field(default=0, ge=0, le=MAX_WAIT_MS)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=128)
 
-    def to_request(self, user: str, key: str | None) -> BatchRequest:
+    def to_request(self, principal: Principal, key: str | None) -> BatchRequest:
         """What the engine gets."""
-        statements = [(each.name or str(i), each.to_request(user)) for i, each in enumerate(self.statements)]
-        return BatchRequest(statements, self.order, self.on_error, self.max_parallel, user, key or self.idempotency_key)
+        statements = [(each.name or str(i), each.to_request(principal)) for i, each in enumerate(self.statements)]
+        key = key or self.idempotency_key
+        return BatchRequest(statements, self.order, self.on_error, self.max_parallel, principal.user, key)
 
 
 def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> None:
@@ -75,7 +76,7 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
     async def run_batch(request: Request) -> Response:
         """Starts up to 1,000 statements at once: 202, or 200 when all have ended within `wait_ms`."""
         body = await read_json_body(BatchBody, request)
-        found = body.to_request(request.state.user, idempotency_key(request))
+        found = body.to_request(request.state.principal, idempotency_key(request))
         return batch_response(await threads.start(submit, found, body.wait_ms / 1000))
 
     @app.get("/v1/batches/{batch_id}", tags=["batches"])

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sabot_sql.catalog.table import Table
+from sabot_sql.engine.readable import may_read
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.planner.sql_position import fold
 from sabot_sql.server.cursor_context import Context, context_at
@@ -40,16 +41,17 @@ class Completer:
         self._tables: list[Table] = []
         self._looked_s = -REMEMBERED_S
 
-    def complete(self, text: str, position: int, limit: int) -> dict[str, Any]:
+    def complete(self, text: str, position: int, limit: int, readable: tuple[str, ...] | None = None) -> dict[str, Any]:
         """The object of the route.
 
         Args:
             text: the statement, in which what stands after the cursor may name tables too.
             position: characters before the cursor.
+            readable: patterns of the tables to offer; None for all.
         """
         position = min(position, len(text))
         context = context_at(text, position)
-        offers = list(offers_at(context, self._known_tables()))
+        offers = list(offers_at(context, [t for t in self._known_tables() if may_read(readable, t.name)]))
         shown = [asdict(offer) for offer in offers[:limit]]
         return {"start": context.start, "end": position, "completions": shown}
 

@@ -35,6 +35,7 @@ class ApiKey:
 
     Attributes:
         sha256: of the key, as hexadecimal digits.
+        tables: patterns of the tables that it may read; None for all. Of a reader only.
         created, expires: UTC, ISO 8601; a key without `expires` is good until it is revoked.
     """
 
@@ -44,6 +45,7 @@ class ApiKey:
     id: str = ""
     created: str = ""
     expires: str | None = None
+    tables: tuple[str, ...] | None = None
 
     def has_expired(self, now: dt.datetime) -> bool:
         """Whether it is not good any more."""
@@ -65,13 +67,15 @@ def find_key(keys: Sequence[ApiKey], given: str) -> ApiKey | None:
     return found
 
 
-def new_key(user: str, role: Role, expires: dt.datetime | None = None) -> tuple[str, ApiKey]:
+def new_key(
+    user: str, role: Role, expires: dt.datetime | None = None, tables: tuple[str, ...] | None = None
+) -> tuple[str, ApiKey]:
     """A key, which nothing keeps, and what is kept of it."""
     key_id = secrets.token_hex(4)
     key = f"{PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     ends = expires.astimezone(dt.UTC).isoformat(timespec="seconds") if expires else None
-    return key, ApiKey(user, role, digest_of(key), key_id, created, ends)
+    return key, ApiKey(user, role, digest_of(key), key_id, created, ends, tables)
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
@@ -135,7 +139,12 @@ def _long_enough(key: str, user: str) -> str:
 
 def _from_json(line: str) -> ApiKey:
     data: dict[str, Any] = json.loads(line)
-    key = ApiKey(**data)
+    tables = data.pop("tables", None)
+    if tables is not None and not (isinstance(tables, list) and all(isinstance(pattern, str) for pattern in tables)):
+        raise ValueError("its tables are no list of names")
+    key = ApiKey(**data, tables=None if tables is None else tuple(tables))
+    if key.role == "admin" and tables is not None:
+        raise ValueError("an admin reads all tables")
     if key.role not in ROLES:
         raise ValueError(f"there is no role {key.role!r}")
     if not isinstance(key.user, str) or not key.user or len(bytes.fromhex(key.sha256)) != 32:

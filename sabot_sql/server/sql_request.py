@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import MAX_PRIORITY, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
+from sabot_sql.server.auth import Principal
 from sabot_sql.server.preferences import read_preferences
 from sabot_sql.server.query_string import unknown_field
 
@@ -44,8 +45,8 @@ class StatementBody(BaseModel):
     tags: dict[str, str] = Field(default_factory=dict)
     priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
 
-    def to_request(self, user: str, idempotency_key: str | None = None) -> QueryRequest:
-        """The request to the engine, in the name of `user`."""
+    def to_request(self, principal: Principal, idempotency_key: str | None = None) -> QueryRequest:
+        """The request to the engine, in the name of `principal`."""
         return QueryRequest(
             sql=self.sql,
             params=params_from_json(self.params, self.param_types) if self.params or self.param_types else None,
@@ -59,7 +60,8 @@ class StatementBody(BaseModel):
             timezone=self.timezone,
             tags=self.tags,
             idempotency_key=idempotency_key,
-            user=user,
+            user=principal.user,
+            readable=principal.readable,
             priority=self.priority,
         )
 

@@ -55,14 +55,16 @@ def add_statement_routes(app: FastAPI, manager: JobManager, threads: Threads, at
         body = await read_explain_body(request)
         if body.format == "graph":
             raise QueryError("format graph is not available here; there are text, json", code="NOT_ACCEPTABLE")
-        found = await threads.start(manager.explain, body.to_request(request.state.user), body.analyze)
+        found = await threads.start(manager.explain, body.to_request(request.state.principal), body.analyze)
         return json_response(explanation_to_json(found))
 
     @app.post("/v1/validate", tags=["statements"], openapi_extra=takes(ValidateBody))
     async def validate_sql(request: Request) -> Response:
         """Parses and binds a statement; says which columns it would give. Runs nothing."""
         body = await read_validate_body(request)
-        return json_response(validation_to_json(await threads.start(manager.validate, body.to_request(request.state.user))))
+        return json_response(
+            validation_to_json(await threads.start(manager.validate, body.to_request(request.state.principal)))
+        )
 
 
 def validation_to_json(found: Validation) -> dict[str, Any]:

@@ -66,7 +66,7 @@ async def post_sql(request: Request, manager: JobManager, threads: Threads, atte
     how = encoding_of(body, request.headers.get("accept"))
     key = idempotency_key(request)
     after = body.on_wait_timeout
-    run = Run(body.to_request(request.state.user, key), how, body.wait_ms / 1000, after == "cancel", after == "continue")
+    run = Run(body.to_request(request.state.principal, key), how, body.wait_ms / 1000, after == "cancel", after == "continue")
     if key is None and run.wait_s >= DIRECT_WAIT_S:
         return await answer_directly(request, manager, threads, attendance, run)
     try:

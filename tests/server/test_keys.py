@@ -155,7 +155,7 @@ def test_keys_are_made_listed_and_revoked_at_the_command_line(tmp_path: Path) ->
     assert (made.returncode, secret.count("_") >= 2, secret.startswith("sbk_")) == (0, True, True)
     assert secret not in made.err
     listed = sabot("key", "ls", "--format", "csv", "--file", file)
-    assert listed.out.splitlines()[0] == "id,user,role,created,expires"
+    assert listed.out.splitlines()[0] == "id,user,role,created,expires,tables"
     key_id = listed.out.splitlines()[1].split(",")[0]
     assert secret.startswith(f"sbk_{key_id}_")
     assert sabot("key", "revoke", key_id, SABOT_SERVER__API_KEYS_FILE=str(file)).returncode == 0

@@ -1,0 +1,122 @@
+"""A key that reads some tables only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sabot_sql.server.keys import add_key, new_key
+from tests.cli.in_process import sabot
+from tests.server.live_server import LiveServer, live_server
+
+ALL = "operator-" + "k" * 16
+
+
+@pytest.fixture(scope="module")
+def asked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    secret, kept = new_key("ada", "reader", tables=("PEOPLE", "sales_*"))
+    add_key(file, kept)
+    with live_server(data, "--agents", "1", "--api-keys-file", str(file), SABOT_API_KEY=ALL) as server:
+        server.http.headers = {"Authorization": f"Bearer {secret}"}
+        yield server
+
+
+def sql(server: LiveServer, text: str, **fields: Any) -> Any:
+    return server.request("POST", "/v1/sql", {"sql": text, **fields}, **server.http.headers).json()
+
+
+def test_its_tables_can_be_read(asked: LiveServer) -> None:
+    for route in ("local", "distributed"):
+        assert sql(asked, 'SELECT count(*) FROM main."People"', route=route)["rows"] == [[3]]
+    assert sql(asked, "DESCRIBE people")["row_count"] == 2
+    assert sql(asked, "SELECT count(*) FROM system.queries")["rows"][0][0] > 0
+    assert sql(asked, "SELECT 1")["rows"] == [[1]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM numbers",
+        "SELECT * FROM memory.main.numbers",
+        'SELECT (SELECT max(i) FROM "NUMBERS")',
+        "WITH x AS (FROM numbers) SELECT * FROM x",
+        "SELECT * FROM people WHERE id IN (SELECT i FROM numbers)",
+        "SELECT * FROM people, numbers",
+        "EXPLAIN SELECT * FROM numbers",
+        "EXPLAIN ANALYZE FROM numbers",
+        "DESCRIBE numbers",
+        "SUMMARIZE numbers",
+        "PIVOT numbers ON half USING sum(i)",
+        "TABLE numbers",
+        "SELECT * FROM people UNION ALL SELECT i, name FROM numbers",
+        "SELECT numbers.i FROM (SELECT * FROM numbers) AS numbers",
+    ],
+)
+def test_another_table_does_not_exist(asked: LiveServer, text: str) -> None:
+    for route in ("auto", "local", "distributed"):
+        found = sql(asked, text, route=route)
+        assert (found.get("code"), found.get("hint")) == ("UNDEFINED_TABLE", None), (route, found)
+    of_nobody = sql(asked, text.lower().replace("numbers", "numbery"))
+    assert of_nobody["detail"].replace("numbery", "numbers").lower() == sql(asked, text.lower())["detail"].lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SHOW TABLES",
+        "SHOW ALL TABLES",
+        "DESCRIBE",
+        "FROM information_schema.tables",
+        "FROM information_schema.columns",
+        "EXPLAIN FROM information_schema.tables",
+    ],
+)
+def test_sql_that_lists_all_tables_is_refused(asked: LiveServer, text: str) -> None:
+    assert sql(asked, text)["code"] == "PERMISSION_DENIED"
+
+
+def test_lists_and_completions_have_its_tables_only(asked: LiveServer) -> None:
+    def get(path: str) -> Any:
+        return asked.request("GET", path, **asked.http.headers).json()
+
+    listed = get("/v1/tables?columns=true")
+    assert ([t["name"] for t in listed["tables"]], listed["skipped"]) == (["people"], [])
+    assert get("/v1/catalogs")[0]["tables"] == get("/v1/catalogs/memory/schemas")[0]["tables"] == 1
+    assert get("/v1/tables/memory/main/people")["name"] == "people"
+    for path in ("numbers", "numbers/preview", "numbery"):
+        found = get(f"/v1/tables/memory/main/{path}")
+        assert (found["code"], "numbers" in str(found["hint"])) == ("NOT_FOUND", False)
+    for prefix in ("SELECT * FROM ", "SELECT i FROM numbers WHERE "):
+        offered = {c["text"] for c in get(f"/v1/completions?prefix={prefix.replace(' ', '%20')}&limit=1000")["completions"]}
+        assert not offered & {"numbers", "half"}
+    everything = asked.request("GET", "/v1/tables", Authorization=f"Bearer {ALL}").json()
+    assert [t["name"] for t in everything["tables"]] == ["numbers", "people"]
+
+
+def test_what_others_asked_before_is_of_no_help(asked: LiveServer) -> None:
+    text = "SELECT max(i) FROM numbers"
+    for route in ("local", "distributed"):
+        body = {"sql": text, "route": route}
+        assert asked.request("POST", "/v1/sql", body, Authorization=f"Bearer {ALL}").json()["rows"] == [[9999]]
+        assert sql(asked, text, route=route)["code"] == "UNDEFINED_TABLE"
+
+
+def test_batches_and_retries_read_no_more(asked: LiveServer) -> None:
+    body = {"statements": [{"sql": "FROM people"}, {"sql": "FROM numbers"}], "wait_ms": 30_000}
+    batch = asked.request("POST", "/v1/batch", body, **asked.http.headers).json()
+    assert [q["state"] for q in batch["queries"]] == ["finished", "failed"]
+    again = asked.request("POST", f"/v1/queries/{batch['queries'][1]['query_id']}/retry", **asked.http.headers)
+    status = asked.request("GET", f"/v1/queries/{again.json()['query_id']}?wait_ms=30000", **asked.http.headers).json()
+    assert (status["state"], status["error"]["code"]) == ("failed", "UNDEFINED_TABLE")
+
+
+def test_the_command_line_makes_and_lists_such_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert sabot("key", "create", "ada", "--tables", "a, b*", "--file", file).returncode == 0
+    assert sabot("key", "ls", "--format", "csv", "--file", file).out.strip().endswith('"a,b*"')
+    for options in (("--role", "admin", "--tables", "a"), ("--tables", " ,")):
+        assert sabot("key", "create", "ada", *options, "--file", file).returncode == 2
