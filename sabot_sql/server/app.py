@@ -48,6 +48,7 @@ def create_app(manager: JobManager, access: Access | None = None) -> FastAPI:
         version=__version__,
         summary="One SQL endpoint for the 1 ms query and the 1 h query.",
         dependencies=[Depends(refuse_unknown_options)],
+        redirect_slashes=False,
         responses={"default": {"description": "a problem", "content": {PROBLEM: {"schema": PROBLEM_SCHEMA}}}},
     )
     app.state.door, app.state.threads, app.state.feeds = door, threads, feeds
