@@ -4,7 +4,8 @@
 
 KIND is `sabot-sql` or `roapi`: where the statement goes and how it is wrapped. Each request has a statement that was never
 asked before, over a table `t` of 1,000 rows; an answer counts if its status is 200 and the row that was asked for is in it. The
-event loop (uvloop) and the parser of answers (httptools) are compiled; what Python does for a request is some 20 us. Prints JSON.
+event loop (uvloop) and the parser of answers (httptools) are compiled; what Python does for a request is some 20 us. Prints
+JSON.
 """
 
 from __future__ import annotations

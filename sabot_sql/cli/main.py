@@ -27,6 +27,7 @@ COMMANDS = {
     "jobs": "sabot_sql.cli.jobs:jobs",
     "key": "sabot_sql.cli.key:key",
     "config": "sabot_sql.cli.config:config",
+    "doctor": "sabot_sql.cli.doctor:doctor",
     "demo": "sabot_sql.cli.demonstration:demo",
     "init-db": "sabot_sql.cli.init_db:init_db",
     "version": "sabot_sql.cli.version:version",
