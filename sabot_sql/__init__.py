@@ -60,5 +60,12 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """Give IPython and notebooks `%sql` and `%%sql`: what `%load_ext sabot_sql` calls."""
+    from sabot_sql.client.magic import load
+
+    load(ipython)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)
