@@ -8,10 +8,11 @@ SEED ?= 1
 QUERIES ?= 5000
 SEEDS ?= 2
 RUNS ?= 102
+JOBS ?= 2000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ chaos: setup ## Agents are killed, stopped and cut off in the middle of queries 
 
 chaos-jobs: setup ## The process of a job is killed at random moments, on SQLite and PostgreSQL (RUNS=102); see docs/reliability.md
 	$(BIN)/python -m tests.jobs.kills --runs $(RUNS)
+
+chaos-store: setup ## The PostgreSQL of jobs stops every few seconds under JOBS jobs (2,000); see docs/reliability.md
+	$(BIN)/python -m tests.jobs.store_stops --jobs $(JOBS)
 
 test-slow: setup ## What `make test` leaves out: tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -40,6 +40,9 @@ class ServerSection(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=0, le=65535)
     api_keys_file: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_keys: str | None = None
     anonymous_role: Literal["reader", "admin"] = "admin"
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -149,7 +152,12 @@ class ProcessSettings(BaseSettings):
 
         section = self.server
         keys = ApiKeys(self.key, section.api_keys_file, section.anonymous_role)
-        return Access(keys, frozenset(section.cors_origins), section.requests_per_s)
+        tokens = None
+        if section.jwt_issuer or section.jwt_audience or section.jwt_keys:
+            from sabot_sql.server.tokens import tokens_of
+
+            tokens = tokens_of(section.jwt_issuer, section.jwt_audience, section.jwt_keys)
+        return Access(keys, tokens, frozenset(section.cors_origins), section.requests_per_s)
 
     def tls(self) -> Tls | None:
         """The certificate that the server has.

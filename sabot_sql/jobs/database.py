@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sabot_sql.errors import ConfigError
+from sabot_sql.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -157,6 +157,20 @@ def _secret(connection: sa.Connection) -> uuid.UUID:
             hint="run `sabot-sql init-db` of this release, or use the release that made it",
         )
     return uuid.UUID(found["secret"])
+
+
+def away(exc: Exception, what: str, query_id: str | None = None) -> ServiceError:
+    """What somebody is told whose call the database did not answer; to be tried again where it was not there.
+
+    Args:
+        what: could not be done, as in "the job database cannot be written".
+    """
+    import sqlalchemy as sa
+
+    retryable = isinstance(exc, sa.exc.OperationalError | sa.exc.InterfaceError)
+    hint = "try again when the database is back" if retryable else None
+    said = f"{what}: {type(exc).__name__}: {_first_line(exc)}"
+    return ServiceError(said, query_id=query_id, retryable=retryable, hint=hint)
 
 
 def _first_line(exc: Exception) -> str:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sabot_sql.errors import Cancelled, SabotError, ServiceError
+from sabot_sql.errors import Cancelled, SabotError
+from sabot_sql.jobs.database import away
 from sabot_sql.jobs.ledger import Ledger
 
 Output = dict[str, Any]
@@ -135,7 +136,7 @@ class Recording:
         """What became of the writing, as an error of ours."""
         if isinstance(error, SabotError):
             return error
-        return ServiceError(f"the job database cannot be written: {type(error).__name__}: {error}", query_id=self.query_id)
+        return away(error, "the job database cannot be written", self.query_id)
 
     # the side of the database
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sabot_sql.errors import ConfigError, ServiceError
 from sabot_sql.jobs.batches import Batch
+from sabot_sql.jobs.database import away
 from sabot_sql.jobs.folder import StateFolder
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryLog
@@ -235,9 +236,19 @@ class JobStore:
         self._call(folder, delete)
 
     def _call(self, folder: StateFolder, call: Callable[[], T]) -> T:
+        """What a call to the database gives.
+
+        Raises:
+            ServiceError: it did not answer; retryable.
+        """
+        import sqlalchemy as sa
+
         def leased() -> T:
             with self._lease(folder):
-                return call()
+                try:
+                    return call()
+                except sa.exc.SQLAlchemyError as exc:
+                    raise away(exc, "the job database cannot be asked") from exc
 
         return off_loop(leased)
 

@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -17,6 +18,9 @@ from sabot_sql.catalog.stamps import Stamp, stamp
 from sabot_sql.client.channel import is_loopback
 from sabot_sql.errors import ConfigError, QueryError
 from sabot_sql.server.keys import ApiKey, Role, find_key, operator_key, read_keys
+
+if TYPE_CHECKING:
+    from sabot_sql.server.tokens import Tokens
 
 log = logging.getLogger("sabot_sql.server")
 
@@ -98,11 +102,18 @@ class Access:
     Attributes:
         origins: pages of other hosts that may ask (CORS), as `https://host:port`.
         requests_per_s: how many requests each user may make; 0 for any number.
+        tokens: what checks the tokens of an identity provider, if there is one.
     """
 
     keys: ApiKeys = field(default_factory=ApiKeys)
+    tokens: Tokens | None = None
     origins: frozenset[str] = frozenset()
     requests_per_s: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody on this machine may ask."""
+        return not self.keys and self.tokens is None
 
 
 def authenticate(access: Access, headers: Headers) -> Principal:
@@ -112,7 +123,7 @@ def authenticate(access: Access, headers: Headers) -> Principal:
         QueryError: UNAUTHENTICATED without a valid key; PERMISSION_DENIED for a request that was sent to another host's name,
             which is how a web page reaches a server on its reader's machine (DNS rebinding), or by a page of another host.
     """
-    if not access.keys:
+    if access.is_open:
         host, origin = headers.get("host", ""), headers.get("origin", "")
         if host and not is_loopback(_host_name(host)):
             raise QueryError(
@@ -129,7 +140,10 @@ def authenticate(access: Access, headers: Headers) -> Principal:
         raise QueryError(
             "an API key is needed", code="UNAUTHENTICATED", hint="send the header Authorization: Bearer KEY (client: api_key=)"
         )
-    found = access.keys.find(token.strip()) if scheme.lower() == "bearer" else None
+    token = token.strip()
+    if access.tokens is not None and scheme.lower() == "bearer" and token.count(".") == 2:
+        return access.tokens.principal(token)
+    found = access.keys.find(token) if scheme.lower() == "bearer" else None
     if found is None:
         raise QueryError("the API key is not known, or has expired", code="UNAUTHENTICATED")
     return Principal(found.user, found.role, found.tables)

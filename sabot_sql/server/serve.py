@@ -77,7 +77,7 @@ def serve(
         ConfigError: the address cannot be had, or would be open to others without a key.
     """
     access = access or Access()
-    if not access.keys and not is_loopback(host):
+    if access.is_open and not is_loopback(host):
         raise ConfigError(
             f"listening on {host} would open the data to others without authentication",
             hint="set SABOT_API_KEY or --api-keys-file, or listen on 127.0.0.1",

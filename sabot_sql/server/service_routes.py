@@ -9,7 +9,7 @@ from fastapi import Body, Depends, FastAPI, Request, Response
 
 from sabot_sql.client.contract import agent_to_json
 from sabot_sql.jobs.manager import JobManager
-from sabot_sql.server.auth import needs_admin
+from sabot_sql.server.auth import Access, needs_admin
 from sabot_sql.server.cluster import cluster_to_json
 from sabot_sql.server.edge import Door
 from sabot_sql.server.event_feed import EventFeeds
@@ -86,7 +86,7 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     async def info() -> Response:
         """Versions, formats and limits."""
         found = await threads.start(manager.info)
-        return json_response(service_info(found, bool(door.access.keys), manager.settings.client_timeout_s))
+        return json_response(service_info(found, door.access, manager.settings.client_timeout_s))
 
     texts: dict[str, Any] = {PROMETHEUS: {}, OPENMETRICS: {}}
 
@@ -123,7 +123,7 @@ def readiness(engine: dict[str, Any], closing: bool) -> dict[str, Any]:
     return {"ready": bool(engine.get("ready")) and not closing, "checks": checks}
 
 
-def service_info(engine: dict[str, Any], has_keys: bool, client_timeout_s: float) -> dict[str, Any]:
+def service_info(engine: dict[str, Any], access: Access, client_timeout_s: float) -> dict[str, Any]:
     """The object of `GET /v1/info`: what an engine says of itself anywhere, and what the server adds."""
     limits = {
         "wait_ms": MAX_WAIT_MS,
@@ -133,5 +133,6 @@ def service_info(engine: dict[str, Any], has_keys: bool, client_timeout_s: float
         "requests": MAX_REQUESTS,
         "client_timeout_s": client_timeout_s,
     }
-    own = {"formats": list(RESULT_FORMATS), "auth": ["api_key"] if has_keys else []}
+    auth = [name for name, there in (("api_key", bool(access.keys)), ("jwt", access.tokens is not None)) if there]
+    own = {"formats": list(RESULT_FORMATS), "auth": auth}
     return {**engine, **own, "limits": engine["limits"] | limits}
