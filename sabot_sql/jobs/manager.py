@@ -128,6 +128,8 @@ class JobManager:
     def _ended(self, record: QueryRecord) -> None:
         self.tally.ended(record)
         self._lines.ended(record)
+        if record.fingerprint and isinstance(record.error, ServiceError) and record.error.retryable:
+            self.log.forget(record)  # it may be recorded and go on, and its key is asked for again
 
     def _make_engine(self, settings: Settings, data: Any) -> Engine:
         from sabot_sql.engine.engine import Engine
@@ -528,6 +530,7 @@ class JobManager:
                 self._elsewhere.begin(record)
         except BaseException as exc:
             record.fail(self._runner.translate(record, exc))
+            self.log.forget(record)
             raise
         return True
 

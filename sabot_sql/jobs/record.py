@@ -259,6 +259,13 @@ class QueryLog:
             self._put(record)
             return record, True
 
+    def forget(self, record: QueryRecord) -> None:
+        """Forget a query whose end here says nothing: what the job database has of it holds, and who asks for it again is told
+        that."""
+        with self._lock:
+            if self._records.get(record.query_id) is record:
+                del self._records[record.query_id]
+
     def newest_first(self) -> Iterator[QueryRecord]:
         """All remembered queries."""
         with self._lock:

@@ -2,7 +2,8 @@
 
 A server says every second that it is there, by the database's clock. Jobs that run under a name without a valid lease belong to
 nobody: one server at a time, under an advisory lock, makes them waiting again, and whoever is free goes on with them where
-their record ends. A server that was away and comes back writes nothing any more: DBOS compares the owner at each write.
+their record ends. So it does with jobs of a server that is there and runs them no more: it gave them up when the database was
+away. A server that was away and comes back writes nothing any more: DBOS compares the owner at each write.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Servers:
         executor_id: the name under which its jobs are recorded.
         version: of the plans that it can run.
         unfinished: the jobs that are recorded as running.
+        running: the ids of those that this server works on.
         resume: makes jobs waiting again, for any server of that version.
         cancel: ends jobs that nobody will run.
         notice: called with every heartbeat.
@@ -57,6 +59,7 @@ class Servers:
         version: str,
         lease_s: float,
         unfinished: Callable[[], Iterable[Unfinished]],
+        running: Callable[[], Container[str]],
         resume: Callable[[list[str]], None],
         cancel: Callable[[list[str]], None],
         notice: Callable[[], None],
@@ -64,7 +67,9 @@ class Servers:
         self._engine = database.make_engine(1)
         self._me = {"id": executor_id, "host": platform.node() or "localhost", "pid": os.getpid(), "version": version}
         self._lease_s = lease_s
-        self._unfinished, self._resume, self._cancel, self._notice = unfinished, resume, cancel, notice
+        self._unfinished, self._running = unfinished, running
+        self._resume, self._cancel, self._notice = resume, cancel, notice
+        self._forsaken: frozenset[str] = frozenset()
         self._ended = threading.Event()
         self._answered_s = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -143,7 +148,9 @@ class Servers:
                 {"lease": self._lease_s},
             ).all()
             alive, versions = {row[0] for row in rows}, {row[1] for row in rows}
-            lost = [job for job in self._unfinished() if job.executor_id not in alive]
+            unfinished = list(self._unfinished())
+            lost = [job for job in unfinished if job.executor_id not in alive or self._is_forsaken(job)]
+            self._forsaken = frozenset(job.query_id for job in unfinished if self._is_given_up(job))
             mine = [job.query_id for job in lost if job.version == self._me["version"]]
             given_up = dict.fromkeys(self._counted(connection, mine), "the servers that ran the job ended again and again")
             foreign = {
@@ -156,13 +163,21 @@ class Servers:
                 self._cancel([query_id])
             resumed = [query_id for query_id in mine if query_id not in given_up]
             if resumed:
-                log.warning("jobs of a server that is gone go on: %s", ", ".join(resumed))
+                log.warning("jobs that nobody runs go on: %s", ", ".join(resumed))
                 self._resume(resumed)
             connection.execute(
                 sa.text("DELETE FROM sabot_sql.servers WHERE heartbeat_at < now() - :old * interval '1 s'"),
                 {"old": max(FORGET_S, 10 * self._lease_s)},
             )
             connection.execute(sa.text("DELETE FROM sabot_sql.takeovers WHERE at < now() - interval '7 days'"))
+
+    def _is_given_up(self, job: Unfinished) -> bool:
+        """Whether this server has the job and does nothing for it."""
+        return job.executor_id == self._me["id"] and job.query_id not in self._running()
+
+    def _is_forsaken(self, job: Unfinished) -> bool:
+        """Whether that was so a round ago too: at one moment a job may be about to begin, or to be recorded as ended."""
+        return job.query_id in self._forsaken and self._is_given_up(job)
 
     def _counted(self, connection: sa.Connection, query_ids: list[str]) -> list[str]:
         """Count one takeover of each; those that had too many."""

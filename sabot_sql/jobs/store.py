@@ -321,17 +321,20 @@ class JobStore:
             rows = DBOS.list_workflows(status="PENDING", name=[WORKFLOW, BATCH], load_input=False, load_output=False)
             return [Unfinished(row.workflow_id, row.executor_id or "", row.app_version or "") for row in rows]
 
+        def running() -> set[str]:
+            return {*self._recordings, *self._batches, *self._resumed}
+
         def notice() -> None:
-            running = [*self._recordings, *self._batches, *self._resumed]
-            if not running:
+            if not (ids := list(running())):
                 return
-            for row in DBOS.list_workflows(workflow_ids=running, status="CANCELLED", load_input=False, load_output=False):
+            for row in DBOS.list_workflows(workflow_ids=ids, status="CANCELLED", load_input=False, load_output=False):
                 for user in self.users(folder):
                     user.cancelled(row.workflow_id)
 
         return Servers(
-            folder.database, executor, VERSION, folder.lease_s, unfinished, DBOS.resume_workflows, DBOS.cancel_workflows, notice
-        )
+            folder.database, executor, VERSION, folder.lease_s, unfinished, running, DBOS.resume_workflows,
+            DBOS.cancel_workflows, notice,
+        )  # fmt: skip
 
     @staticmethod
     def _start_dbos(config: Any, servers: Servers | None) -> None:

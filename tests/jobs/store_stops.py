@@ -82,9 +82,11 @@ class Clients:
             self.seen["local queries"] += 1
 
 
-def stop_now_and_then(server: Any, dice: random.Random, over: threading.Event, seen: collections.Counter[str]) -> None:
+def stop_now_and_then(
+    server: Any, dice: random.Random, pause_s: tuple[float, float], over: threading.Event, seen: collections.Counter[str]
+) -> None:
     """Stop the database, and start it again."""
-    while not over.wait(dice.uniform(*PAUSE_S)):
+    while not over.wait(dice.uniform(*pause_s)):
         server.stop()
         time.sleep(dice.uniform(*AWAY_S))
         server.start()
@@ -102,11 +104,12 @@ def recorded(url: str) -> dict[str, int]:
         engine.dispose()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+def jobs_with_stops(jobs: int, seed: int, pause_s: tuple[float, float] = PAUSE_S) -> tuple[list[str], dict[str, int], str]:
+    """What went wrong, the states that are recorded, and a line that tells of it.
+
+    Args:
+        pause_s: the database runs at least and at most so long between two stops.
+    """
     with tempfile.TemporaryDirectory(prefix="store-stops-") as name, postgresql() as server:
         (data := Path(name) / "data" / "t").mkdir(parents=True)
         for part in range(2):
@@ -116,11 +119,12 @@ def main() -> int:
         manager = JobManager(Settings(state_dir=Path(name) / "state", agents=agents, durable=durable), str(data.parent))
         try:
             manager.start()
-            clients, begin_s = Clients(manager, args.jobs), time.monotonic()
+            clients, begin_s = Clients(manager, jobs), time.monotonic()
             threads = [threading.Thread(target=clients.submit) for _ in range(CLIENTS)]
+            stopping = (server, random.Random(seed), pause_s, clients.over, clients.seen)
             beside = [
                 threading.Thread(target=clients.ask_locally),
-                threading.Thread(target=stop_now_and_then, args=(server, random.Random(args.seed), clients.over, clients.seen)),
+                threading.Thread(target=stop_now_and_then, args=stopping),
             ]
             for thread in (*threads, *beside):
                 thread.start()
@@ -130,14 +134,23 @@ def main() -> int:
             for thread in beside:
                 thread.join()
             took_s, end_s = time.monotonic() - begin_s, time.monotonic() + PENDING_S
-            while (states := recorded(server.get_uri())) != {"SUCCESS": args.jobs} and time.monotonic() < end_s:
+            while (states := recorded(server.get_uri())) != {"SUCCESS": jobs} and time.monotonic() < end_s:
                 time.sleep(1)
         finally:
             manager.close()
-        print(f"{args.jobs:,} jobs in {took_s:.0f} s: {dict(clients.seen)}; recorded {states}")
-        for wrong in clients.wrong[:20]:
-            print("BAD", wrong)
-        return 0 if not clients.wrong and states == {"SUCCESS": args.jobs} else 1
+        return clients.wrong, states, f"{jobs:,} jobs in {took_s:.0f} s: {dict(clients.seen)}; recorded {states}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    wrong, states, told = jobs_with_stops(args.jobs, args.seed)
+    print(told)
+    for line in wrong[:20]:
+        print("BAD", line)
+    return 0 if not wrong and states == {"SUCCESS": args.jobs} else 1
 
 
 if __name__ == "__main__":
