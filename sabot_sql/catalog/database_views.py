@@ -16,6 +16,10 @@ from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.sources import DuckDBError, Inspector
 from sabot_sql.types import quote_identifier
 
+ATTACHED_AS = "sabot_file_"
+"""How the names begin under which DuckDB files are attached. Statements do not name them, nor what they hold beside tables:
+their macros may read anything."""
+
 FILE = '"the file of this view"'
 """Stands in the text for the name under which the file is attached."""
 

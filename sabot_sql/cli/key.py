@@ -38,15 +38,19 @@ def create(user: str, role: str, days: int | None, tables: str | None, path: str
     A reader asks queries and sees their own; an admin sees those of all users and runs the agents. The file is made where
     there is none.
     """
-    from sabot_sql.server.keys import ROLES, add_key, new_key
+    from sabot_sql.server.keys import ROLES, add_key, checked_user, new_key
 
-    if not user.strip() or ":" in user:
-        raise click.UsageError("a user's name is not empty and has no colon")
-    patterns = None if tables is None else tuple(name.strip() for name in tables.split(",") if name.strip())
-    if patterns is not None and (role == "admin" or not patterns):
-        raise click.UsageError("--tables names tables, and an admin reads all")
+    try:
+        user = checked_user(user)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+    patterns = None if tables is None else tuple(map(pattern_of, filter(str.strip, tables.split(","))))
+    if patterns is not None and role == "admin":
+        raise click.UsageError("an admin reads all tables; --tables is for readers")
+    if patterns == ():
+        raise click.UsageError("--tables names no table")
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
-    secret, kept = new_key(user.strip(), next(r for r in ROLES if r == role), expires, patterns)
+    secret, kept = new_key(user, next(r for r in ROLES if r == role), expires, patterns)
     file = file_of_keys(path)
     add_key(file, kept)
     click.echo(secret)
@@ -74,6 +78,11 @@ def revoke(key_id: str, path: str | None) -> None:
 
     gone = revoke_key(file_of_keys(path), key_id)
     click.echo(f"revoked key {gone.id} of {gone.user}", err=True)
+
+
+def pattern_of(name: str) -> str:
+    """The pattern of a table as the catalog names it: without its catalog, and without the schema that it need not have."""
+    return name.strip().removeprefix("memory.").removeprefix("main.")
 
 
 def row_of(found: ApiKey) -> dict[str, str | None]:

@@ -5,9 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import re
 from typing import Any
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+TOLD_BY_DBOS = "Exception encountered in background workflow"
+
+
+class TextLines(logging.Formatter):
+    """A record as a line of text, in which nothing that somebody sent begins another line or speaks to a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, without a traceback."""
+        record.message = CONTROL.sub(lambda found: ascii(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
 
 
 class JsonLines(logging.Formatter):
@@ -35,5 +49,7 @@ def set_up_logs(level: str, kind: str) -> None:
         kind: `text` or `json`.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonLines() if kind == "json" else TextLines(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    # what becomes of a job is told once, by us; DBOS would tell each error of a user's with a traceback
+    logging.getLogger("dbos").addFilter(lambda record: not record.getMessage().startswith(TOLD_BY_DBOS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from sabot_sql.catalog.database_views import FILE
+from sabot_sql.catalog.database_views import ATTACHED_AS, FILE
 from sabot_sql.catalog.ipc_dataset import ipc_dataset
 from sabot_sql.catalog.ipc_files import ready_table
 from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql
@@ -46,7 +47,7 @@ class Instance:
     ) -> None:
         self.timezone = timezone
         self.locations = tuple(locations)
-        self.databases = {identity: f"source{i}" for i, identity in enumerate(databases)}
+        self.databases = {identity: f"{ATTACHED_AS}{secrets.token_hex(8)}" for identity in databases}
         self._spill = _spill_folder()
         self._views: dict[str, int] = {}
         self._mapped: dict[str, tuple[int, pa.Table | None]] = {}

@@ -316,8 +316,11 @@ class JobManager:
             if len(rows) < PAGE_ROWS:
                 return
 
-    def retry(self, query_id: str) -> QueryStatus:
+    def retry(self, query_id: str, readable: tuple[str, ...] | None = None) -> QueryStatus:
         """Submit the statement of a query that has ended once more, as a query of its own.
+
+        Args:
+            readable: patterns of the tables that whoever asks may read; None for those that the query might read.
 
         Raises:
             QueryError: QUERY_NOT_FOUND, QUERY_NOT_FINISHED.
@@ -330,7 +333,8 @@ class JobManager:
             )
         if record.lacks_params:
             raise NotSupported(f"the parameters of query {query_id} are not kept; submit the statement again")
-        return self.submit(dataclasses.replace(record.request, idempotency_key=None))
+        request = dataclasses.replace(record.request, idempotency_key=None)
+        return self.submit(request if readable is None else dataclasses.replace(request, readable=readable))
 
     # batches
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from sabot_sql.catalog.csv_damage import csv_damage
+from sabot_sql.catalog.database_views import ATTACHED_AS
 from sabot_sql.catalog.ipc_files import CARRIED
 from sabot_sql.catalog.reading import REPLACE
 from sabot_sql.errors import (
@@ -30,6 +31,9 @@ from sabot_sql.planner.sql_position import find_name, fold, nearest, position_of
 CARET = re.compile(r"\n\nLINE (\d+): (.*)\n( *)(\^+)", re.DOTALL)
 CANDIDATE = re.compile(r'"(.*?)"(?=, "|, \.\.\.|\W*$)')  # quotes in names stand as they are
 HINT = re.compile(r"\n(?:Did you mean|Candidate (?:bindings|tables):) (.*)")
+WITHIN_FILES = re.compile(rf"\n(?:Did you mean|Candidate \w+:) [^\n]*{ATTACHED_AS}[^\n]*")
+"""A hint at what is in an attached DuckDB file, which is not for statements to name."""
+
 FILE = re.compile(r"(?:[Ff]ile|matches?(?: the pattern)?|read)\s+['\"]([^'\"]+)['\"]|['\"](/[^'\"]+)['\"]")
 COLUMN = re.compile(
     r'Referenced column "(?P<a>.+?)" not found|'
@@ -61,7 +65,7 @@ def translate(error: BaseException, sql: str = "") -> SabotError:
     """
     if isinstance(error, SabotError):
         return error
-    message = str(error)
+    message = WITHIN_FILES.sub("", str(error))
     if carried := CARRIED.search(message):
         return SabotError.from_problem(json.loads(carried[1]))
     if damage := csv_damage(message):  # comes by the class of values that users cast, too

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from sabot_sql.catalog.database_views import ATTACHED_AS
 from sabot_sql.catalog.table import Table
 from sabot_sql.errors import NotSupported, PlanError, QueryError
 from sabot_sql.planner.parse import Statement
@@ -185,6 +186,9 @@ def _node_refusal(node: Node) -> Refusal | None:
     if isinstance(expression, str):
         if expression not in EXPRESSIONS:
             return Refusal("PERMISSION_DENIED", f"{expression} expressions are not permitted", place=_place(node))
+        if expression in ("FUNCTION", "WINDOW", "TYPE") and _is_of_a_file(node):
+            what = "types" if expression == "TYPE" else "functions"
+            return Refusal("PERMISSION_DENIED", f"{what} of a database file are not permitted", place=_place(node))
         if expression in ("FUNCTION", "WINDOW"):
             return _function_refusal(node)
         return None
@@ -225,6 +229,12 @@ def _function_refusal(node: Node) -> Refusal | None:
     return None
 
 
+def _is_of_a_file(node: Node) -> bool:
+    """Whether a function or a type is asked for within an attached file."""
+    path = (node.get("qualified_name") or {}).get("path") or ()
+    return any(str(part).lower().startswith(ATTACHED_AS) for part in path[:-1])
+
+
 def _function_name(node: Node) -> str:
     path = (node.get("qualified_name") or {}).get("path") or [node.get("function_name", "")]
     return str(path[-1]).lower()
@@ -232,7 +242,7 @@ def _function_name(node: Node) -> str:
 
 def _table_function_refusal(node: Node) -> Refusal | None:
     name = _function_name(node["function"])
-    if name in TABLE_FUNCTIONS:
+    if name in TABLE_FUNCTIONS and not _is_of_a_file(node["function"]):
         return None
     files = name.startswith(("read_", "parquet_", "glob", "sniff_", "scan_")) or name.endswith("_scan")
     hint = FILES_HINT if files else "table functions that may be called: " + ", ".join(sorted(TABLE_FUNCTIONS))

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -17,14 +17,15 @@ from starlette.requests import Request
 from sabot_sql.catalog.stamps import Stamp, stamp
 from sabot_sql.client.channel import is_loopback
 from sabot_sql.errors import ConfigError, QueryError
-from sabot_sql.server.keys import ApiKey, Role, find_key, operator_key, read_keys
+from sabot_sql.server.keys import ANONYMOUS, ApiKey, Role, find_key, operator_key, read_keys
 
 if TYPE_CHECKING:
     from sabot_sql.server.tokens import Tokens
 
 log = logging.getLogger("sabot_sql.server")
 
-ANONYMOUS = "anonymous"
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d+)?")
+
 RELOAD_S = 1.0
 """How often at most the file of keys is looked at."""
 
@@ -132,7 +133,7 @@ def authenticate(access: Access, headers: Headers) -> Principal:
                 hint="address it as localhost",
             )
         is_of_others = bool(origin) and not is_loopback(_host_of_origin(origin))
-        if (is_of_others or headers.get("sec-fetch-site") == "cross-site") and origin not in access.origins:
+        if (is_of_others or headers.get("sec-fetch-site", "").lower() == "cross-site") and origin not in access.origins:
             raise QueryError(f"this server answers to no pages of {origin or 'another site'}", code="PERMISSION_DENIED")
         return access.keys.anonymous
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -166,13 +167,10 @@ def needs_admin(request: Request) -> None:
 
 def _host_of_origin(origin: str) -> str:
     """The host of an Origin header; that of a page that does not say (`null`) is nowhere."""
-    try:
-        return urlsplit(origin).hostname or ""
-    except ValueError:
-        return ""
+    scheme, separator, host = origin.partition("://")
+    return _host_name(host) if separator and scheme in ("http", "https") else ""
 
 
 def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host
+    found = HOST.fullmatch(host)
+    return (found[1] or found[2]) if found else ""

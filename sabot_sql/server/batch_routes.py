@@ -14,6 +14,7 @@ from sabot_sql.jobs.batches import MAX_PARALLEL, MAX_STATEMENTS
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
+from sabot_sql.server.problems import NAME
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, StatementBody, idempotency_key, read_json_body
 from sabot_sql.server.threads import Threads
@@ -58,6 +59,8 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
         return threads.wait_until(lambda piece_s: manager.batch_status(status.batch_id, piece_s), is_over, wait_s)
 
     def own(batch_id: str, principal: Principal, wait_s: float = 0.0) -> BatchStatus:
+        if not NAME.fullmatch(batch_id):
+            raise QueryError("there is no such batch", code="QUERY_NOT_FOUND")
         found = manager.batch_status(batch_id)
         if not principal.sees(found.user):
             # the same words as for an id that does not exist
@@ -70,7 +73,7 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
 
     def retry(query_id: str, principal: Principal) -> QueryStatus:
         own_record(manager, query_id, principal)
-        return manager.retry(query_id)
+        return manager.retry(query_id, principal.readable)
 
     @app.post("/v1/batch", tags=["batches"], openapi_extra=takes(BatchBody))
     async def run_batch(request: Request) -> Response:

@@ -26,7 +26,8 @@ Role = Literal["reader", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 MIN_KEY_CHARS = 16
 PREFIX = "sbk"
-OPERATOR = "api"
+OPERATOR, ANONYMOUS = "api", "anonymous"
+RESERVED = (OPERATOR, ANONYMOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         ConfigError: it cannot be read, or a line is none of those that may be there; says which.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"the file of API keys {path} cannot be read: {exc}") from exc
     found = []
@@ -93,10 +94,10 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
         if line and not line.startswith("#"):
             try:
                 found.append(_from_json(line) if line.startswith("{") else plain_key(line, f"key{number}"))
-            except (ValueError, TypeError, KeyError) as exc:
+            except (ValueError, TypeError, KeyError, RecursionError) as exc:
                 raise ConfigError(
                     f"line {number} of the file of API keys {path} is not a key: {exc}",
-                    hint="write `user:key`, or let `sabot-sql key create` write it",
+                    hint="write `user:key` or `user:role:key`, or let `sabot-sql key create` write it",
                 ) from exc
     return tuple(found)
 
@@ -107,7 +108,10 @@ def operator_key(key: str) -> ApiKey:
     Raises:
         ConfigError: it is too short to be a secret.
     """
-    return ApiKey(OPERATOR, "admin", digest_of(_long_enough(key, OPERATOR)))
+    try:
+        return ApiKey(OPERATOR, "admin", digest_of(_long_enough(key)))
+    except ValueError as exc:
+        raise ConfigError(f"the API key of the server (SABOT_API_KEY) cannot be used: {exc}") from exc
 
 
 def plain_key(line: str, user: str) -> ApiKey:
@@ -117,23 +121,39 @@ def plain_key(line: str, user: str) -> ApiKey:
         user: of a line that does not say.
 
     Raises:
-        ConfigError: the key is too short to be a secret.
+        ValueError: it is none of these, or the key is too short to be a secret.
 
     Example:
         >>> key = plain_key("ada:admin:0123456789abcdef", "key1")
         >>> key.user, key.role
         ('ada', 'admin')
     """
-    named, _, key = line.rpartition(":")
-    before, _, last = named.rpartition(":")
-    role = next((r for r in ROLES if before and r == last.strip()), None)
-    user = (before if role else named).strip() or user
-    return ApiKey(user, role or "reader", digest_of(_long_enough(key.strip(), user)))
+    *named, key = (part.strip() for part in line.split(":"))
+    if len(named) > 2:
+        raise ValueError("it has more than three parts")
+    role = next((r for r in ROLES if r == named[1]), None) if len(named) == 2 else "reader"
+    if role is None:
+        raise ValueError(f"there is no role {named[1]!r}, only {', '.join(ROLES)}")
+    return ApiKey(checked_user(named[0] if named else user), role, digest_of(_long_enough(key)))
 
 
-def _long_enough(key: str, user: str) -> str:
-    if len(key) < MIN_KEY_CHARS:
-        raise ConfigError(f"the API key of {user} has {len(key)} characters; give at least {MIN_KEY_CHARS}")
+def checked_user(name: str) -> str:
+    """The name of a user.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    name = name.strip()
+    if not name or ":" in name or not name.isprintable():
+        raise ValueError("a user's name is not empty, and has neither colons nor characters that cannot be printed")
+    if name in RESERVED:
+        raise ValueError(f"the name {name} is the server's own")
+    return name
+
+
+def _long_enough(key: str) -> str:
+    if len(key) < MIN_KEY_CHARS or not (key.isascii() and key.isprintable()):
+        raise ValueError(f"a key has at least {MIN_KEY_CHARS} printable characters of ASCII, and this one does not")
     return key
 
 
@@ -142,13 +162,15 @@ def _from_json(line: str) -> ApiKey:
     tables = data.pop("tables", None)
     if tables is not None and not (isinstance(tables, list) and all(isinstance(pattern, str) for pattern in tables)):
         raise ValueError("its tables are no list of names")
+    data["sha256"] = data["sha256"].lower()
     key = ApiKey(**data, tables=None if tables is None else tuple(tables))
     if key.role == "admin" and tables is not None:
         raise ValueError("an admin reads all tables")
     if key.role not in ROLES:
         raise ValueError(f"there is no role {key.role!r}")
-    if not isinstance(key.user, str) or not key.user or len(bytes.fromhex(key.sha256)) != 32:
+    if not isinstance(key.user, str) or len(bytes.fromhex(key.sha256)) != 32:
         raise ValueError("it has no user, or no SHA-256")
+    checked_user(key.user)
     key.has_expired(dt.datetime.now(dt.UTC))
     return key
 
@@ -157,8 +179,10 @@ def add_key(path: Path, key: ApiKey) -> None:
     """Add a key to a file, which is made for its owner alone where it is not there yet.
 
     Raises:
-        ConfigError: the file cannot be read or written.
+        ConfigError: the file cannot be read or written, or a server would refuse it for another line.
     """
+    if path.exists():
+        read_keys(path)
     with _rewriting(path) as lines:
         lines.append(json.dumps(asdict(key)))
 
@@ -179,21 +203,27 @@ def revoke_key(path: Path, key_id: str) -> ApiKey:
 
 @contextlib.contextmanager
 def _rewriting(path: Path) -> Iterator[list[str]]:
-    """The lines of a file, which are written back as a whole in the end: who reads it meanwhile sees the old or the new."""
+    """The lines of a file, which are written back as a whole in the end: who reads it meanwhile sees the old or the new. It
+    stays whose it is, and where a link points."""
+    path = path.resolve()
     try:
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            lines = path.read_text().splitlines() if path.exists() else []
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+            lines = path.read_text("utf-8-sig").splitlines() if path.exists() else []
+            before = path.stat() if path.exists() else None
             yield lines
             part = path.with_name(f".{path.name}.{os.getpid()}")
             with contextlib.suppress(FileNotFoundError):
                 part.unlink()
             try:
-                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                     file.write("".join(f"{line}\n" for line in lines))
                     file.flush()
+                    if before is not None:
+                        os.fchmod(file.fileno(), before.st_mode & 0o777)
+                        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                            os.fchown(file.fileno(), before.st_uid, before.st_gid)
                     os.fsync(file.fileno())
                 os.replace(part, path)
             finally:

@@ -6,6 +6,7 @@ from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.auth import Principal
+from sabot_sql.server.problems import NAME
 
 
 def own_record(manager: JobManager, query_id: str, principal: Principal) -> QueryRecord:
@@ -14,6 +15,8 @@ def own_record(manager: JobManager, query_id: str, principal: Principal) -> Quer
     Raises:
         QueryError: QUERY_NOT_FOUND, in the same words for the query of another user as for an id that does not exist.
     """
+    if not NAME.fullmatch(query_id):
+        raise QueryError("there is no such query", code="QUERY_NOT_FOUND")
     record = manager.record(query_id)
     if not principal.sees(record.request.user):
         raise QueryError(f"there is no query {query_id[:64]}", code="QUERY_NOT_FOUND")

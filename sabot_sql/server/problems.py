@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from starlette.responses import Response
@@ -11,6 +12,8 @@ from sabot_sql.client.contract import PROBLEM
 from sabot_sql.errors import SabotError
 
 RETRY_AFTER_S = 1
+NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
+"""What an id of ours may look like: no other one becomes a header."""
 
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -49,7 +52,7 @@ def problem_response(error: SabotError, request_id: str, status: int | None = No
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if problem["status"] == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.query_id:
+    if error.query_id and NAME.fullmatch(error.query_id):
         headers["X-Sabot-Query-Id"] = error.query_id
         headers["X-Sabot-State"] = STATES.get(error.problem.code, "failed")
     body = json.dumps(problem, ensure_ascii=False, separators=(",", ":"))

@@ -190,6 +190,7 @@ def _run(app: FastAPI, listener: socket.socket, on_ready: Callable[[str], None] 
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever is on this machine could write another address into the log
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=tls.certificate if tls else None,

@@ -38,22 +38,22 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     @app.post("/v1/agents/{agent_id}/drain", tags=["service"], status_code=202, dependencies=admin)
     async def drain_agent(request: Request, agent_id: str) -> Response:
         """Give an agent no more tasks, let it finish and hand over, and end it."""
-        tell(request, f"drains agent {agent_id}")
         await threads.start(manager.drain_agent, agent_id)
+        tell(request, f"drains agent {agent_id}")
         return await agents_now(202)
 
     @app.post("/v1/agents/{agent_id}/resume", tags=["service"], dependencies=admin)
     async def resume_agent(request: Request, agent_id: str) -> Response:
         """Keep an agent that is being drained."""
-        tell(request, f"keeps agent {agent_id}")
         await threads.start(manager.resume_agent, agent_id)
+        tell(request, f"keeps agent {agent_id}")
         return await agents_now(200)
 
     @app.delete("/v1/agents/{agent_id}", tags=["service"], status_code=202, dependencies=admin)
     async def remove_agent(request: Request, agent_id: str) -> Response:
         """Drain an agent and end it; of one that is being drained already nothing changes."""
-        tell(request, f"ends agent {agent_id}")
         await threads.start(drain, agent_id)
+        tell(request, f"ends agent {agent_id}")
         return await agents_now(202)
 
     @app.get("/v1/cluster", tags=["service"])
@@ -64,8 +64,8 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     @app.put("/v1/cluster/agents", tags=["service"], status_code=202, dependencies=admin)
     async def scale_agents(request: Request, wanted: Wanted) -> Response:
         """Start agents, or drain some, until there are so many."""
-        tell(request, f"has {wanted} agents")
         await threads.start(manager.scale_agents, wanted)
+        tell(request, f"has {wanted} agents")
         return await agents_now(202)
 
     def drain(agent_id: str) -> None:

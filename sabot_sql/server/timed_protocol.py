@@ -36,6 +36,10 @@ class TimedProtocol(HttpToolsProtocol):
         self._received = 0  # bytes since then
         self._is_receiving = False
         self._in_head = False
+        self._requests = 0
+        self._head_bytes = 0  # that the parser has told of, of one request
+        self._raw_bytes = 0  # of the head that has not ended, whether or not it has
+        self._head_is_large = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,23 +53,45 @@ class TimedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
+        requests = self._requests
         super().data_received(data)
-        if self.transport.is_closing() or not self._is_receiving:
+        if self.transport.is_closing():
             return
-        if self._timer is None:
+        if not self._is_receiving and (self.cycle is not None and not self.cycle.response_complete):
+            return  # an answer is on its way
+        if self._timer is None and (self._is_receiving or self.timeout_keep_alive_task is None):
             self._arm()
-            self._received = len(data)
-        if self._in_head and self._received > HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._in_head and requests == self._requests:  # all of it belongs to this head
+            self._raw_bytes += len(data)
+            if self._raw_bytes > HEAD_BYTES:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_receiving = self._in_head = True
+        self._head_bytes = self._raw_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count_head(url)
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             raise ValueError("headers after a body are not taken")  # answered with 400
+        self._count_head(name, value)
         super().on_header(name, value)
+
+    def _count_head(self, *parts: bytes) -> None:
+        self._head_bytes += sum(map(len, parts))
+        if self._head_bytes > HEAD_BYTES:
+            self._head_is_large = True
+            raise ValueError("the head is too large")  # answered below
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_is_large:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
+            super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -73,6 +99,7 @@ class TimedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._is_receiving = False
+        self._requests += 1
         self._disarm()
         super().on_message_complete()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import stat
 import threading
 from pathlib import Path
@@ -78,6 +79,8 @@ def test_lines_by_hand_stay_when_a_key_is_added_and_revoked(tmp_path: Path) -> N
         '{"user":"a","role":"reader","sha256":"' + "00" * 32 + '","expires":"2030-01-01"}',
         '{"user":"a","role":"reader","sha256":"' + "00" * 32 + '","more":1}',
         "[1]",
+        '{"user":' + "[" * 200_000,
+        '{"user":"api","role":"reader","sha256":"' + "00" * 32 + '"}',
     ],
 )
 def test_a_line_that_is_no_key_is_refused(tmp_path: Path, line: str) -> None:
@@ -87,9 +90,55 @@ def test_a_line_that_is_no_key_is_refused(tmp_path: Path, line: str) -> None:
         ApiKeys(keys_file=file)
 
 
-def test_a_user_may_have_a_colon_in_a_line_by_hand() -> None:
-    key = plain_key(f"team:ada:{LONG}", "?")
-    assert (key.user, key.role) == ("team:ada", "reader")
+@pytest.mark.parametrize(
+    "line",
+    [f"team:ada:{LONG}", f"a:b:c:{LONG}", f"api:{LONG}", f"anonymous:admin:{LONG}", f":{LONG}", f"a\x1b:{LONG}", f"a:é{LONG}"],
+)
+def test_a_line_by_hand_that_may_mean_something_else_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        plain_key(line, "key1")
+
+
+def test_what_is_wrong_with_a_line_is_said_without_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("u:reader:abc:def:ghijklmnopqrstu\n")
+    with pytest.raises(ConfigError) as refused:
+        read_keys(file)
+    assert "line 1" in str(refused.value)
+    assert "abc" not in str(refused.value)
+
+
+def test_a_file_with_a_byte_order_mark_and_carriage_returns(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes(b"\xef\xbb\xbfada:" + LONG.encode() + b"\r\n\r\n")
+    assert [key.user for key in read_keys(file)] == ["ada"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    file, link = tmp_path / "real" / "keys", tmp_path / "link"
+    _, kept = new_key("ada", "reader")
+    add_key(file, kept)
+    link.symlink_to("real/keys")
+    revoke_key(link, kept.id)
+    assert (link.is_symlink(), read_keys(file)) == (True, ())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may write the file of somebody else and leave it theirs")
+def test_a_file_of_somebody_else_stays_theirs(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    add_key(file, new_key("ada", "reader")[1])
+    os.chown(file, 12345, 12346)
+    add_key(file, new_key("zoe", "reader")[1])
+    assert (file.stat().st_uid, file.stat().st_gid, stat.S_IMODE(file.stat().st_mode)) == (12345, 12346, 0o600)
+
+
+def test_a_key_is_not_added_to_a_file_that_servers_refuse(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("nonsense\n")
+    with pytest.raises(ConfigError):
+        add_key(file, new_key("ada", "reader")[1])
+    assert file.read_text() == "nonsense\n"
 
 
 def test_the_operators_key_is_an_admins_and_may_hold_anything() -> None:
@@ -141,6 +190,10 @@ def test_without_keys_only_this_machine_and_its_pages_are_answered() -> None:
         {"host": "localhost:8600", "origin": "https://example.com"},
         {"host": "localhost:8600", "origin": "null"},
         {"host": "localhost:8600", "origin": "http://["},
+        {"host": "[::1].example.com"},
+        {"host": "127.0.0.1:80@example.com"},
+        {"host": "localhost:8600", "origin": "http://127.0.0.1#@example.com"},
+        {"host": "localhost:8600", "sec-fetch-site": "CROSS-SITE"},
     ):
         with pytest.raises(QueryError) as refused:
             asked(keys, **headers)

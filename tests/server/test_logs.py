@@ -12,7 +12,7 @@ from tests.server.live_server import clean_environment
 KEY, READER = "operator-" + "k" * 16, "reader-" + "k" * 16
 
 
-def logged(data: Path, tmp_path: Path, *options: str, **environment: str) -> list[str]:
+def logged(data: Path, tmp_path: Path, *options: str, path: str = "/v1/tables", **environment: str) -> list[str]:
     """What a server writes while it is asked a few things."""
     keys = tmp_path / "keys"
     keys.write_text(f"ada:{READER}\n")
@@ -24,13 +24,13 @@ def logged(data: Path, tmp_path: Path, *options: str, **environment: str) -> lis
         with urllib3.PoolManager() as http:
 
             def ask(method: str, path: str, key: str, body: str = "") -> None:
-                headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+                headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "X-Forwarded-For": "1.2.3.4"}
                 http.request(method, url + path, body=body or None, headers=headers, retries=False)
 
             good = {"sql": "SELECT\n  $secret AS s", "params": {"secret": "hidden"}, "tags": {"t": "x"}}
             ask("POST", "/v1/sql", READER, json.dumps(good))
             ask("POST", "/v1/sql", READER, '{"sql": "SELECT nothing FROM people"}')
-            ask("GET", "/v1/tables", "wrong")
+            ask("GET", path, "wrong")
             ask("PUT", "/v1/cluster/agents", READER, '{"desired": 3}')
             ask("DELETE", "/v1/agents/none", KEY)
         process.terminate()
@@ -49,8 +49,15 @@ def test_queries_refusals_and_changes_of_agents_are_lines_of_json(data: Path, tm
     refused = [line for line in lines if line["event"].startswith("refused")]
     assert {line["client"] for line in refused} == {"127.0.0.1"}
     assert [(line["status"], line["user"]) for line in refused] == [(401, None), (403, "ada")]
-    assert any(line["event"] == "api ends agent none" for line in lines)
+    assert not any("ends agent" in line["event"] for line in lines)  # there is none of that name
     assert not any("hidden" in json.dumps(line) or READER in json.dumps(line) for line in lines)
+
+
+def test_what_is_sent_does_not_begin_a_line(data: Path, tmp_path: Path) -> None:
+    lines = logged(data, tmp_path, "--log-level", "info", path="/v1/%0a2026%20INFO%20forged%1b[31m")
+    assert not any(line.startswith("2026 INFO") or "\x1b" in line for line in lines)
+    (line,) = (line for line in lines if "forged" in line)
+    assert "refused GET /v1/\\n2026 INFO forged\\x1b[31m of None at 127.0.0.1 with 401" in line
 
 
 def test_slow_queries_are_warnings_and_text_is_the_default(data: Path, tmp_path: Path) -> None:

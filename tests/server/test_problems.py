@@ -157,3 +157,18 @@ def test_unknown_field_of_the_query_string_is_named(server: LiveServer, path: st
     assert problem["detail"] == f"unknown field {path.partition('?')[2].partition('=')[0]}"
     if "form=" in path:
         assert problem["hint"] == "did you mean format?"
+
+
+@pytest.mark.parametrize("name", ["%00", "%0a", "a%0d%0ab", "%E2%82%AC", "x" * 5000, "a%20b"])
+def test_an_id_that_is_none_is_not_found(server: LiveServer, name: str) -> None:
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/plan"),
+        ("GET", "/events"),
+        ("GET", "/result"),
+        ("POST", "/cancel"),
+        ("DELETE", ""),
+    ):
+        answer = server.request(method, f"/v1/queries/{name}{path}")
+        assert (answer.status, answer.json()["code"]) == (404, "QUERY_NOT_FOUND"), path
+    assert server.request("GET", f"/v1/batches/{name}").json()["code"] == "QUERY_NOT_FOUND"

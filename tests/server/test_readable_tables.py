@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from sabot_sql.catalog.database_views import ATTACHED_AS
 from sabot_sql.server.keys import add_key, new_key
 from tests.cli.in_process import sabot
 from tests.server.live_server import LiveServer, live_server
@@ -114,9 +116,50 @@ def test_batches_and_retries_read_no_more(asked: LiveServer) -> None:
     assert (status["state"], status["error"]["code"]) == ("failed", "UNDEFINED_TABLE")
 
 
+def test_a_retry_reads_what_its_caller_may(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    (wide, kept), (narrow, narrowed) = new_key("eve", "reader"), new_key("eve", "reader", tables=("people",))
+    add_key(file, kept)
+    add_key(file, narrowed)
+    with live_server(data, "--agents", "0", "--api-keys-file", str(file)) as server:
+        answer = server.request("POST", "/v1/sql", {"sql": "SELECT max(i) FROM numbers"}, Authorization=f"Bearer {wide}").json()
+        again = server.request("POST", f"/v1/queries/{answer['query_id']}/retry", Authorization=f"Bearer {narrow}").json()
+        path = f"/v1/queries/{again['query_id']}?wait_ms=30000"
+        status = server.request("GET", path, Authorization=f"Bearer {narrow}").json()
+        assert (status["state"], status["error"]["code"]) == ("failed", "UNDEFINED_TABLE")
+
+
+def test_what_a_database_file_has_beside_tables_cannot_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE trips AS SELECT 1 AS id, 'pub' AS v")
+        con.execute("CREATE TABLE salaries AS SELECT 'hidden' AS secret")
+        con.execute("CREATE TYPE mood AS ENUM ('x', 'hidden')")
+        con.execute("CREATE MACRO whole() AS (SELECT max(secret) FROM salaries)")
+        con.execute("CREATE MACRO names() AS (SELECT string_agg(table_name) FROM duckdb_tables())")
+    file = tmp_path / "keys"
+    secret, kept = new_key("ada", "reader", tables=("trips",))
+    add_key(file, kept)
+    with live_server(path, "--agents", "0", "--api-keys-file", str(file)) as server:
+        server.http.headers = {"Authorization": f"Bearer {secret}"}
+        assert sql(server, "SELECT * FROM trips")["rows"] == [[1, "pub"]]
+        for text in (
+            "SELECT source0.whole()", "SELECT source0.names()", "SELECT data.names()", "SELECT names()",
+            "SELECT null::source0.mood",
+            "SELECT null::moo", "SELECT null::mood", "SELECT nam()", "FROM salarie", "FROM source0.salaries",
+            f"SELECT {ATTACHED_AS}0.names()", f"SELECT null::{ATTACHED_AS}0.main.mood", f"FROM {ATTACHED_AS}0.names()",
+            f"SELECT sum(1) OVER (), {ATTACHED_AS}0.main.names()",
+        ):  # fmt: skip
+            found = sql(server, text)
+            assert found.get("status", 200) in (400, 403), (text, found)
+            assert "hidden" not in str(found), text
+            assert "salaries" not in str(found.get("hint")), text
+            assert ATTACHED_AS not in str({**found, "detail": ""}) or ATTACHED_AS in text, text
+
+
 def test_the_command_line_makes_and_lists_such_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    assert sabot("key", "create", "ada", "--tables", "a, b*", "--file", file).returncode == 0
+    assert sabot("key", "create", "ada", "--tables", "a, main.b*", "--file", file).returncode == 0
     assert sabot("key", "ls", "--format", "csv", "--file", file).out.strip().endswith('"a,b*"')
     for options in (("--role", "admin", "--tables", "a"), ("--tables", " ,")):
         assert sabot("key", "create", "ada", *options, "--file", file).returncode == 2

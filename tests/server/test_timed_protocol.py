@@ -110,18 +110,43 @@ def test_the_time_between_requests_is_not_counted() -> None:
     assert [answer.count(b"HTTP/1.1 200 "), answer.count(b"HTTP/1.1 408 "), left] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("piece", [b"a" * 1000, b"x-a: " + b"b" * 1000 + b"\r\n"])
+@pytest.mark.parametrize("piece", [b"a" * 1000, b"x-a: " + b"b" * 1000 + b"\r\n", b"x-a: " + b"b" * 70_000 + b"\r\n\r\n"])
 def test_a_head_of_any_size_is_refused(piece: bytes) -> None:
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(HEAD + b"x-b: " if piece.startswith(b"a") else HEAD)
-        for _ in range(80):
+        for _ in range(1 if piece.endswith(b"\r\n\r\n") else 80):
             writer.write(piece)
-            await writer.drain()
         return await reader.read(20)
 
     answer, left = served(client)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert left == 0
+
+
+def test_many_requests_at_once_are_not_taken_for_a_large_head() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 5000)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 ") < 5000:
+            part = await reader.read(1 << 16)
+            assert part, answers[-200:]
+            answers += part
+        return answers.count(b"HTTP/1.1 ")
+
+    assert served(client)[0] == 5000
+
+
+def test_line_ends_between_requests_do_not_keep_a_connection() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD + b"content-length: 1\r\n\r\nx")
+        await reader.readuntil(b"\r\n\r\n1")
+        end = asyncio.create_task(reader.read())
+        while not end.done():
+            writer.write(b"\r\n")
+            await asyncio.sleep(0.05)
+        return await end
+
+    assert served(client) == (b"", 0)
 
 
 def test_headers_after_a_body_are_refused() -> None:
