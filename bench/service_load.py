@@ -15,6 +15,7 @@ import itertools
 import json
 import sys
 import time
+from typing import cast
 
 import httptools
 import uvloop
@@ -54,8 +55,7 @@ class Client(asyncio.Protocol):
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio's
         self.ask()
 
     def ask(self) -> None:
