@@ -133,7 +133,7 @@ def plain_key(line: str, user: str) -> ApiKey:
         raise ValueError("it has more than three parts")
     role = next((r for r in ROLES if r == named[1]), None) if len(named) == 2 else "reader"
     if role is None:
-        raise ValueError(f"there is no role {named[1]!r}, only {', '.join(ROLES)}")
+        raise ValueError(f"its role is none of {', '.join(ROLES)}")  # it may be a piece of a key
     return ApiKey(checked_user(named[0] if named else user), role, digest_of(_long_enough(key)))
 
 
