@@ -135,7 +135,7 @@ async def read_sql_body(request: Request) -> SqlBody:
 async def read_sql_query(request: Request) -> SqlBody:
     """What `GET /v1/sql` has in its query string."""
     await read_bytes(request)
-    return _as_preferred(_checked(SqlBody, request.query_params), request)
+    return _as_preferred(_checked(SqlBody, query_fields(request)), request)
 
 
 def _as_preferred(body: SqlBody, request: Request) -> SqlBody:
@@ -168,7 +168,7 @@ async def read_validate_body(request: Request) -> ValidateBody:
 def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:
     kind = content_type(request)
     if kind == "application/sql":
-        return _checked(model, {**request.query_params, "sql": _text(raw)})
+        return _checked(model, {**query_fields(request), "sql": _text(raw)})
     _must_be_json(kind)
     if request.scope["query_string"]:
         name = next(iter(request.query_params), request.url.query)
@@ -177,6 +177,20 @@ def _body_of(model: type[Body], request: Request, raw: bytes) -> Body:
             hint="write it into the body; the query string is for the options of an application/sql body",
         )
     return _checked_json(model, raw)
+
+
+def query_fields(request: Request) -> dict[str, str]:
+    """The fields of the query string.
+
+    Raises:
+        QueryError: one is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in found:
+            raise QueryError(f"the field {name} is given twice")
+        found[name] = value
+    return found
 
 
 def content_type(request: Request) -> str:

@@ -89,7 +89,11 @@ def test_a_statement_in_the_address(server: LiveServer) -> None:
     answer = server.request("GET", "/v1/sql?format=csv&sql=SELECT%20count(*)%20AS%20n%20FROM%20numbers")
     assert (answer.status, answer.data) == (200, b"n\n10000\n")
     assert server.request("GET", "/v1/sql?sql=SELECT%201&route=local").json()["rows"] == [[1]]
-    for query, said in (("", "the field sql is missing"), ("?sql=SELECT%201&nonsense=1", "unknown field nonsense")):
+    for query, said in (
+        ("", "the field sql is missing"),
+        ("?sql=SELECT%201&nonsense=1", "unknown field nonsense"),
+        ("?sql=SELECT%201&sql=SELECT%202", "the field sql is given twice"),
+    ):
         refused = server.request("GET", f"/v1/sql{query}")
         assert (refused.status, said in refused.json()["detail"]) == (400, True)
     written = server.request("GET", "/v1/sql?sql=CREATE%20TABLE%20x%20(i%20INT)")
