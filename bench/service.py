@@ -35,9 +35,9 @@ from bench.service_load import ROWS, statement
 
 LOAD = Path(__file__).parent / "service_load.py"
 LARGE = "SELECT sum(a.i * b.i) FROM big a, big b WHERE b.i < 60 AND a.i + b.i > 1"
-WIDE = "SELECT i, i * 7 AS j, 'a text of some length ' || i AS s FROM big"
+WIDE = "SELECT i, i * 7 AS j, 'a text of some length ' || i AS s FROM big WHERE i < 200000"
 READERS, READER_BYTES_S = 50, 1024
-VANISH_S = 0.01
+VANISH_S = 0.1
 
 
 def make(folder: Path) -> Path:
@@ -65,6 +65,7 @@ def main() -> int:
             for many in clients:
                 report[f"sabot-sql, {many} clients"] = told("sabot-sql", pid, port, many, args.seconds)
             for what, beside in (("slow readers", slow_readers), ("clients that vanish", vanishing), ("a large query", large)):
+                time.sleep(3)  # what the last one left is done
                 with running(beside, port) as done:
                     report[f"beside {what}"] = told(f"16 clients beside {what}", pid, port, 16, args.seconds)
                 print(f"    {what}: {done[0]:,}")
@@ -181,7 +182,7 @@ def slow_readers(port: int, stop: threading.Event, done: list[int]) -> None:
     for _ in range(READERS):
         reader = socket.create_connection(("127.0.0.1", port))
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.sendall(post(WIDE, format="csv", row_limit=300_000, byte_limit=1 << 30))
+        reader.sendall(post(WIDE, format="csv", row_limit=1_000_000))
         readers.append(reader)
     while not stop.wait(1.0):
         for reader in readers:

@@ -42,12 +42,15 @@ def json_rows(table: pa.Table, int64_as_text: bool = False) -> list[tuple[Any, .
     return list(zip(*(json_values(column, int64_as_text) for column in table.columns)))
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # `dumps` makes one a call
+
+
 def dump_json(value: Any) -> str:
     """`value` as compact JSON, with NaN and infinities as the strings of the contract."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return _encode(value)
     except ValueError:
-        return json.dumps(_spell_floats(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return _encode(_spell_floats(value))
 
 
 def _spell_floats(value: Any) -> Any:
@@ -170,12 +173,11 @@ def _maps(array: pa.MapArray, int64_as_text: bool) -> list[Any]:
 
 def ndjson_text(table: pa.Table, int64_as_text: bool = False) -> str:
     """`table` as one JSON object a line; a name given again gets a number: `a`, `a_1`."""
-    names = [dump_json(name) + ":" for name in distinct_names(table.column_names)]
+    names = distinct_names(table.column_names)
     if not names:
         return "{}\n" * len(table)
-    columns = [[f"{name}{dump_json(v)}" for v in json_values(c, int64_as_text)] for name, c in zip(names, table.columns)]
-    lines: list[str] = ["{" + ",".join(row) + "}\n" for row in zip(*columns)]
-    return "".join(lines)
+    columns = [json_values(column, int64_as_text) for column in table.columns]
+    return "".join([f"{dump_json(dict(zip(names, row)))}\n" for row in zip(*columns)])
 
 
 def distinct_names(names: list[str]) -> list[str]:
