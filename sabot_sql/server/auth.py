@@ -18,6 +18,7 @@ from sabot_sql.catalog.stamps import Stamp, stamp
 from sabot_sql.client.channel import is_loopback
 from sabot_sql.errors import ConfigError, QueryError
 from sabot_sql.server.keys import ANONYMOUS, ApiKey, Role, find_key, operator_key, read_keys
+from sabot_sql.server.principal import Principal
 
 if TYPE_CHECKING:
     from sabot_sql.server.tokens import Tokens
@@ -28,23 +29,6 @@ HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d+)?")
 
 RELOAD_S = 1.0
 """How often at most the file of keys is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents.
-
-    Attributes:
-        readable: patterns of the tables that they may read; None for all.
-    """
-
-    user: str
-    role: Role
-    readable: tuple[str, ...] | None = None
-
-    def sees(self, user: str) -> bool:
-        """Whether queries of `user` are theirs to see and to cancel."""
-        return user == self.user or self.role == "admin"
 
 
 class ApiKeys:

@@ -12,8 +12,8 @@ from sabot_sql.engine.request import TERMINAL_STATES, BatchRequest, BatchStatus,
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.batches import MAX_PARALLEL, MAX_STATEMENTS
 from sabot_sql.jobs.manager import JobManager
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.problems import NAME
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, StatementBody, idempotency_key, read_json_body

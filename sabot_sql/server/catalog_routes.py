@@ -13,8 +13,8 @@ from sabot_sql.engine.readable import may_read
 from sabot_sql.errors import PlanError, QueryError, SabotError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.cursors import no_cursor, read_cursor, write_cursor
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.responses import json_response
 from sabot_sql.server.sql_request import INLINE_ROWS, FormatName, SqlBody, read_bytes
 from sabot_sql.server.statements import Run, answer_directly, encoding_of

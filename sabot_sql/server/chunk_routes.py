@@ -10,8 +10,8 @@ from sabot_sql.client.contract import ARROW_STREAM
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.problems import problem_response
 from sabot_sql.server.responses import json_response
 from sabot_sql.server.result_chunks import ResultChunks, wanted_range

@@ -14,9 +14,9 @@ from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.event_feed import EventFeed, EventFeeds
 from sabot_sql.server.ownership import own_record
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.threads import Threads
 
 EVENT_STREAM = "text/event-stream"

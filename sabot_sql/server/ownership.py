@@ -5,7 +5,7 @@ from __future__ import annotations
 from sabot_sql.errors import QueryError
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.jobs.record import QueryRecord
-from sabot_sql.server.auth import Principal
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.problems import NAME
 
 

@@ -8,9 +8,9 @@ from fastapi import FastAPI, Request, Response
 
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.plan_document import plan_to_json
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.responses import json_response
 from sabot_sql.server.threads import Threads
 

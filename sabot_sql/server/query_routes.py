@@ -11,11 +11,11 @@ from sabot_sql.client.contract import is_terminal, status_to_json
 from sabot_sql.engine.request import QueryStatus
 from sabot_sql.jobs.manager import JobManager
 from sabot_sql.server.attendance import Attendance
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.cursors import no_cursor, read_cursor, write_cursor
 from sabot_sql.server.formats import Encoding, choose_format, encode
 from sabot_sql.server.ownership import own_record
 from sabot_sql.server.preferences import read_preferences
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.responses import json_response, status_response
 from sabot_sql.server.sql_request import MAX_WAIT_MS, FormatName
 from sabot_sql.server.statements import Rows, answer

@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from sabot_sql.client.parameters import params_from_json
 from sabot_sql.engine.request import MAX_PRIORITY, QueryRequest
 from sabot_sql.errors import NotSupported, QueryError, SabotError
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.preferences import read_preferences
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.query_string import unknown_field
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -23,8 +23,8 @@ import jwt
 
 from sabot_sql.client.channel import is_loopback
 from sabot_sql.errors import ConfigError, QueryError
-from sabot_sql.server.auth import Principal
 from sabot_sql.server.keys import ROLES
+from sabot_sql.server.principal import Principal
 
 log = logging.getLogger("sabot_sql.server")
 

@@ -11,8 +11,9 @@ from starlette.datastructures import Headers
 
 from sabot_sql.errors import ConfigError, QueryError
 from sabot_sql.server import auth
-from sabot_sql.server.auth import Access, ApiKeys, Principal, authenticate
+from sabot_sql.server.auth import Access, ApiKeys, authenticate
 from sabot_sql.server.keys import add_key, find_key, new_key, plain_key, read_keys, revoke_key
+from sabot_sql.server.principal import Principal
 from tests.cli.in_process import sabot
 
 LONG = "k" * 20

@@ -19,7 +19,8 @@ from starlette.datastructures import Headers
 
 from sabot_sql.errors import ConfigError, QueryError
 from sabot_sql.server import tokens
-from sabot_sql.server.auth import Access, ApiKeys, Principal, authenticate
+from sabot_sql.server.auth import Access, ApiKeys, authenticate
+from sabot_sql.server.principal import Principal
 from sabot_sql.server.tokens import Issuer, Tokens, tokens_of
 from tests.server.live_server import live_server
 

@@ -1,0 +1,24 @@
+"""Who asks the server, and what they may do there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sabot_sql.server.keys import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents.
+
+    Attributes:
+        readable: patterns of the tables that they may read; None for all.
+    """
+
+    user: str
+    role: Role
+    readable: tuple[str, ...] | None = None
+
+    def sees(self, user: str) -> bool:
+        """Whether queries of `user` are theirs to see and to cancel."""
+        return user == self.user or self.role == "admin"
