@@ -20,11 +20,11 @@ from sabot_sql.version import __version__
 if TYPE_CHECKING:
     from sabot_sql.cli.settings import ProcessSettings
     from sabot_sql.client.connection import Connection
+    from sabot_sql.engine.request import Route
 
 PACKAGES = ("duckdb", "datafusion", "pyarrow", "numba", "sqlglot", "dbos", "fastapi", "uvicorn", "pydantic")
 SHARED_MEMORY = Path("/dev/shm")
 LOW_SHARED_BYTES, LOW_DISK_BYTES, LOW_MEMORY_BYTES, LOW_FILES = 256 << 20, 2 << 30, 1 << 30, 4096
-FOLDER_OF_KERNELS_IS_EMPTY = "empty: the first distributed query compiles for some 15 s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def kernels() -> tuple[str, str]:
     folder = kernel_cache_dir()
     mark, text = room(folder)
     if mark == "ok" and not any(folder.rglob("*.nbi")):
-        return "note", f"{folder}, {FOLDER_OF_KERNELS_IS_EMPTY}"
+        return "note", f"{folder}, empty: the first distributed query compiles for some 15 s"
     return mark, text
 
 
@@ -169,7 +169,7 @@ def folders(settings: ProcessSettings) -> Iterator[tuple[str, Path]]:
 def room(folder: Path) -> tuple[str, str]:
     """Whether a folder, or the nearest above it that there is, can be written to, and how much room there is."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return "bad", f"{there} cannot be written to by this user"
     free = shutil.disk_usage(there).free
     text = f"{folder}, {free / 2**30:,.1f} GiB free"
@@ -234,13 +234,13 @@ def tables_of(connection: Connection, data: str | None) -> tuple[str, str]:
     return ("note", f"{text}; not read: {', '.join(skipped[:5])}") if skipped or not tables else ("ok", text)
 
 
-def asked(connection: Connection, route: str) -> tuple[str, str]:
+def asked(connection: Connection, route: Route) -> tuple[str, str]:
     """How long a route takes to its first answer, and to the next."""
     took_ms = []
     for number in range(2):
         begin_s = time.perf_counter()
         sql = f"SELECT sum(range) + {number} AS s FROM range(1000)"
-        answer = connection.execute_sql(sql, route="local" if route == "local" else "distributed", timeout_s=60)
+        answer = connection.execute_sql(sql, route=route, timeout_s=60)
         assert answer.scalar() == 499_500 + number
         took_ms.append((time.perf_counter() - begin_s) * 1e3)
     first, second = took_ms

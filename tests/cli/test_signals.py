@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,14 +36,19 @@ def start(tmp_path: Path, *arguments: str | Path, stdin: str = "") -> subprocess
     return process
 
 
-def reads(process: subprocess.Popen[bytes], words: bytes, tmp_path: Path) -> None:
-    """Reads what the process prints until a line with `words`; fails if it ends before."""
+def reads(process: subprocess.Popen[bytes], words: bytes, within_s: float, tmp_path: Path) -> None:
+    """Reads what the process prints until a line with `words`; one that ends before, or takes longer, fails."""
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if words in line:
-            return
+    timer = threading.Timer(within_s, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if words in line:
+                return
+    finally:
+        timer.cancel()
     raise AssertionError((process.wait(30), lines, (tmp_path / STDERR).read_text()))
 
 
@@ -96,31 +102,35 @@ def test_shell_ends_in_the_middle_of_a_statement_and_between_two(data: Path, tmp
     until(job_folder_with_blocks(busy), 30)
     ends_without_a_trace(busy, sig, tmp_path)
     idle = start(tmp_path, "shell", data, *DISTRIBUTED, stdin="select 1;\n")
-    reads(idle, b"(1 row)", tmp_path)
+    reads(idle, b"(1 row)", 30, tmp_path)
     ends_without_a_trace(idle, sig, tmp_path)
 
 
 @SECOND_SLOW
 def test_demo_ends_with_its_server(tmp_path: Path, sig: signal.Signals) -> None:
     process = start(tmp_path, "demo", "--sf", "0.01", "--agents", "1", "--data", tmp_path / "demo")
-    reads(process, b"Ready at", tmp_path)
+    reads(process, b"Ready at", 60, tmp_path)
     ends_without_a_trace(process, sig, tmp_path)
 
 
 def test_signal_that_is_ignored_stays_ignored(data: Path, tmp_path: Path) -> None:
     command = 'trap "" HUP; exec "$@"'
     arguments = [sys.executable, "-m", "sabot_sql.cli", "shell", str(data)]
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command, "sh", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=clean_environment(TMPDIR=str(tmp_path)),
-    ) as process:
+    with (
+        (tmp_path / STDERR).open("wb") as stderr,
+        subprocess.Popen(
+            ["/bin/sh", "-c", command, "sh", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=clean_environment(TMPDIR=str(tmp_path)),
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"select 1;\n")
         process.stdin.flush()
-        assert any(b"(1 row)" in line for line in process.stdout)
+        reads(process, b"(1 row)", 30, tmp_path)
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(b"select 2 as two;\n", 30)
     assert (process.returncode, b"two" in out) == (0, True)

@@ -16,6 +16,7 @@ from sabot_sql.jobs.manager import JobManager
 from tests.jobs.kills import make
 
 SLOW = "SELECT count(*), sum(f.v + g.v + h.v) FROM facts f JOIN facts g ON f.k = g.k JOIN facts h ON g.k = h.k"
+BACK_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,8 @@ def is_idle(manager: JobManager) -> bool:
     return busy_s(manager) - before_s < 0.03
 
 
-@pytest.mark.parametrize(("cancels", "back_s"), [(6, 5.0), pytest.param(50, 1.0, marks=pytest.mark.slow)])
-def test_a_cancelled_job_gives_everything_back_soon(manager: JobManager, cancels: int, back_s: float) -> None:
+@pytest.mark.parametrize("cancels", [6, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_cancelled_job_gives_everything_back_within_a_second(manager: JobManager, cancels: int) -> None:
     dice = random.Random(cancels)
     for _ in range(cancels):
         query_id = manager.submit(QueryRequest(SLOW, route="distributed")).query_id
@@ -61,10 +62,10 @@ def test_a_cancelled_job_gives_everything_back_soon(manager: JobManager, cancels
         manager.cancel(query_id)
         assert manager.status(query_id, 5).state == "cancelled"
         while block_folders(manager):
-            assert time.monotonic() - cancelled_s < back_s
+            assert time.monotonic() - cancelled_s < BACK_S
             time.sleep(0.005)
         while not is_idle(manager):
-            assert time.monotonic() - cancelled_s < back_s
+            assert time.monotonic() - cancelled_s < BACK_S
     assert manager.execute(QueryRequest("SELECT count(*) FROM facts", route="distributed")).table.to_pylist() == [
         {"count_star()": 400_000}
     ]

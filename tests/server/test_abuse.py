@@ -18,9 +18,9 @@ import pytest
 from tests.server.live_server import LiveServer, live_server
 
 LIVE_S = 0.1
-"""In which `/livez` is answered, but for one in ten: the machine itself pauses, and this process is as busy as the server."""
+"""In which `/livez` is answered, but for one in twenty: the machine itself pauses now and then."""
 
-GROWTH_MB = 400
+GROWTH_MB = 200
 SEEDS = [
     b"GET /v1/tables HTTP/1.1\r\nHost: localhost\r\nAccept: text/csv\r\n\r\n",
     b"POST /v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n"
@@ -74,7 +74,7 @@ def resident_mb(server: LiveServer) -> float:
 
 
 @contextlib.contextmanager
-def alive(server: LiveServer) -> Iterator[None]:
+def alive(server: LiveServer, growth_mb: float = GROWTH_MB) -> Iterator[None]:
     """Asks whether the server lives all the while, and fails if that took long or its memory grew."""
     took_s: list[float] = []
     over = threading.Event()
@@ -94,8 +94,8 @@ def alive(server: LiveServer) -> Iterator[None]:
         finally:
             over.set()
             watching.result()
-    assert sorted(took_s)[len(took_s) * 9 // 10] < LIVE_S, sorted(took_s)[-5:]
-    assert most_mb[0] - before_mb < GROWTH_MB, (before_mb, most_mb)
+    assert sorted(took_s)[len(took_s) * 95 // 100] < LIVE_S, sorted(took_s)[-5:]
+    assert most_mb[0] - before_mb < growth_mb, (before_mb, most_mb)
     assert server.sql("SELECT count(*) FROM numbers")["rows"] == [[10_000]]
 
 
@@ -142,7 +142,7 @@ def test_connections_that_send_a_byte_now_and_then(server: LiveServer, count: in
     request = SEEDS[1]
     gone = 0
     with alive(server):
-        end_s = time.monotonic() + 40
+        end_s = time.monotonic() + 25
         while clients and time.monotonic() < end_s:
             for client in list(clients):
                 try:
@@ -195,11 +195,10 @@ def test_bodies_of_any_size(server: LiveServer) -> None:
         ({}, b'{"sql": "SELECT \\ud800"}', "BAD_REQUEST"),
         ({}, json.dumps({"sql": "SELECT 1 -- " + "x" * (5 << 20)}).encode(), "STATEMENT_TOO_LARGE"),
         ({}, json.dumps({"sql": "SELECT " + "(" * 100_000}).encode(), None),
-        ({}, json.dumps({"sql": "SELECT 1 IN (" + ",".join(map(str, range(30_000))) + ")"}).encode(), None),
         ({}, b"[" * 1_000_000, "BAD_REQUEST"),
         ({}, b'{"sql":"SELECT 1","params":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "BAD_REQUEST"),
     ],
-    ids=["gzip", "not utf-8", "half a surrogate", "5 MB", "parentheses", "a long list", "brackets", "deep parameters"],
+    ids=["gzip", "not utf-8", "half a surrogate", "5 MB", "parentheses", "brackets", "deep parameters"],
 )
 def test_statements_that_are_none(server: LiveServer, headers: dict[str, str], body: bytes, code: str | None) -> None:
     with alive(server):
@@ -207,7 +206,12 @@ def test_statements_that_are_none(server: LiveServer, headers: dict[str, str], b
         begin_s = time.monotonic()
         sent_with = {"Content-Type": "application/json", **headers}
         answer = server.http.request("POST", f"{server.url}/v1/sql", body=body, headers=sent_with, retries=False)
-        assert time.monotonic() - begin_s < 10
+        assert time.monotonic() - begin_s < 3
     assert answer.status < 500, answer.data
     if code is not None:
         assert answer.json()["code"] == code
+
+
+def test_a_list_as_long_as_a_statement_may_be(server: LiveServer) -> None:
+    with alive(server, growth_mb=400):  # the parse tree of 30,000 constants
+        assert server.sql("SELECT 1 IN (" + ",".join(map(str, range(30_000))) + ") AS found")["rows"] == [[True]]
