@@ -116,7 +116,7 @@ def table_bytes(table: pa.Table, format_name: str, sql_types: Sequence[str] | No
         case "json":
             from sabot_sql.client.json_values import ndjson_text
 
-            lines = ndjson_text(table).splitlines()
+            lines = ndjson_text(table).split("\n")[:-1]  # a value may hold other ends of lines
             return ("[" + ",\n ".join(lines) + "]\n").encode()
         case "ndjson":
             from sabot_sql.client.json_values import ndjson_text

@@ -59,9 +59,31 @@ def write_parquet(table: pa.Table, sql_types: Sequence[str], where: Any) -> None
     """Write `table` as Parquet to a path or a pyarrow sink.
 
     Raises:
-        NotSupported: as `refuse_types`.
+        NotSupported: as `refuse_types`; or a value lies beyond what Parquet has for its type (TIMESTAMP_S, whose seconds
+            become milliseconds: the infinite ones).
     """
     import pyarrow.parquet as pq
 
     refuse_types(table, sql_types, "Parquet")
-    pq.write_table(table, where)
+    try:
+        pq.write_table(table, where)
+    except pa.ArrowInvalid as exc:
+        if (place := first_not_in_parquet(table)) is None:
+            raise
+        name = table.column_names[place]
+        raise NotSupported(
+            f'column "{name}" has a value of type {sql_types[place]} that Parquet cannot hold',
+            hint=f"cast it: {quote_identifier(name)}::VARCHAR",
+        ) from exc
+
+
+def first_not_in_parquet(table: pa.Table) -> int | None:
+    """The place of the first column that Parquet cannot hold, for its type or for one of its values."""
+    import pyarrow.parquet as pq
+
+    for place in range(table.num_columns):
+        try:
+            pq.write_table(table.select([place]), pa.BufferOutputStream())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return place
+    return None

@@ -134,6 +134,6 @@ def as_duckdb(found: pa.Table, schema: pa.Schema) -> Answer:
         return Answer(None, f"DataFusion gave {found.num_columns} columns instead of {len(schema)}")
     try:
         columns = [column.cast(field.type) for column, field in zip(found.columns, schema)]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:  # a map as a list is the last
         return Answer(None, f"DataFusion's types do not fit: {str(error).splitlines()[0]}")
     return Answer(pa.Table.from_arrays(columns, schema=schema))

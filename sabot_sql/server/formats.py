@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sabot_sql.client.carried_types import first_not_in_parquet
 from sabot_sql.client.contract import ARROW_STREAM, QUERY_METADATA, result_to_json
 from sabot_sql.client.csv_rows import csv_text
 from sabot_sql.client.json_values import dump_json, json_rows, ndjson_text
@@ -188,22 +189,19 @@ def _parquet(result: QueryResult) -> Encoded:
     sink = pa.BufferOutputStream()
     try:
         pq.write_table(result.table, sink)
-    except pa.ArrowNotImplementedError as exc:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
         raise _not_in_parquet(result) from exc
     return Encoded(MEDIA_TYPES["parquet"], sink.getvalue().to_pybytes())
 
 
 def _not_in_parquet(result: QueryResult) -> SabotError:
-    """NOT_SUPPORTED naming the first column of a type that Parquet has not."""
-    import pyarrow.parquet as pq
-
-    for place, field in enumerate(result.table.schema):
-        try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-        except pa.ArrowNotImplementedError:
-            kind = str(result.columns[place].type) if result.columns else str(field.type)
-            return NotSupported(
-                f'column "{field.name}" has the type {kind}, which Parquet cannot hold',
-                hint=f'cast it in the query, as "{field.name}"::VARCHAR, or take arrow, json, ndjson or csv',
-            )
-    return NotSupported("the answer cannot be written as Parquet", hint="take arrow, json, ndjson or csv")
+    """NOT_SUPPORTED naming the first column that Parquet cannot hold."""
+    place = first_not_in_parquet(result.table)
+    if place is None:
+        return NotSupported("the answer cannot be written as Parquet", hint="take arrow, json, ndjson or csv")
+    field = result.table.schema.field(place)
+    kind = str(result.columns[place].type) if result.columns else str(field.type)
+    return NotSupported(
+        f'column "{field.name}" has the type {kind}, which Parquet cannot hold',
+        hint=f'cast it in the query, as "{field.name}"::VARCHAR, or take arrow, json, ndjson or csv',
+    )

@@ -79,7 +79,7 @@ def write_text(table: pa.Table, display: Display, out: TextIO, width: int | None
         case "csv":
             out.write(csv_text(table, header=not display.tuples_only))
         case "json":
-            out.write("[" + ",\n ".join(ndjson_text(table).splitlines()) + "]\n")
+            out.write("[" + ",\n ".join(ndjson_text(table).split("\n")[:-1]) + "]\n")
         case "ndjson":
             out.write(ndjson_text(table))
         case "tsv":

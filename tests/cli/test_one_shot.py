@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -93,3 +94,9 @@ def test_catalog_names_what_of_a_duckdb_file_is_not_known(tmp_path: Path) -> Non
         f"skipped: {path}: view w: it calls the table function duckdb_tables",
     ]
     assert sabot("query", "--data", path, "-c", "FROM v").out == "one\n1\n"
+
+
+def test_json_of_a_text_with_other_ends_of_lines(data: Path) -> None:
+    sql = "SELECT 'a' || chr(8232) || chr(133) || 'b' AS t"
+    done = sabot("query", "--data", data, "--agents", "0", "--format", "json", "-c", sql)
+    assert json.loads(done.out) == [{"t": "a\u2028\u0085b"}]

@@ -54,3 +54,10 @@ def test_every_other_type_goes_everywhere(db: Connection) -> None:
     refuse_types(table.to_arrow(), table.sql_types, "Parquet")
     refuse_types(table.to_arrow(), table.sql_types, "Polars")
     refuse_types(table.to_arrow(), table.sql_types, "pandas")
+
+
+@pytest.mark.parametrize("value", ["'infinity'::TIMESTAMP_S", "['infinity'::TIMESTAMP_S]"])
+def test_a_value_beyond_what_parquet_has_names_its_column(db: Connection, value: str) -> None:
+    found = db.execute_sql(f"SELECT 1 AS a, {value} AS b")
+    with pytest.raises(sabot_sql.NotSupported, match='column "b" has a value of type TIMESTAMP_S.* that Parquet cannot hold'):
+        write_parquet(found.to_arrow(), found.sql_types, pa.BufferOutputStream())

@@ -73,7 +73,7 @@ def compare(query: Query, want: pa.Table | duckdb.Error, got: pa.Table | str) ->
     ]
     try:
         cast = pa.table([column.cast(f.type) for column, f in zip(got.columns, want.schema)], schema=want.schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         return Outcome("values", "; ".join(other))
     if other and not answer_difference(query, want, cast):
         return Outcome("types", "; ".join(other))

@@ -7,7 +7,7 @@ import pytest
 
 from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.config import LocalSettings
-from sabot_sql.executor.local_datafusion import LocalDataFusion, unproven
+from sabot_sql.executor.local_datafusion import LocalDataFusion, as_duckdb, unproven
 from sabot_sql.executor.local_duckdb import LocalDuckDB
 from sabot_sql.planner.parse import parse
 from sabot_sql.planner.physical import Session
@@ -288,3 +288,9 @@ def test_sum_beyond_64_bits_does_not_wrap():
         assert got.table is None or got.table.equals(want)
         assert want.to_pylist() == [{"s": Decimal(2**65)}]
         found.duckdb.close()
+
+
+def test_types_that_arrow_cannot_turn_into_duckdbs_send_the_statement_to_duckdb():
+    found = pa.table({"m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))})
+    for kind in (pa.list_(pa.int64()), pa.int64()):
+        assert as_duckdb(found, pa.schema([("m", kind)])).reason.startswith("DataFusion's types do not fit")

@@ -90,6 +90,7 @@ def test_deleted_result_is_gone_and_its_query_expired(server: LiveServer) -> Non
         ("SELECT 1 a, INTERVAL 1 DAY b", "INTERVAL"),
         ("SELECT 1 a, [INTERVAL 1 DAY] b", "INTERVAL[]"),
         ("SELECT 1 a, union_value(k := 1) b", "UNION"),
+        ("SELECT 1 a, 'infinity'::TIMESTAMP_S b", "TIMESTAMP_S"),
     ],
 )
 def test_type_that_parquet_has_not_is_named_with_its_column(server: LiveServer, sql: str, kind: str) -> None:
