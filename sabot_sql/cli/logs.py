@@ -10,8 +10,6 @@ from typing import Any
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
 TOLD_BY_DBOS = "Exception encountered in background workflow"
 
 

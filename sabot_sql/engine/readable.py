@@ -5,8 +5,9 @@ Another table does not exist for such a request, in the same words as one that n
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.table import Table
@@ -24,7 +25,12 @@ def may_read(readable: Sequence[str] | None, table: str) -> bool:
         >>> may_read(["trips", "sales_*"], "Sales_2026"), may_read(["trips"], "people"), may_read(None, "people")
         (True, False, True)
     """
-    return readable is None or any(fnmatchcase(fold(table), fold(pattern)) for pattern in readable)
+    return readable is None or any(_pattern(pattern).fullmatch(fold(table)) for pattern in readable)
+
+
+@functools.lru_cache(4096)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, fold(text).split("*"))), re.DOTALL)
 
 
 def resolving_readable(resolve: Resolve, readable: Sequence[str]) -> Resolve:

@@ -6,6 +6,7 @@ A chunk of a stored result is sent as it is: its checksum, its tag and its range
 from __future__ import annotations
 
 import asyncio
+import functools
 import zlib
 from typing import Protocol
 
@@ -62,6 +63,7 @@ def gzip() -> Compressor:
 CODINGS = {"zstd": Zstd, "gzip": gzip}
 
 
+@functools.lru_cache(256)
 def coding_of(header: str) -> str | None:
     """The best encoding that an `Accept-Encoding` takes; None for as it is.
 

@@ -97,7 +97,6 @@ class Edge:
                 if self.door.closing:
                     raise ServiceError("the server is stopping", code="SHUTTING_DOWN", retryable=True)
                 principal = state["principal"] = authenticate(self.door.access, headers)
-                state["user"] = principal.user
                 self.door.rates.take(principal.user)
             handler = self.direct.get((scope["method"], scope["path"]))
             if handler is None:
@@ -120,6 +119,7 @@ class Edge:
     @staticmethod
     def _tell_refusal(scope: Scope, status: int) -> None:
         state, (host, _) = scope["state"], scope.get("client") or ("?", 0)
-        fields = {"request_id": state["request_id"], "status": status, "client": host, "user": state.get("user")}
+        user = state["principal"].user if "principal" in state else None
+        fields = {"request_id": state["request_id"], "status": status, "client": host, "user": user}
         text = "refused %s %s of %s at %s with %d"
-        log.info(text, scope["method"], scope["path"], fields["user"], host, status, extra={"fields": fields})
+        log.info(text, scope["method"], scope["path"], user, host, status, extra={"fields": fields})

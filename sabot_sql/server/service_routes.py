@@ -112,7 +112,7 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
 
 def tell(request: Request, what: str) -> None:
     """Say in the log who changes the agents."""
-    user, request_id = request.state.user, request.state.request_id
+    user, request_id = request.state.principal.user, request.state.request_id
     log.info("%s %s", user, what, extra={"fields": {"user": user, "request_id": request_id}})
 
 
