@@ -45,11 +45,11 @@ chaos-store: setup ## The PostgreSQL of jobs stops every few seconds under JOBS 
 	$(BIN)/python -m tests.jobs.store_stops --jobs $(JOBS)
 
 test-slow: setup ## What `make test` leaves out: tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1800
 
 test-ray: setup ## Agents on a Ray cluster of two nodes (installs the extra `ray`, 80 MB)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
-	$(BIN)/python -m pytest -m slow tests/agents/test_ray.py
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1800 tests/agents/test_ray.py
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -174,6 +174,10 @@ class AgentPool:
         for run in self._runs_of(job_id):
             run.abort(Cancelled("the query was cancelled"))
 
+    def keep_job(self, job_id: str) -> None:
+        """Have agents that were started elsewhere keep what they hold of a job that no stage of this pool ran."""
+        self._start().keep_job(job_id)
+
     def drop_job(self, job_id: str) -> None:
         """Remove the blocks of a job, after ending what still runs of it. Batches that were read stay valid."""
         self.cancel(job_id)
@@ -322,9 +326,12 @@ class _Running:
             self.close()
             raise
 
-    def open_job(self, job_id: str) -> None:
+    def keep_job(self, job_id: str) -> None:
         with self._lock:
             self._open_jobs.add(job_id)
+
+    def open_job(self, job_id: str) -> None:
+        self.keep_job(job_id)
         if self.root is not None:
             self.root.open_job(job_id)
 

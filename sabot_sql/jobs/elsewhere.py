@@ -1,9 +1,8 @@
-"""The queries that other servers behind the same job database run, as far as somebody has asked for them here."""
+"""The queries whose ends the job database tells: of other servers, or of this one, which might not come to the end of them."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +14,13 @@ from sabot_sql.jobs.spec import ENDED
 from sabot_sql.jobs.store import STORE
 from sabot_sql.jobs.workers import Workers
 
+log = logging.getLogger(__name__)
+
 FOLLOW_S = 0.2
 
 
 class Elsewhere:
-    """Keeps the records of such queries up with the job database.
+    """Keeps the records of such queries up with the job database: while there are any, one thread asks for all of them.
 
     Args:
         restore: the record of a job as the database has it, its result with it.
@@ -30,7 +31,9 @@ class Elsewhere:
         self._log = log
         self._workers = workers
         self._restore = restore
-        self._query_ids: set[str] = set()
+        self._lock = threading.Lock()
+        self._records: set[QueryRecord] = set()
+        self._asking = False
         self._closed = threading.Event()
 
     def is_elsewhere(self, row: Any) -> bool:
@@ -45,29 +48,51 @@ class Elsewhere:
         return record
 
     def begin(self, record: QueryRecord) -> None:
-        """Look after a record in a thread of its own."""
-        self._query_ids.add(record.query_id)
-        self._workers.run(functools.partial(self.follow, record))
+        """Look after a record until the query has ended, whoever ends it."""
+        with self._lock:
+            self._records.add(record)
+            asking, self._asking = self._asking, True
+        if not asking:
+            self._workers.run(self._ask_on)
 
     def follow(self, record: QueryRecord) -> None:
         """Wait for the end of a query, in this thread."""
-        while not self._closed.is_set() and not record.ended.wait(FOLLOW_S):
-            with contextlib.suppress(SabotError):
-                rows = STORE.rows(self._folder, [record.query_id])
-                if rows and rows[0].status in ENDED:
-                    record.become(self._restore(rows[0]))
-        self._query_ids.discard(record.query_id)
-        record.release()
-
-    def runs_here(self, query_id: str) -> None:
-        """A query has been taken over by this server."""
-        self._query_ids.discard(query_id)
+        self.begin(record)
+        record.ended.wait()
 
     def cancel(self, query_id: str) -> None:
         """Have the server that runs a query stop it, if it is another one."""
-        if query_id in self._query_ids:
+        with self._lock:
+            followed = any(record.query_id == query_id for record in self._records)
+        if followed and not STORE.runs(query_id):
             STORE.cancel(self._folder, [query_id])
 
     def close(self) -> None:
         """Look after nothing any more."""
         self._closed.set()
+
+    def _ask_on(self) -> None:
+        while True:
+            closed = self._closed.wait(FOLLOW_S)
+            with self._lock:
+                self._records = {record for record in self._records if not record.ended.is_set()}
+                records = list(self._records)
+                self._asking = bool(records) and not closed
+            if closed:
+                for record in records:
+                    record.release()
+            if not self._asking:
+                return
+            try:
+                self._ask(records)
+            except SabotError as exc:
+                log.info("asked again: %s", exc.detail)
+            except Exception:  # the edge of a thread; the next round asks again
+                log.exception("the ends of %d queries cannot be told", len(records))
+
+    def _ask(self, records: list[QueryRecord]) -> None:
+        rows = STORE.rows(self._folder, sorted({record.query_id for record in records}))
+        ended = {row.workflow_id: row for row in rows if row.status in ENDED}
+        for record in records:
+            if (row := ended.get(record.query_id)) is not None:
+                record.become(self._restore(row))

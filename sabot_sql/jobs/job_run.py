@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import secrets
 import sys
 import threading
 import time
@@ -68,6 +69,10 @@ class JobRun:
         on_progress: called by one thread at a time, for each task that is done.
         on_deployed: called once, when the agents have the tasks of the first stage or that has failed.
         max_bytes: how large the answer may be.
+
+    Attributes:
+        job_id: the name under which the agents know this run, and no other: of a job that is begun anew or goes on, what an
+            earlier run still writes or is removed of must not touch this one.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class JobRun:
     ) -> None:
         self.engine = engine
         self.record = record
+        self.job_id = record.job_id = f"{record.query_id}.{secrets.token_hex(3)}"
         self.ledger = ledger or Ledger(tuple(s.stage_id for s in plan.stages))
         self.plan = plan if self.ledger.plan is None else decode_plan(self.ledger.plan)
         self.warnings: list[str] = []
@@ -96,9 +102,17 @@ class JobRun:
         self.progress = record.progress = Progress()
         self.trace = record.trace = QueryTrace(self.plan, self.results, self.warnings)
         self._lock, self._telling = threading.Lock(), threading.Lock()
+        self._earlier = {result.block.job_id for results in self.results.values() for result in results}
+        for job_id in self._earlier:
+            engine.keep_job(job_id)
         self._number()
         done = [s for s in self.plan.stages if s.stage_id in self.ledger.done]
         self.progress.stages_done, self.progress.tasks_done = len(done), sum(len(s.tasks) for s in done)
+
+    def drop(self) -> None:
+        """Remove everything that the job has left with the agents, blocks of earlier runs that this one used among it."""
+        for job_id in {self.job_id, *self._earlier}:
+            self.engine.drop_job(job_id)
 
     @property
     def results(self) -> dict[int, list[TaskResult]]:
@@ -156,7 +170,7 @@ class JobRun:
                     yield output
         finally:
             while running:  # after an error: no stage outlives the job
-                self.engine.cancel_job(self.record.query_id)
+                self.engine.cancel_job(self.job_id)
                 with contextlib.suppress(queue.Empty):
                     del running[ended.get(timeout=CANCEL_AGAIN_S)[0].stage_id]
 
@@ -169,7 +183,7 @@ class JobRun:
         record.changed()
         try:
             return self.engine.run_stage(
-                record.query_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task, first_attempt,
+                self.job_id, self.plan, stage, inputs, record.deadline_s, record.cancel, self._on_task, first_attempt,
                 self._deployed,
             )  # fmt: skip
         except BaseException as exc:

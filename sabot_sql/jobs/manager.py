@@ -41,6 +41,7 @@ from sabot_sql.engine.request import (
 from sabot_sql.errors import Cancelled, ConfigError, NotSupported, Overloaded, QueryError, SabotError, ServiceError
 from sabot_sql.jobs.batch_runs import BatchRuns
 from sabot_sql.jobs.batches import Batch
+from sabot_sql.jobs.database import away
 from sabot_sql.jobs.elsewhere import Elsewhere
 from sabot_sql.jobs.folder import close_folder, open_folder
 from sabot_sql.jobs.identity import fingerprint, keyed_query_id, new_query_id
@@ -67,6 +68,7 @@ PAGE_ROWS = 200
 OVERTAKEN = 50  # jobs that may be recorded in another order than they were submitted
 CLOSE_S = 10.0
 HOUSEKEEPING_S = 30.0
+RECOVER_AGAIN_S = 1.0
 PREWARM_DELAY_S = 0.5
 RETENTION_S = 24 * 3600.0
 
@@ -594,8 +596,15 @@ class JobManager:
     def resume(self, query_id: str, spec: Output) -> Steps:
         """Go on with a job of an earlier process; called in the thread of its workflow."""
         record, _ = self.log.get_or_add(query_id, lambda: record_of_spec(query_id, spec))
-        self._elsewhere.runs_here(query_id)
+        if self._folder.database.shared:
+            self._elsewhere.begin(record)
         return self._runner.resume(record, spec)
+
+    def unrecorded(self, query_id: str, why: Exception) -> None:
+        """A job that went on here could not be written down. Of several servers one goes on with it."""
+        record = self.log.get(query_id)
+        if record is not None and not self._folder.database.shared:
+            record.fail(away(why, "the job database cannot be written", query_id))
 
     # what is done at the start, and now and then
 
@@ -616,23 +625,13 @@ class JobManager:
         """Launch the job database, then sweep results and old jobs until the end."""
         if self._folder.temporary:
             self._wake.wait(PREWARM_DELAY_S)  # the agents' start goes first
-        try:
-            if not self._closed:
-                STORE.launch(self._folder)
-                if not self._folder.temporary and not self._folder.database.shared:
-                    records = unfinished(self._folder)
-                    for record in records:
-                        self.log.get_or_add(record.query_id, functools.partial(lambda r: r, record))
-                    if not records:
-                        self._folder.sweep_scratch()
-        except SabotError as exc:
-            self._recovery_error = exc
-        except Exception as exc:  # the edge of a thread
-            self._recovery_error = ConfigError(f"the job database in {self._folder.path} cannot be read: {exc}")
-        finally:
-            self._recovered.set()
         next_sweep_s = next_retention_s = 0.0
+        if not self._closed:
+            self._recovery_error = self._recover()
+        self._recovered.set()
         while not self._closed:
+            if again_soon := self._recovery_error is not None and self._recovery_error.retryable:
+                self._recovery_error = self._recover()
             now = time.monotonic()
             with self._keeping_house():
                 self._results.spill()
@@ -645,9 +644,25 @@ class JobManager:
                 before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=max(RETENTION_S, self.settings.result_ttl_s))
                 with self._keeping_house():
                     STORE.delete_before(self._folder, before.isoformat())
-            self._wake.wait(max(0.01, next_sweep_s - time.monotonic()))
+            self._wake.wait(RECOVER_AGAIN_S if again_soon else max(0.01, next_sweep_s - time.monotonic()))
             if not self._closed:
                 self._wake.clear()
+
+    def _recover(self) -> SabotError | None:
+        """Launch the job database and look for the jobs of earlier processes; what went wrong."""
+        try:
+            STORE.launch(self._folder)
+            if not self._folder.temporary and not self._folder.database.shared:
+                records = unfinished(self._folder)
+                for record in records:
+                    self.log.get_or_add(record.query_id, functools.partial(lambda r: r, record))
+                if not records:
+                    self._folder.sweep_scratch()
+        except SabotError as exc:
+            return exc
+        except Exception as exc:  # the edge of a thread
+            return ConfigError(f"the job database in {self._folder.path} cannot be read: {exc}")
+        return None
 
     @contextlib.contextmanager
     def _keeping_house(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ class QueryRecord:
         cancel: set to stop the query.
         ended: set when nothing more will happen to the query in this process.
         lacks_params: the request is known but for its parameters.
+        job_id: the name of its latest run with the agents; empty while there was none.
         kept: somebody may ask for the result later, by the query's id.
         closing: the engine is closed while the query runs.
         interrupted: the process gives the query up; a durable one goes on in the next process.
@@ -39,7 +40,7 @@ class QueryRecord:
 
     __slots__ = (
         "_on_accepted", "_reached_s", "_watchers", "accepted", "cancel", "closing", "deadline_s", "durable",
-        "ended", "error", "fingerprint", "finished_s", "interrupted", "kept", "lacks_params", "on_end", "progress",
+        "ended", "error", "fingerprint", "finished_s", "interrupted", "job_id", "kept", "lacks_params", "on_end", "progress",
         "query_id", "reason", "request", "route", "started_s", "state", "stats", "stopped_by", "submitted_s",
         "ticks_s", "timed_out", "trace",
     )  # fmt: skip
@@ -56,6 +57,7 @@ class QueryRecord:
         self.route: Literal["local", "distributed"] | None = None
         self.reason = ""
         self.durable = False
+        self.job_id = ""
         self.kept = False
         self.lacks_params = False
         self.closing = False

@@ -29,7 +29,15 @@ class JobFailed(Exception):
 
 
 class JobInterrupted(BaseException):
-    """The process gives the job up. Not an `Exception`, so that nothing is recorded and the next process resumes the job."""
+    """The process gives the job up. Not an `Exception`, so that nothing is recorded and the next process resumes the job.
+
+    Args:
+        why: what went wrong with the writing, if that is why.
+    """
+
+    def __init__(self, why: Exception | None = None) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class RunsElsewhere(Exception):
@@ -45,6 +53,10 @@ class Steps(Protocol):
 
     def end(self, ledger: Ledger) -> Output:
         """The manifest of the result, or an output with `lost` stages."""
+        ...
+
+    def close(self) -> None:
+        """No more steps are asked for."""
         ...
 
 

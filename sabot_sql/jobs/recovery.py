@@ -77,7 +77,7 @@ class ResumedSteps:
                 return found
             self._record.advance("finishing")
             manifest = self._finish(run, found, self._queue_s)
-            self._leave(run)
+            self.close()
         except BaseException as exc:
             raise self._fail(exc) from exc
         self._record.finish(manifest["stats"])
@@ -89,14 +89,16 @@ class ResumedSteps:
             self._run = self._make_run(ledger.copy())
         return self._run
 
-    def _leave(self, run: JobRun | None) -> None:
+    def close(self) -> None:
+        """Give the place up, and what the run has left with the agents; whether it came to its end or not."""
         self._place.close()
+        run, self._run = self._run, None
         if run is not None and not self._record.interrupted:
-            run.engine.drop_job(self._record.query_id)
+            run.drop()
 
     def _fail(self, exc: BaseException) -> BaseException:
         with suppress(SabotError):  # the first error is the one that counts
-            self._leave(self._run)
+            self.close()
         error = self._translate(exc)
         if self._record.interrupted:
             self._record.release()

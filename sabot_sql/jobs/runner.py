@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 DISTRIBUTED_AT_ONCE = 4
 LAGGING = 8  # jobs that may be written down after their answer; with more, answers wait
 INTERRUPT_S = 5.0
+RECENT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class QueryRunner:
     """Runs queries in the threads of those who ask, jobs recorded by threads of its own.
 
     Attributes:
-        record_error: the last failure to write a job down, if there was one.
+        record_error: what went wrong when a job was written down last, if that was so in the last minute.
     """
 
     def __init__(self, settings: Settings, engine: Engine, folder: StateFolder, results: ResultStore, workers: Workers) -> None:
@@ -66,8 +68,13 @@ class QueryRunner:
         limits = {"small": local.concurrency, "large": local.large_concurrency, "guarded": local.guarded_processes}
         self._lanes = {lane: Gate(limit) for lane, limit in limits.items()}
         self._distributed = Gate(DISTRIBUTED_AT_ONCE)
-        self.record_error: Exception | None = None
+        self._record_error: tuple[float, Exception | None] = 0.0, None
         self._recordings: dict[Recording, threading.Event] = {}
+
+    @property
+    def record_error(self) -> Exception | None:
+        at_s, error = self._record_error
+        return error if time.monotonic() - at_s < RECENT_S else None
 
     @property
     def waiting(self) -> int:
@@ -125,8 +132,8 @@ class QueryRunner:
         """Ask a running query to end; `why` is the error that it then ends with, instead of having been cancelled."""
         record.stopped_by = record.stopped_by or why
         record.cancel.set()
-        if record.route == "distributed":
-            self._engine.cancel_job(record.query_id)
+        if record.job_id:
+            self._engine.cancel_job(record.job_id)
 
     def close(self, deadline_s: float) -> None:
         """Wait until all jobs are written down and their blocks removed, at most until `deadline_s`; no query runs any more."""
@@ -203,9 +210,11 @@ class QueryRunner:
         spec = spec_of(record, prepared, self._folder.temporary)
         recording = Recording(record.query_id, spec, record.accept)
         self._recordings[recording] = threading.Event()
+        run: JobRun | None = None
+        over: queue.SimpleQueue[JobRun | None] = queue.SimpleQueue()
         # one that nobody waits for in the database is written once the agents have its first tasks: before, both would take
         # the interpreter from each other
-        write = functools.cache(functools.partial(self._workers.run, functools.partial(self._record, recording, record)))
+        write = functools.cache(functools.partial(self._workers.run, functools.partial(self._record, recording, record, over)))
         if record.kept:
             write()
         try:
@@ -237,6 +246,8 @@ class QueryRunner:
                 with contextlib.suppress(SabotError):
                     recording.wait(INTERRUPT_S)
             raise
+        finally:
+            over.put(run)
         result.stats["record_ms"] = (time.monotonic() - begin) * 1e3
         result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
         return Ran(prepared, result, run)
@@ -251,16 +262,17 @@ class QueryRunner:
         finally:
             self._distributed.leave(user)
 
-    def _record(self, recording: Recording, record: QueryRecord) -> None:
-        """Write a job down and remove its blocks; runs in a thread of its own."""
+    def _record(self, recording: Recording, record: QueryRecord, over: queue.SimpleQueue[JobRun | None]) -> None:
+        """Write a job down and remove its blocks when its run is over; runs in a thread of its own."""
         try:
             error = STORE.record(self._folder, recording)
+            self._record_error = time.monotonic(), error
             recording.close(error)
             if error is not None:
-                self.record_error = error
                 self.stop(record, recording.error_of(error))
-            if not record.interrupted:
-                self._engine.drop_job(recording.query_id)
+            run = over.get()
+            if run is not None and not record.interrupted:
+                run.drop()
         finally:
             self._recordings.pop(recording).set()
 

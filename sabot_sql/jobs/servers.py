@@ -9,11 +9,12 @@ away. A server that was away and comes back writes nothing any more: DBOS compar
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,34 @@ class Unfinished:
     version: str
 
 
+class Forsaken:
+    """The jobs that are recorded as this server's, and which it does nothing for, because the database did not take what it
+    had to write.
+
+    Args:
+        after_s: so long it must have been so; at one moment a job may be about to begin, or to be recorded as ended.
+        most_s: a job that is given up again and again goes on after twice the time each time, up to this.
+    """
+
+    def __init__(self, after_s: float, most_s: float) -> None:
+        self._after_s, self._most_s = after_s, most_s
+        self._idle_s: dict[str, float] = {}  # since when nothing is done for it
+        self._went_on: dict[str, tuple[int, float]] = {}  # how often, and when last
+
+    def among(self, idle: Iterable[str], now_s: float) -> list[str]:
+        """Those that are to go on now, of the jobs for which nothing is done now."""
+        self._idle_s = {query_id: self._idle_s.get(query_id, now_s) for query_id in idle}
+        self._went_on = {q: (tries, s) for q, (tries, s) in self._went_on.items() if now_s - s < 3 * self._most_s}
+        found = []
+        for query_id, idle_s in self._idle_s.items():
+            tries, last_s = self._went_on.get(query_id, (0, -math.inf))
+            pause_s = min(self._most_s, self._after_s * 2**tries)
+            if now_s - idle_s >= self._after_s and now_s - last_s >= pause_s:
+                found.append(query_id)
+                self._went_on[query_id] = tries + 1, now_s
+        return found
+
+
 class Servers:
     """This server among the others.
 
@@ -46,7 +75,7 @@ class Servers:
         executor_id: the name under which its jobs are recorded.
         version: of the plans that it can run.
         unfinished: the jobs that are recorded as running.
-        running: the ids of those that this server works on.
+        runs: whether this server works on one.
         resume: makes jobs waiting again, for any server of that version.
         cancel: ends jobs that nobody will run.
         notice: called with every heartbeat.
@@ -59,7 +88,7 @@ class Servers:
         version: str,
         lease_s: float,
         unfinished: Callable[[], Iterable[Unfinished]],
-        running: Callable[[], Container[str]],
+        runs: Callable[[str], bool],
         resume: Callable[[list[str]], None],
         cancel: Callable[[list[str]], None],
         notice: Callable[[], None],
@@ -67,9 +96,9 @@ class Servers:
         self._engine = database.make_engine(1)
         self._me = {"id": executor_id, "host": platform.node() or "localhost", "pid": os.getpid(), "version": version}
         self._lease_s = lease_s
-        self._unfinished, self._running = unfinished, running
+        self._unfinished, self._runs = unfinished, runs
         self._resume, self._cancel, self._notice = resume, cancel, notice
-        self._forsaken: frozenset[str] = frozenset()
+        self._forsaken = Forsaken(lease_s / BEATS_A_LEASE, lease_s)
         self._ended = threading.Event()
         self._answered_s = time.monotonic()
         self._thread: threading.Thread | None = None
@@ -149,9 +178,9 @@ class Servers:
             ).all()
             alive, versions = {row[0] for row in rows}, {row[1] for row in rows}
             unfinished = list(self._unfinished())
-            lost = [job for job in unfinished if job.executor_id not in alive or self._is_forsaken(job)]
-            self._forsaken = frozenset(job.query_id for job in unfinished if self._is_given_up(job))
+            lost = [job for job in unfinished if job.executor_id not in alive]
             mine = [job.query_id for job in lost if job.version == self._me["version"]]
+            idle = [j.query_id for j in unfinished if j.executor_id == self._me["id"] and not self._runs(j.query_id)]
             given_up = dict.fromkeys(self._counted(connection, mine), "the servers that ran the job ended again and again")
             foreign = {
                 job.query_id: f"the job was planned by a release with {job.version}, and no server of that is left"
@@ -161,7 +190,7 @@ class Servers:
             for query_id, reason in {**given_up, **foreign}.items():
                 self._note(connection, query_id, reason)
                 self._cancel([query_id])
-            resumed = [query_id for query_id in mine if query_id not in given_up]
+            resumed = [query_id for query_id in mine if query_id not in given_up] + self._forsaken.among(idle, time.monotonic())
             if resumed:
                 log.warning("jobs that nobody runs go on: %s", ", ".join(resumed))
                 self._resume(resumed)
@@ -170,14 +199,6 @@ class Servers:
                 {"old": max(FORGET_S, 10 * self._lease_s)},
             )
             connection.execute(sa.text("DELETE FROM sabot_sql.takeovers WHERE at < now() - interval '7 days'"))
-
-    def _is_given_up(self, job: Unfinished) -> bool:
-        """Whether this server has the job and does nothing for it."""
-        return job.executor_id == self._me["id"] and job.query_id not in self._running()
-
-    def _is_forsaken(self, job: Unfinished) -> bool:
-        """Whether that was so a round ago too: at one moment a job may be about to begin, or to be recorded as ended."""
-        return job.query_id in self._forsaken and self._is_given_up(job)
 
     def _counted(self, connection: sa.Connection, query_ids: list[str]) -> list[str]:
         """Count one takeover of each; those that had too many."""

@@ -54,6 +54,10 @@ class JobOwner(Protocol):
         """Another server has cancelled a job or a batch that runs here."""
         ...
 
+    def unrecorded(self, query_id: str, why: Exception) -> None:
+        """A job of an earlier process that went on here could not be written down, and does not go on."""
+        ...
+
 
 class JobStore:
     """The job database of this process. Thread-safe."""
@@ -128,15 +132,22 @@ class JobStore:
             with self._lease(folder):
                 self._recordings[recording.query_id] = recording
                 self._run(recording)
-        except (JobFailed, JobInterrupted):
+        except JobFailed:
             return None
+        except JobInterrupted as exc:
+            return exc.why
         except self._outcomes_of_others():
             return None  # what the database says of the job holds
         except Exception as exc:  # the edge of a thread; whoever waits for the recording gets the error
             return exc
         finally:
-            self._recordings.pop(recording.query_id, None)
+            if self._recordings.get(recording.query_id) is recording:
+                del self._recordings[recording.query_id]
         return None
+
+    def runs(self, query_id: str) -> bool:
+        """Whether this process works on a job or a batch."""
+        return query_id in self._recordings or query_id in self._batches or query_id in self._resumed
 
     def record_batch(self, folder: StateFolder, batch: Batch, spec: Output) -> Exception | None:
         """Run the workflow of a batch, until its end; returns what went wrong with the writing."""
@@ -306,7 +317,10 @@ class JobStore:
         except Exception as exc:  # whatever DBOS or the database has to say
             DBOS.destroy()
             engine.dispose()
-            raise ConfigError(f"the job database {database.name} cannot be opened: {exc}") from exc
+            if servers is None:
+                raise ConfigError(f"the job database {database.name} cannot be opened: {exc}") from exc
+            servers.leave()
+            raise away(exc, f"the job database {database.name} cannot be opened") from exc  # when it was asked first it could
         self._current, self._engine, self._servers = folder, engine, servers
         if servers is not None:
             servers.start()
@@ -321,18 +335,15 @@ class JobStore:
             rows = DBOS.list_workflows(status="PENDING", name=[WORKFLOW, BATCH], load_input=False, load_output=False)
             return [Unfinished(row.workflow_id, row.executor_id or "", row.app_version or "") for row in rows]
 
-        def running() -> set[str]:
-            return {*self._recordings, *self._batches, *self._resumed}
-
         def notice() -> None:
-            if not (ids := list(running())):
+            if not (ids := [*self._recordings, *self._batches, *self._resumed]):
                 return
             for row in DBOS.list_workflows(workflow_ids=ids, status="CANCELLED", load_input=False, load_output=False):
                 for user in self.users(folder):
                     user.cancelled(row.workflow_id)
 
         return Servers(
-            folder.database, executor, VERSION, folder.lease_s, unfinished, running, DBOS.resume_workflows,
+            folder.database, executor, VERSION, folder.lease_s, unfinished, self.runs, DBOS.resume_workflows,
             DBOS.cancel_workflows, notice,
         )  # fmt: skip
 
@@ -389,9 +400,16 @@ class JobStore:
         recording = self._recordings.get(query_id)
         if recording is not None:
             recording.committed()
-            return write_down(recording, spec)
-        with self._resuming(query_id) as user:
-            return walk(user.resume(query_id, spec), spec)
+            with given_up_when_away():
+                return write_down(recording, spec)
+        with self._resuming(query_id) as user, contextlib.closing(user.resume(query_id, spec)) as steps:
+            try:
+                with given_up_when_away():
+                    return walk(steps, spec)
+            except JobInterrupted as exc:
+                if exc.why is not None:
+                    user.unrecorded(query_id, exc.why)
+                raise
 
     def _batch_body(self, batch_id: str, spec: Output) -> Output:
         """The workflow of a batch: it has no steps, its statements are jobs of their own; it returns their ends."""
@@ -417,6 +435,18 @@ class JobStore:
                 self._resumed.discard(workflow_id)
                 self._active -= 1
                 self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def given_up_when_away() -> Iterator[None]:
+    """A step that the database does not take is no error of the job, as which DBOS would record it when the database is back:
+    the job is given up, and goes on where its record ends."""
+    import sqlalchemy as sa
+
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as exc:
+        raise JobInterrupted(exc) from exc
 
 
 def driven(batch: Batch) -> Output:

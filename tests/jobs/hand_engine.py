@@ -94,8 +94,8 @@ class HandEngine:
         with open(self.blocks / "ran.txt", "a") as log:
             log.write(f"{stage.stage_id}\n")
         self.ran.append((job_id, stage.stage_id))
-        if tags.get("lose") == str(stage.stage_id - 1) and job_id not in self._lost:
-            self._lost.add(job_id)
+        if tags.get("lose") == str(stage.stage_id - 1) and query_of(job_id) not in self._lost:
+            self._lost.add(query_of(job_id))
             for block in blocks[stage.stage_id - 1]:
                 Path(block.path).unlink()
         if tags.get("fail_stage") == str(stage.stage_id):
@@ -132,6 +132,9 @@ class HandEngine:
     def lost_blocks(self, blocks: list[BlockFile], ask: bool = False) -> list[BlockFile]:
         return lost_files(blocks)
 
+    def keep_job(self, job_id: str) -> None:
+        pass
+
     def drop_job(self, job_id: str) -> None:
         self.dropped.append(job_id)
         for path in (self.blocks / job_id).glob("*"):
@@ -159,6 +162,11 @@ class HandEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+def query_of(job_id: str) -> str:
+    """The query of which the agents know a run under this name."""
+    return job_id.partition(".")[0]
 
 
 def make_plan(request: QueryRequest) -> DistributedPlan:

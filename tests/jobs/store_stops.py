@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from sabot_sql.jobs.manager import JobManager
 from tests.jobs.postgres import postgresql
 
 CLIENTS = 8
+ATTEMPTS = 200
 ROWS = 4000
 PAUSE_S, AWAY_S = (5.0, 40.0), (0.0, 2.0)
 PENDING_S = 60.0
@@ -48,20 +50,22 @@ class Clients:
         self.over = threading.Event()
 
     def submit(self) -> None:
-        """Submit jobs until there are none left."""
-        while True:
+        """Submit jobs until there are none left, or something has gone wrong."""
+        while not self.wrong:
             with self._lock:
                 number = next(self._numbers, None)
             if number is None:
                 return
             sql = f"SELECT sum(v) AS s FROM t WHERE v < {number}"
             request = QueryRequest(sql, route="distributed", idempotency_key=f"k{number}")
-            for attempt in range(200):
+            for attempt in range(ATTEMPTS):
+                if self.wrong:
+                    return
                 try:
                     rows = self._manager.execute(request).table.to_pylist()
                 except SabotError as error:
                     self.seen[f"told {error.problem.code}"] += 1
-                    if not error.retryable and error.problem.code != "SERVICE_ERROR":
+                    if not error.retryable:
                         self.wrong.append(f"job {number}: {error}")
                         break
                     time.sleep(0.1 + 0.01 * attempt)
@@ -73,7 +77,7 @@ class Clients:
                 self.seen["answered"] += 1
                 break
             else:
-                self.wrong.append(f"job {number}: no answer after 200 attempts")
+                self.wrong.append(f"job {number}: no answer after {ATTEMPTS} attempts")
 
     def ask_locally(self) -> None:
         """Queries of the local route need no database."""
@@ -82,15 +86,17 @@ class Clients:
             self.seen["local queries"] += 1
 
 
-def stop_now_and_then(
-    server: Any, dice: random.Random, pause_s: tuple[float, float], over: threading.Event, seen: collections.Counter[str]
-) -> None:
+def stop_now_and_then(server: Any, dice: random.Random, pause_s: tuple[float, float], clients: Clients) -> None:
     """Stop the database, and start it again."""
-    while not over.wait(dice.uniform(*pause_s)):
-        server.stop()
-        time.sleep(dice.uniform(*AWAY_S))
-        server.start()
-        seen["stops"] += 1
+    while not clients.over.wait(dice.uniform(*pause_s)):
+        try:
+            server.stop()
+            time.sleep(dice.uniform(*AWAY_S))
+            server.start()
+        except (OSError, subprocess.SubprocessError, AssertionError) as exc:
+            clients.wrong.append(f"the database does not start again: {exc}")
+            return
+        clients.seen["stops"] += 1
 
 
 def recorded(url: str) -> dict[str, int]:
@@ -121,7 +127,7 @@ def jobs_with_stops(jobs: int, seed: int, pause_s: tuple[float, float] = PAUSE_S
             manager.start()
             clients, begin_s = Clients(manager, jobs), time.monotonic()
             threads = [threading.Thread(target=clients.submit) for _ in range(CLIENTS)]
-            stopping = (server, random.Random(seed), pause_s, clients.over, clients.seen)
+            stopping = (server, random.Random(seed), pause_s, clients)
             beside = [
                 threading.Thread(target=clients.ask_locally),
                 threading.Thread(target=stop_now_and_then, args=stopping),
@@ -134,7 +140,9 @@ def jobs_with_stops(jobs: int, seed: int, pause_s: tuple[float, float] = PAUSE_S
             for thread in beside:
                 thread.join()
             took_s, end_s = time.monotonic() - begin_s, time.monotonic() + PENDING_S
-            while (states := recorded(server.get_uri())) != {"SUCCESS": jobs} and time.monotonic() < end_s:
+            while (
+                (states := recorded(server.get_uri())) != {"SUCCESS": jobs} and not clients.wrong and time.monotonic() < end_s
+            ):
                 time.sleep(1)
         finally:
             manager.close()

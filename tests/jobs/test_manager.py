@@ -31,7 +31,7 @@ from sabot_sql.errors import (
 from sabot_sql.jobs import job_run
 from sabot_sql.jobs.runner import LAGGING
 from sabot_sql.jobs.store import STORE
-from tests.jobs.hand_engine import HandManager, job, query
+from tests.jobs.hand_engine import HandManager, job, query, query_of
 
 STATS = {
     "elapsed_ms", "parse_ms", "plan_ms", "queue_ms", "exec_ms", "engine", "estimated_rows", "rows_scanned", "bytes_scanned",
@@ -206,7 +206,7 @@ def test_cancel_of_a_job_tells_the_agents_at_once(manager: HandManager) -> None:
     query_id = manager.submit(job(3, stage_s=5)).query_id
     wait_for(lambda: manager.status(query_id).state == "running")
     manager.cancel(query_id)
-    assert manager.engine.cancelled == [query_id]
+    assert [query_of(job_id) for job_id in manager.engine.cancelled] == [query_id]
 
 
 @pytest.mark.parametrize("request_", [job(3, stage_s=5), query(3, local_s=5)], ids=["distributed", "local"])

@@ -95,7 +95,7 @@ def test_killed_job_goes_on_and_complete_stages_are_not_run_again(state: Path) -
 
 def test_stage_whose_blocks_are_gone_is_run_again(state: Path) -> None:
     query_id = interrupt_in_stage(state, 1)
-    for block in (state / "blocks" / query_id).glob("0-*"):
+    for block in (state / "blocks").glob(f"{query_id}.*/0-*"):
         block.unlink()
     with started(state) as manager:
         assert manager.status(query_id, 20).state == "finished"
@@ -105,7 +105,7 @@ def test_stage_whose_blocks_are_gone_is_run_again(state: Path) -> None:
 
 def test_job_killed_twice_ends_once(state: Path) -> None:
     query_id = kill_in_stage(state, 1)
-    for block in (state / "blocks" / query_id).glob("0-*"):
+    for block in (state / "blocks").glob(f"{query_id}.*/0-*"):
         block.unlink()
     assert kill_in_stage(state, 2) == query_id  # the key finds the job, which goes on
     with started(state) as manager:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from sabot_sql.config import DurableSettings, Settings
-from sabot_sql.errors import ConfigError
+from sabot_sql.errors import ConfigError, ServiceError
 from sabot_sql.jobs import database
 from sabot_sql.jobs.database import JobDatabase
-from sabot_sql.jobs.servers import MAX_TAKEOVERS
-from tests.jobs.hand_engine import HandManager
+from sabot_sql.jobs.runner import DISTRIBUTED_AT_ONCE
+from sabot_sql.jobs.servers import MAX_TAKEOVERS, Forsaken
+from tests.jobs.hand_engine import HandManager, job
 from tests.jobs.postgres import postgresql
 from tests.jobs.server_process import ServerProcess, servers
 
@@ -196,6 +198,53 @@ def test_a_database_that_goes_away_stops_distributed_queries_in_words_and_nothin
             assert time.monotonic() < end, found
             time.sleep(0.2)
         assert found[1] == SUM
+
+
+def test_jobs_that_cannot_be_written_down_are_given_up_and_go_on(tmp_path: Path, url: str) -> None:
+    names = [f"k{i}" for i in range(DISTRIBUTED_AT_ONCE + 1)]
+    with servers(tmp_path, url, "a", "b") as (a, b):
+        query_ids = [a.ask("submit", 100, name, stage_s=0.3) for name in names]
+        await_stage(a, 0)
+        a.kill()
+        rows(url, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'")
+        rows(url, "CREATE TRIGGER refuse BEFORE INSERT ON dbos.operation_outputs EXECUTE FUNCTION refuse()")
+        end = time.monotonic() + 20
+        while len(b.stages()) < 2 * DISTRIBUTED_AT_ONCE:  # each place was taken twice: it was given up between
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        rows(url, "DROP TRIGGER refuse ON dbos.operation_outputs")
+        assert [b.ask("status", query_id, 20) for query_id in query_ids] == [["finished", None, True]] * len(names)
+        assert b.ask("execute", 100, "another")[1] == SUM
+
+
+def test_a_job_that_is_given_up_again_and_again_goes_on_later_each_time() -> None:
+    forsaken = Forsaken(after_s=1.0, most_s=5.0)
+    assert forsaken.among(["a"], 0.0) == []
+    went_on = [now / 2 for now in range(1, 60) if forsaken.among(["a"], now / 2)]
+    assert went_on == [1.0, 3.0, 7.0, 12.0, 17.0, 22.0, 27.0]
+    assert forsaken.among([], 31.5) == []
+    assert [forsaken.among(["a"], now_s) for now_s in (32.0, 32.5, 33.0)] == [[], [], ["a"]]  # it was idle for a moment only
+    assert forsaken.among([], 48.0) == []  # and is forgotten
+    assert [forsaken.among(["a"], now_s) for now_s in (49.0, 50.0, 51.0, 52.0)] == [[], ["a"], [], ["a"]]
+
+
+def test_a_database_that_goes_away_before_it_is_used_is_waited_for(tmp_path: Path) -> None:
+    with postgresql() as server:
+        manager = HandManager(Settings(state_dir=tmp_path / "s", durable=DurableSettings(server.get_uri())))
+        with contextlib.closing(manager):
+            server.stop()
+            manager.start()
+            keyed = dataclasses.replace(job(100), idempotency_key="k")
+            with pytest.raises(ServiceError, match="cannot be opened") as caught:
+                manager.execute(keyed)
+            assert caught.value.retryable
+            assert not manager.ready()["ready"]
+            server.start()
+            end = time.monotonic() + 20
+            while not manager.ready()["ready"]:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            assert manager.execute(keyed).table.to_pylist() == SUM
 
 
 def test_the_schema_is_made_once_and_only_where_it_may(url: str) -> None:
