@@ -135,6 +135,8 @@ def undistributable(sql: str, root: Node) -> str | None:
             deep += item.get("class") == "SUBQUERY"
             if deep > DISTRIBUTED_SUBQUERIES_DEEP:
                 return f"the statement has subqueries nested more than {DISTRIBUTED_SUBQUERIES_DEEP} deep"
+            if item.get("class") == "CONSTANT":
+                continue
         parts = item.values() if isinstance(item, dict) else item
         todo.extend([(part, deep) for part in parts if isinstance(part, (dict, list))])
     return None
@@ -175,7 +177,7 @@ Nested = dict[str, int]
 
 
 def _walk(root: Node) -> Iterator[Node]:
-    """All nodes. Needs no stack.
+    """All nodes; constants, of which there may be many thousands, are not looked into. Needs no stack.
 
     Raises:
         PlanError: STATEMENT_TOO_COMPLEX, at a node that is nested too deeply.
@@ -193,7 +195,8 @@ def _walk(root: Node) -> Iterator[Node]:
                 raise too_complex(f"the statement has {PLURALS[kind]} nested more than {NESTED[kind]} deep")
             nested = {**nested, kind: depth}
         yield item
-        todo.extend([(value, nested) for value in item.values() if isinstance(value, (dict, list))])
+        if item.get("class") != "CONSTANT":
+            todo.extend([(value, nested) for value in item.values() if isinstance(value, (dict, list))])
 
 
 def _kind(node: Node) -> str | None:

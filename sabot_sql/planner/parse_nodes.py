@@ -57,6 +57,8 @@ def _visit(node: Any, scope: frozenset[str], names: Names, parameters: list[tupl
             _visit(cte["value"], scope, names, parameters)
             scope |= {name}
     kind = node.get("type")
+    if kind == "VALUE_CONSTANT":
+        return
     if kind == "VALUE_PARAMETER":
         parameters.append((node.get("query_location", 0), node["identifier"]))
     elif kind == "RECURSIVE_CTE_NODE":
@@ -81,12 +83,13 @@ def without_recurring(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def walk(root: Node) -> Iterator[Node]:
-    """`root` and all nodes under it, in no promised order; needs no stack."""
+    """`root` and all nodes under it but for what is in constants, in no promised order; needs no stack."""
     todo: list[Any] = [root]
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
             yield node
-            todo.extend(v for v in node.values() if isinstance(v, (dict, list)))
+            if node.get("class") != "CONSTANT":
+                todo.extend(v for v in node.values() if isinstance(v, (dict, list)))
         else:
             todo.extend(v for v in node if isinstance(v, (dict, list)))
