@@ -1,8 +1,8 @@
 """A line in the log for each query that ends: who asked what, how it ended and what it took.
 
 The logger is `sabot_sql.queries`: a slow query is a warning, any other one information. Its fields are the attribute `fields`
-of the record, for who writes them as JSON. Parameters are not written: they may be
-what a statement was to keep out of its text.
+of the record, for who writes them as JSON. Parameters are not written: they may be what a statement was to keep out of its
+text. Where nobody has set up logging, as in a notebook or the shell, nothing is written.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sabot_sql.jobs.record import QueryRecord
 
 log = logging.getLogger("sabot_sql.queries")
+log.addHandler(logging.NullHandler())
 
 SQL_CHARS = 2000
 STATS = ("rows_scanned", "bytes_scanned", "queue_ms", "stages", "tasks", "retries", "bytes_spilled")

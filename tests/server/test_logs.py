@@ -66,3 +66,16 @@ def test_slow_queries_are_warnings_and_text_is_the_default(data: Path, tmp_path:
     assert len(slow) == 2
     assert all("WARNING sabot_sql.queries: slow query q_" in line for line in slow)
     assert not any("refused" in line for line in lines)
+
+
+def test_who_has_set_up_no_logging_is_told_nothing() -> None:
+    script = (
+        "from sabot_sql.config import Settings\n"
+        "from sabot_sql.engine.request import QueryRequest\n"
+        "from sabot_sql.jobs.manager import JobManager\n"
+        "manager = JobManager(Settings(slow_query_s=0.0))\n"
+        "print(manager.execute(QueryRequest('select 1 as one')).table.to_pylist())\n"
+        "manager.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[{'one': 1}]\n", "")
