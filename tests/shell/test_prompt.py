@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
@@ -133,7 +134,8 @@ class Terminal:
         """Reads until all of `texts` were seen since the last time."""
         deadline = time.monotonic() + timeout_s
         while not all(text in self.seen for text in texts):
-            assert time.monotonic() < deadline, f"{texts} not in {self.seen!r}"
+            there, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+            assert there, f"{texts} not in {self.seen!r}"
             self.seen += os.read(self.master, 65536).decode(errors="replace")
         self.seen = ""
 
