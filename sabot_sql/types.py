@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -46,13 +47,12 @@ class SqlType:
                 return f"{self.children[0]}[]"
             case "ARRAY":
                 return f"{self.children[0]}[{self.size}]"
-            case "STRUCT":
-                return "STRUCT(" + ", ".join(f"{quote_identifier(n)} {c}" for n, c in zip(self.names, self.children)) + ")"
-            case "UNION":
-                return "UNION(" + ", ".join(f"{quote_identifier(n)} {c}" for n, c in zip(self.names, self.children)) + ")"
+            case "STRUCT" | "UNION" if self.children:
+                members = ", ".join(f"{shown_identifier(n)} {c}" for n, c in zip(self.names, self.children))
+                return f"{self.id}({members})"
             case "MAP":
                 return f"MAP({self.children[0]}, {self.children[1]})"
-            case "TUPLE":
+            case "TUPLE" if self.children:
                 return f"TUPLE({', '.join(map(str, self.children))})"
             case "ENUM":
                 return "ENUM(" + ", ".join("'" + n.replace("'", "''") + "'" for n in self.names) + ")"
@@ -82,6 +82,21 @@ def quote_identifier(name: str) -> str:
     """`name` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
+
+def shown_identifier(name: str) -> str:
+    """`name` as a SQL identifier, quoted where DuckDB quotes it in the names of types."""
+    return name if BARE.fullmatch(name) and name.lower() not in _keywords() else quote_identifier(name)
+
+
+@functools.cache
+def _keywords() -> frozenset[str]:
+    import duckdb
+
+    with duckdb.connect() as con:
+        return frozenset(row[0] for row in con.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall())
+
+
+BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 BOOLEAN = SqlType("BOOLEAN")
 INTEGER = SqlType("INTEGER")
@@ -207,7 +222,7 @@ def parse_type(text: str) -> SqlType:
 
     Example:
         >>> str(parse_type("STRUCT(a DECIMAL(15, 2), b VARCHAR[])"))
-        'STRUCT("a" DECIMAL(15,2), "b" VARCHAR[])'
+        'STRUCT(a DECIMAL(15,2), b VARCHAR[])'
     """
     parser = _TypeParser(text)
     found = parser.type()
@@ -248,7 +263,11 @@ class _TypeParser:
                 width, _, scale = self._until(")").partition(",")
                 self._expect(")")
                 return SqlType("DECIMAL", int(width), int(scale or 0))
+            case "STRUCT" if not self._take("(") or self._take(")"):
+                return SqlType("STRUCT")
             case "STRUCT" | "UNION":
+                if name == "UNION":
+                    self._expect("(")
                 names, children = self._fields()
                 return SqlType(name, children=children, names=names)
             case "MAP":
@@ -259,7 +278,8 @@ class _TypeParser:
                 self._expect(")")
                 return SqlType("MAP", children=(key, value))
             case "TUPLE":
-                self._expect("(")
+                if not self._take("(") or self._take(")"):
+                    return SqlType("TUPLE")
                 members = [self.type()]
                 while self._take(","):
                     members.append(self.type())
@@ -277,7 +297,6 @@ class _TypeParser:
         return SqlType(name)
 
     def _fields(self) -> tuple[tuple[str, ...], tuple[SqlType, ...]]:
-        self._expect("(")
         names, children = [], []
         while True:
             self._space()

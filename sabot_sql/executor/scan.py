@@ -200,6 +200,9 @@ class ScanUnit:
             with self._relation(cursor, context) as (relation, bounds), cursor.registered(self.source.keys):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
+                if bounds and not self.cached and self.source.node.spec.kind == "duckdb":
+                    # for the first rows of a window above, DuckDB 2.0 looks for the rowid in columns that do not have it
+                    tail += " OFFSET 0"
                 schema = self.source.schema
                 if not len(schema):
                     num_rows = int(cursor.scalar(f"SELECT count(*){tail}"))

@@ -79,7 +79,10 @@ CLOCK = frozenset(
 ONE_ROW = lg.OneRow(1, (Field("row", INTEGER),))
 
 # Functions that read how their arguments are called, which a bound plan no longer says.
-NAMED = frozenset(("alias", "struct_insert", "struct_update"))
+NAMED = frozenset(("alias", "struct_insert", "struct_update", "remap_struct"))
+
+UNTYPED = frozenset(("NULL", "SQLNULL", '"NULL"'))
+TYPES_SHOWN = frozenset(("typeof", "pg_typeof"))
 
 
 def decode_plan(plan: Json, lookup: Callable[[str], Table], session: Session, reads_rowid: bool = True) -> lg.Plan:
@@ -104,6 +107,24 @@ def _has_collation(found: Any) -> bool:
     return isinstance(found, dict) and (bool(found.get("collation")) or any(map(_has_collation, found.values())))
 
 
+def _is_untyped(t: Json, inside: bool = False) -> bool:
+    """Whether a type is that of a value which is only NULL; with `inside`, or has one in it."""
+    if inside and isinstance(t.get("type_info"), dict):
+        info = t["type_info"]
+        parts = [info["child_type"]] if "child_type" in info else [c["second"] for c in info.get("child_types") or ()]
+        if any(_is_untyped(part, True) for part in parts):
+            return True
+    return t["id"] in UNTYPED
+
+
+def _reads_untyped(name: str, args: list[Json]) -> bool:
+    """Whether a function takes a column that is only NULL, for which another one would stand here: it might be another function
+    then, or show the other type."""
+    if name in TYPES_SHOWN:
+        return any(_is_untyped(arg["return_type"], True) for arg in args)
+    return any(arg["expression_class"] == "BOUND_REF" and _is_untyped(arg["return_type"]) for arg in args)
+
+
 def decode_type(t: Json, depth: int = 0) -> SqlType:
     """The type behind DuckDB's `{"id": ..., "type_info": ...}`, which stands `depth` levels deep in another one."""
     if depth > MOST_LEVELS:
@@ -126,11 +147,13 @@ def decode_type(t: Json, depth: int = 0) -> SqlType:
             fields = info["child_types"]
             names = tuple(str(c["first"]) for c in fields)
             return SqlType("STRUCT", children=tuple(decode_type(c["second"], depth) for c in fields), names=names)
+        case "TUPLE" if not info["child_types"]:
+            raise NotSupported("rows without values cannot run distributed yet")
         case "TUPLE":
             return SqlType("TUPLE", children=tuple(decode_type(c["second"], depth) for c in info["child_types"]))
         case "ENUM":
             return SqlType("ENUM", names=tuple(info["values"]))
-        case "NULL" | "SQLNULL" | '"NULL"':
+        case untyped if untyped in UNTYPED:
             return SqlType("INTEGER")
     try:
         return parse_type(t["id"])
@@ -288,6 +311,8 @@ class _Decoder:
         if any(e["expression_class"] != "BOUND_UNNEST" for e in op["expressions"]):
             raise NotSupported("this UNNEST cannot run distributed yet")
         args = [self.expression(e["child"]) for e in op["expressions"]]
+        if not all(arg.type.children for arg in args):
+            raise NotSupported("UNNEST of a value that is only NULL, of no type, cannot run distributed yet")
         # a list that stands as a column: unnest of a constant would be worked out while binding
         texts = tuple("unnest({" + str(reads.position(a)) + "})" for a in args)
         types = tuple(decode_type(e["return_type"]) for e in op["expressions"])
@@ -525,6 +550,8 @@ class _Decoder:
             return self._between(e["children"], e["function_data"])
         if e["type"] == "BOUND_FUNCTION":
             name = str(e["qname"]["path"][-1])
+            if _reads_untyped(name, e["children"]):
+                raise NotSupported(f"{name}() of a value that is only NULL, of no type, cannot run distributed yet")
             if name in NAMED:
                 raise NotSupported(f"{name}(), which depends on the names of its arguments, cannot run distributed yet")
             return self._clock(name, result) if name in CLOCK else ex.Call(name, args, result)
@@ -684,7 +711,7 @@ def _numbered(plan: lg.Plan, keys: list[Expr], order: tuple[lg.OrderKey, ...] = 
     """`plan` with the number of each row among those that agree in `keys`, from 1."""
     reads = Reads()
     together = tuple(dict.fromkeys(reads.position(k) for k in keys))
-    by = f" ORDER BY {order_text(list(order), reads)}" if order else ""
+    by = f" ORDER BY {order_text(order, reads)}" if order else ""
     partition = "PARTITION BY " + ", ".join("{" + str(i) + "}" for i in together) if together else ""
     text = f"row_number() OVER ({partition}{by})"
     return lg.Extend(plan, tuple(reads.exprs), (text,), (BIGINT,), together, "Window")

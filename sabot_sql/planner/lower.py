@@ -36,6 +36,7 @@ from sabot_sql.planner.physical import (
     state_types,
 )
 from sabot_sql.planner.ranges import range_bounds
+from sabot_sql.planner.recursion import limited
 from sabot_sql.planner.rules.push_filters import is_volatile
 from sabot_sql.planner.small_work import is_small
 from sabot_sql.planner.stages import Cluster, Fragment, Part, StageBuilder, keep, project
@@ -524,6 +525,8 @@ class _Lowering:
         return replace(fragment, root=root, keys=None, rows=self.estimator.rows(plan))
 
     def slice(self, plan: lg.Slice) -> Fragment:
+        if (whole := limited(plan)) is not plan:
+            return self.fragment(whole)
         fragment = self.fragment(plan.input)
         if not fragment.is_one_task:
             if plan.limit is not None:

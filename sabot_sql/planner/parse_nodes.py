@@ -64,7 +64,7 @@ def _visit(node: Any, scope: frozenset[str], names: Names, parameters: list[tupl
     elif kind == "RECURSIVE_CTE_NODE":
         names.ctes.add(node["cte_name"].lower())
         scope |= {node["cte_name"].lower()}
-    elif kind == "BASE_TABLE" or (kind == "SHOW_REF" and node.get("show_type") == "SHOW"):
+    elif kind == "BASE_TABLE" or (kind == "SHOW_REF" and node.get("show_type") == "SHOW" and not node.get("query")):
         parts = tuple(node["qualified_name"]["path"])
         if kind == "SHOW_REF":
             parts = tuple(p[1:-1].replace('""', '"') if p[:1] == p[-1:] == '"' else p for p in parts)

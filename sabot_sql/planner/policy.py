@@ -44,7 +44,7 @@ EXPRESSIONS = frozenset(
 
 TABLE_FUNCTIONS = frozenset(
     """range generate_series unnest repeat repeat_row json_each json_tree test_all_types pg_timezone_names
-    regexp_split_to_table generate_subscripts""".split()
+    regexp_split_to_table generate_subscripts icu_calendar_names""".split()
 )
 
 DENIED_FUNCTIONS = frozenset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sabot_sql.errors import NotSupported
 from sabot_sql.planner import logical as lg
@@ -17,6 +18,8 @@ from sabot_sql.types import Schema
 
 WORKING = "Working"
 """The name of the leaf that stands for the rows of the last round."""
+
+RECURSIVE = "RecursiveCTE"
 
 ROUND = re.compile(r"\bround(\d+)\b")
 DEFINED = re.compile(r"WITH RECURSIVE round(\d+)\b")
@@ -50,7 +53,27 @@ def recursive_cte(index: int, anchor: lg.Plan, term: lg.Plan, union_all: bool) -
         f"WITH RECURSIVE round{index}({columns}) AS (SELECT {columns} FROM in0 UNION{' ALL' if union_all else ''} "
         f"{text.of(prune_columns(term))}) SELECT {columns} FROM round{index}"
     )
-    return lg.Relational(tuple(text.inputs), sql, anchor.schema, None, "RecursiveCTE")
+    return lg.Relational(tuple(text.inputs), sql, anchor.schema, None, RECURSIVE)
+
+
+def limited(plan: lg.Slice) -> lg.Plan:
+    """`plan` as one operator where a recursive CTE lies right under it: one without an end goes no further than it is read."""
+    steps, source = [], plan.input
+    while isinstance(source, lg.Compute | lg.Select):
+        steps.append(source)
+        source = source.input
+    if plan.limit is None or not isinstance(source, lg.Relational) or source.name != RECURSIVE:
+        return plan
+    sql, width = source.sql, len(source.schema)
+    for number, step in enumerate(reversed(steps)):
+        names = [f"c{i}" for i in range(width)]
+        below = f"({sql}) AS below{number}({', '.join(names)})"
+        if isinstance(step, lg.Compute):
+            given = ", ".join(f"{render(e, names)} AS c{i}" for i, e in enumerate(step.exprs)) or "1 AS c0"
+            sql, width = f"SELECT {given} FROM {below}", len(step.exprs)
+        else:
+            sql = f"SELECT {', '.join(names)} FROM {below} WHERE {render(step.predicate, names)}"
+    return replace(source, sql=f"SELECT * FROM ({sql}) LIMIT {plan.limit} OFFSET {plan.offset}", schema=plan.schema)
 
 
 def _columns(count: int, table: str = "") -> str:
@@ -90,7 +113,7 @@ class _Text:
                 return self._join(plan)
             case lg.Order():
                 reads = Reads()
-                keys = order_text(list(plan.keys), reads).format(*self._exprs(reads, plan.input))
+                keys = order_text(plan.keys, reads).format(*self._exprs(reads, plan.input))
                 limit = "" if plan.limit is None else f" LIMIT {plan.limit}"
                 text = f"SELECT {_columns(width)} FROM {self._from(plan.input)} ORDER BY {keys}{limit} OFFSET {plan.offset}"
                 return f"SELECT {_columns(width)} FROM ({text}) AS {self._table()}"
@@ -108,7 +131,8 @@ class _Text:
             case lg.Extend():
                 exprs = [self._expr(e, plan.input) for e in plan.exprs]
                 added = ", ".join(f"{t.format(*exprs)} AS c{len(plan.input.schema) + i}" for i, t in enumerate(plan.texts))
-                return f"SELECT {_columns(len(plan.input.schema))}, {added} FROM {self._from(plan.input)}"
+                source = re.sub(r"\bin0\b", lambda _: self._from(plan.input), plan.source.format(*exprs))
+                return f"SELECT {_columns(len(plan.input.schema))}, {added} FROM {source}"
             case lg.Relational():
                 return self._relational(plan)
         raise NotSupported("this recursive CTE cannot run distributed yet")
@@ -163,4 +187,6 @@ class _Text:
         tables = ", ".join(f"{n}({_columns(len(p.schema))}) AS ({self.of(p)})" for n, p in zip(names, plan.inputs))
         sql = re.sub(r"\bin(\d+)\b", lambda found: names[int(found[1])], plan.sql)
         width = len(plan.schema)
+        if sql.startswith("WITH "):
+            sql = f"SELECT * FROM ({sql}) AS {self._table()}"
         return f"SELECT {_columns(width)} FROM (WITH {tables} {sql}) AS {self._table()}({_columns(width)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,18 +58,42 @@ class Reads:
         return self.exprs.index(expr)
 
 
-def order_text(keys: list[lg.OrderKey], reads: Reads) -> str:
-    """The terms of an ORDER BY."""
+def order_text(keys: Sequence[lg.OrderKey], reads: Reads, over: Sequence[Expr] = ()) -> str:
+    """The terms of an ORDER BY.
+
+    Args:
+        over: the arguments of the call with DISTINCT that is ordered: its keys must be written as expressions over these.
+    """
     return ", ".join(
-        f"{_key_text(k.expr, reads)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}"
+        f"{_key_text(k.expr, reads, over)} {'DESC' if k.descending else 'ASC'} NULLS {'FIRST' if k.nulls_first else 'LAST'}"
         for k in keys
     )
 
 
-def _key_text(key: Expr, reads: Reads) -> str:
+def _key_text(key: Expr, reads: Reads, over: Sequence[Expr]) -> str:
     """A key that is constant is cast: DuckDB takes a bare literal for a mistake."""
+    if over and key not in over and not is_constant(key):
+        return _text_over(key, over, reads)
     text = reads.place(key)
     return f"CAST({text} AS {key.type})" if isinstance(key, ex.Const) else text
+
+
+def _text_over(expr: Expr, parts: Sequence[Expr], reads: Reads) -> str:
+    """`expr` as a text that reads `parts`, and of the columns only those that stand in none of them."""
+    places: list[str] = []
+
+    def inside(e: Expr) -> Expr:
+        if e in parts or isinstance(e, ex.Ref):
+            places.append(reads.place(e))
+            return ex.Ref(len(places) - 1, e.type)
+        return ex.with_children(e, tuple(map(inside, ex.children(e))))
+
+    found = inside(expr)
+    marks = [f"\0{i}\0" for i in range(len(places))]  # no text that is rendered has this character
+    text = render(found, marks).replace("{", "{{").replace("}", "}}")
+    for mark, place in zip(marks, places):
+        text = text.replace(mark, place)
+    return text
 
 
 def aggregate_text(call: lg.Call, reads: Reads) -> str:
@@ -78,7 +102,7 @@ def aggregate_text(call: lg.Call, reads: Reads) -> str:
     if call.distinct:
         inside = f"DISTINCT {inside}"
     if call.order:
-        inside += f" ORDER BY {order_text(list(call.order), reads)}"
+        inside += f" ORDER BY {order_text(call.order, reads, call.args if call.distinct else ())}"
     where = "" if call.filter is None else f" FILTER (WHERE {reads.place(call.filter)})"
     name = "count" if call.function == "count_star" else call.function
     return f"{quote_identifier(name)}({inside}){where}"

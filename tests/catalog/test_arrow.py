@@ -113,7 +113,7 @@ ARROW = pa.table(
 TYPES = [
     ("i", "INTEGER"), ("d", "DECIMAL(15,2)"), ("day", "DATE"), ("ts", "TIMESTAMP"), ("s", "VARCHAR"), ("dict", "VARCHAR"),
     ("view", "VARCHAR"), ("nothing", "INTEGER"), ("half", "FLOAT"), ("list", "BIGINT[]"),
-    ("struct", 'STRUCT("a" BIGINT, "b" VARCHAR)'),
+    ("struct", "STRUCT(a BIGINT, b VARCHAR)"),
 ]  # fmt: skip
 
 

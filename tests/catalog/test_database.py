@@ -45,7 +45,7 @@ def test_types_rows_and_options(path, open_catalog):
     assert [text for _, text in columns_of(catalog.table("odd näme"))] == [
         "ENUM('a', 'it''s')",
         "DECIMAL(5,2)",
-        'STRUCT("x" INTEGER)[]',
+        "STRUCT(x INTEGER)[]",
     ]
 
 

@@ -51,6 +51,8 @@ select flag, count(distinct region), count(distinct qty), sum(distinct qty), min
 select region, count(distinct product) filter (where qty > 2), sum(distinct qty) filter (where flag) from sales group by region order by 1;
 select count(distinct (region, flag)), count(distinct upper(region)) from sales;
 select string_agg(distinct region, ',' order by region), list(distinct qty order by qty desc) from sales;
+select string_agg(distinct region, '{' order by length(region), region desc), list(distinct qty order by qty % 3, qty desc) from sales;
+select flag, list(distinct upper(region) order by right(upper(region), 1), upper(region) desc) from sales group by flag order by flag;
 select avg(distinct score), median(distinct qty), stddev(distinct qty) from sales;
 select count(distinct "at"), count(distinct clock), count(distinct raw), count(distinct nums), count(distinct place) from kinds;
 -- construct: FILTER, HAVING and aggregates over aggregates

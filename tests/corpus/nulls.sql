@@ -9,6 +9,13 @@ select id from sales where qty not between 1 and 3 and (qty in (5, null)) is nul
 select id from sales where region = region and qty >= qty and id < 50 order by id;
 select null and false, null or true, null = null, null <> 1, null is null, null in (1, null), 1 in (2, null), 1 not in (2, null), not null from single;
 -- construct: functions of NULL
+-- names: of a value that is only NULL
+select unnest(null);
+-- names: of a value that is only NULL
+select id, n[1:2] from sales, (select null) t(n) where id < 3;
+-- names: of a value that is only NULL
+select typeof(n), count(*) from sales left join (select null as n) on true group by all;
+select n || 'a', n + 1, n is null, coalesce(n, id), concat(region, null) from (select *, null as n from sales) where id < 5 order by id;
 select id, coalesce(qty, product, -1), coalesce(region, note, 'none'), ifnull(flag, false), nullif(qty, 2), nullif(region, note) from sales where id < 60 order by id;
 select id, qty + null, region || null, concat(region, null), greatest(qty, null), least(null, region), if(flag, 1, null) from sales where id < 60 order by id;
 select sum(nullif(qty, 5)), count(nullif(qty, 5)), avg(case when flag then qty end), max(coalesce(qty, 0)), min(nullif(region, '')) from sales;

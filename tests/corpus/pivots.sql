@@ -16,6 +16,10 @@ with t as (select region, flag from sales where region is not null) pivot t on r
 pivot (select s_state, s_county, store_sk from store) on s_state, s_county using list(store_sk order by store_sk);
 -- names: hand over the plan
 pivot (select s_state, s_county from store) on s_state || s_county using count(*);
+-- names: hand over the plan
+pivot (select region, flag, qty from sales where id < 500) on flag in (select flag from sales where flag) using sum(qty) group by region order by region;
+-- names: hand over the plan
+from (pivot (select region, flag, qty from sales where id < 500) on qty in ((select qty from sales where qty < 4 order by qty desc limit 2)), flag using count(*)) order by all;
 -- construct: UNPIVOT
 unpivot (select id, qty, product from sales where id < 30) on qty, product into name kind value v order by all;
 unpivot (select id, qty::int q, product p, id % 7 r from sales where id < 20) on columns(* exclude (id)) into name n value v order by all;
@@ -25,6 +29,7 @@ select k, count(*), sum(v) from (unpivot (select qty::bigint q, product::bigint 
 unpivot (select store_sk, s_name, s_state, s_county, store_sk::varchar s2 from store) on (s_name, s_state), (s_county, s2) into name k value a, b order by all;
 -- construct: DESCRIBE, SUMMARIZE and TABLE
 select column_name, column_type from (describe select region, sum(qty), list(id) from sales group by region) order by 1;
+select column_name, column_type from (show select region, sum(qty) as total from sales group by region) order by 1;
 select column_name, column_type, min, max, count from (summarize select id, region, flag from sales) order by 1;
 table regions order by region;
 from regions order by region limit 2;

@@ -17,6 +17,7 @@ def db(tmp_path_factory):
         con.execute("INSERT INTO words VALUES ('a', 1), ('A', 2)")
         con.execute("CREATE TABLE tagged(u UNION(a INTEGER, b VARCHAR), i INTEGER)")
         con.execute("INSERT INTO tagged VALUES (1, 1), ('x', 2)")
+        con.execute("CREATE TABLE marks AS SELECT 's' || range AS name, (range * 7919) % 1000003 AS mark FROM range(400000)")
         con.execute("CREATE TABLE states AS SELECT sum(1) EXPORT_STATE s, 1 AS i")
     with sabot_sql.connect("embedded:", data=str(path), num_local_agents=1) as db:
         yield db
@@ -55,3 +56,9 @@ def test_having_without_from_gives_one_row_or_none(db, sql, rows):
 def test_functions_of_their_arguments_names_stay_local(db, call):
     with pytest.raises(NotSupported, match="names of its arguments"):
         db.execute_sql(f"select {call} from tagged", route="distributed")
+
+
+def test_the_first_rows_of_a_window_are_those_of_a_table_that_is_read_in_parts(db):
+    want = db.execute_sql("from marks order by mark desc limit 2", route="local")
+    result = db.execute_sql("select * from marks qualify row_number() over (order by mark desc) <= 2", route="distributed")
+    assert result.to_arrow().sort_by("mark") == want.to_arrow().sort_by("mark")

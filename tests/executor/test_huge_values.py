@@ -14,7 +14,7 @@ SHAPES = {
     "{}": "VARCHAR",
     "[{}]": "VARCHAR[]",
     "array_value({})": "VARCHAR[1]",
-    "{{'x': [{}]}}": 'STRUCT("x" VARCHAR[])',
+    "{{'x': [{}]}}": "STRUCT(x VARCHAR[])",
     "MAP {{1: {}}}": "MAP(INTEGER, VARCHAR)",
     "MAP {{{}: 1}}": "MAP(VARCHAR, INTEGER)",
     "row({}, 1)": "VARCHAR",
