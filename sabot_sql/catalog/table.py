@@ -152,3 +152,18 @@ class Table:
     def schema(self) -> Schema:
         """All columns in order."""
         return self.scan.schema
+
+
+TAKEN = frozenset(("main", "temp", "system", "information_schema", "pg_catalog"))
+"""Schemas that are not a table's own."""
+
+
+def spellings(name: str) -> list[tuple[str, ...]]:
+    """How a table may be written: by its name as it is, and with a schema before each of its dots.
+
+    Example:
+        >>> spellings("t"), spellings("s.t.u")
+        ([('t',)], [('s.t.u',), ('s', 't.u'), ('s.t', 'u')])
+    """
+    parts = [(name[:i], name[i + 1 :]) for i, char in enumerate(name) if char == "."]
+    return [(name,), *(part for part in parts if all(part) and part[0].lower() not in TAKEN)]

@@ -17,7 +17,7 @@ from sabot_sql.catalog.database_views import ATTACHED_AS, FILE
 from sabot_sql.catalog.ipc_dataset import ipc_dataset
 from sabot_sql.catalog.ipc_files import ready_table
 from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql
-from sabot_sql.catalog.table import Table
+from sabot_sql.catalog.table import Table, spellings
 from sabot_sql.errors import QueryError, ServiceError
 from sabot_sql.executor.local_counts import ALLOWED
 from sabot_sql.executor.owned_folders import claim, release, sweep
@@ -125,7 +125,7 @@ class Instance:
 
     def _create(self, table: Table) -> None:
         source = self._source(table)
-        for target in targets(table.name):
+        for target in spellings(table.name):
             if len(target) > 1:
                 self._do(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target[0])}")
             self._do(f"CREATE OR REPLACE VIEW {'.'.join(map(quote_identifier, target))} AS SELECT * FROM {source}")
@@ -140,7 +140,7 @@ class Instance:
         return ".".join(map(quote_identifier, parts))
 
     def _drop(self, name: str) -> None:
-        for target in targets(name):
+        for target in spellings(name):
             self._do(f"DROP VIEW IF EXISTS {'.'.join(map(quote_identifier, target))}")
         del self._views[name]
 
@@ -151,7 +151,7 @@ class Instance:
         for table in tables:
             if table.scan.kind == "ipc":
                 cursor.register(table.name, self._arrow(table))
-                for target in targets(table.name)[1:]:
+                for target in spellings(table.name)[1:]:
                     self._show_registered(cursor, table.name, target)
         return cursor
 
@@ -200,14 +200,3 @@ def identity(table: Table) -> Identity:
     """What a DuckDB file must still be to be the one that is attached."""
     (file,) = table.scan.files
     return file.path, file.size_bytes, file.mtime_ns
-
-
-def targets(name: str) -> list[tuple[str, ...]]:
-    """The names a view is made under: as it is, and for `schema.table` in that schema.
-
-    Example:
-        >>> targets("t"), targets("s.t")
-        ([('t',)], [('s.t',), ('s', 't')])
-    """
-    schema, _, table = name.rpartition(".")
-    return [(name,), (schema, table)] if schema else [(name,)]

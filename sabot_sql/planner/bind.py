@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from sabot_sql.catalog.table import Table
+from sabot_sql.catalog.table import Table, spellings
 from sabot_sql.errors import InternalError, NotSupported, SabotError
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner.decode import decode_plan
@@ -176,17 +176,16 @@ class Binder:
         """Make or renew the empty table that stands for `table`."""
         if self._versions.get(table.name) == table.version:
             return
-        schema, _, name = table.name.rpartition(".")
-        target = ".".join(quote_identifier(p) for p in (schema, name) if p)
         # a column of nothing but NULLs has no type that a table could have; reading it is refused later
         types = ("INTEGER" if f.type.id == "NULL" else str(f.type) for f in table.schema)
         columns = ", ".join(f"{quote_identifier(f.name)} {t}" for f, t in zip(table.schema, types))
-        if schema:
-            self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}").fetchall()
-        try:
-            self._con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})").fetchall()
-        except (duckdb.CatalogException, duckdb.ParserException) as error:
-            raise NotSupported(f"table {table.name} has a column of a type that no statement can write") from error
+        for target in spellings(table.name):
+            if len(target) > 1:
+                self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target[0])}").fetchall()
+            try:
+                self._con.execute(f"CREATE OR REPLACE TABLE {'.'.join(map(quote_identifier, target))} ({columns})").fetchall()
+            except (duckdb.CatalogException, duckdb.ParserException) as error:
+                raise NotSupported(f"table {table.name} has a column of a type that no statement can write") from error
         self._versions[table.name] = table.version
 
     def close(self) -> None:

@@ -45,13 +45,15 @@ def query_for_show(sql: str) -> str | None:
     """The query that a SHOW stands for, where DuckDB has no such SHOW or lists more than the catalog; None elsewhere.
 
     Example:
-        >>> query_for_show("show columns from t"), query_for_show("show tables")
-        ('DESCRIBE t', None)
+        >>> query_for_show("show columns from t"), query_for_show("show tables"), query_for_show("describe") == ALL_TABLES
+        ('DESCRIBE t', None, True)
     """
-    if not sql[:64].lstrip().upper().startswith("SHOW"):
+    if not sql[:64].lstrip().upper().startswith(("SHOW", "DESC")):
         return None
     found = list(tokens(sql))
     words = [text.lower() for _, text in found]
+    if words in (["describe"], ["desc"]):
+        return ALL_TABLES
     if words[:1] != ["show"]:
         return None
     if words[1:] in ([], ["__show_tables_expanded"]):
