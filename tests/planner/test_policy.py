@@ -42,6 +42,7 @@ select * from json_each('{"a": 1}')
 select columns('a.*') from t
 pivot t on a using count(*)
 select * from (pivot t on b using sum(a) group by a) p join u using (a)
+describe
 pivot t on a in (1, 2) using sum(a)
 pivot t on a in (select a from u where b > 1) using sum(a)
 with c as (select 1 a) pivot t on a in (from u select a) using sum(a)
@@ -278,7 +279,6 @@ select inet_server_addr()
 select __internal_compress_string_ubigint('x')
 select to_aggregate_state(1)
 show variables
-describe
 from (show databases)
 select * from (describe (from read_csv('x')))
 explain select * from read_csv('/etc/passwd')
