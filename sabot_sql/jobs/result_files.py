@@ -7,7 +7,10 @@ fetched already, after them those that nobody has fetched yet.
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -21,9 +24,30 @@ from sabot_sql.errors import ExecutionError, QueryError
 
 SUFFIX = ".arrow"
 ABANDONED_S = 24 * 3600.0
-"""Age at which half a file, of some server, is nobody's."""
+"""Age at which half a file is taken for one of a server that has ended."""
 RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
 RESERVE_SHARE = 20  # at most a twentieth of a small disk
+
+
+@functools.cache
+def pid_space() -> str:
+    """A name for where process ids mean the same as here: this boot of this machine, this namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return hashlib.sha256(f"{boot} {os.stat('/proc/self/ns/pid').st_ino}".encode()).hexdigest()[:12]
+    except OSError:  # no Linux: nothing is known of other processes
+        return secrets.token_hex(6)
+
+
+def is_abandoned(part: Path) -> bool:
+    """Whether half a file, of some server, is nobody's: the process that wrote it has ended, or must have."""
+    _, *where, _ = part.name.split(".")
+    if where[:1] == [pid_space()] and not Path("/proc", *where[1:]).exists():
+        return True
+    try:
+        return part.stat().st_mtime < time.time() - ABANDONED_S
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(slots=True)
@@ -57,7 +81,7 @@ class ResultFiles:
             if path.suffix == SUFFIX:
                 stat = path.stat()
                 found.append((path.stem, _File(stat.st_size, stat.st_mtime)))
-            elif not self._shared or path.stat().st_mtime < time.time() - ABANDONED_S:
+            elif not self._shared or is_abandoned(path):
                 path.unlink(missing_ok=True)  # half a file of a process that was killed
         self._waiting.update(sorted(found, key=lambda item: item[1].written_s))
         self._total_bytes = sum(file.size_bytes for _, file in found)
@@ -84,7 +108,7 @@ class ResultFiles:
         size = table.nbytes
         gone = self._make_room(query_id, size, limit_bytes)
         path = self.path(query_id)
-        part = path.with_suffix(f".{os.getpid()}.part")
+        part = path.with_suffix(f".{pid_space()}.{os.getpid()}.part")
         try:
             with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
@@ -180,6 +204,9 @@ class ResultFiles:
         """Remove the files written before a time in seconds since 1970."""
         for path in self.folder.glob(f"*{SUFFIX}") if self._shared else ():
             self._find(path.stem)
+        for path in self.folder.glob("*.part") if self._shared else ():
+            if is_abandoned(path):
+                path.unlink(missing_ok=True)
         with self._lock:
             both = [*self._waiting.items(), *self._fetched.items()]
             old = [query_id for query_id, file in both if file.written_s < before_s]

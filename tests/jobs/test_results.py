@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -115,6 +118,18 @@ def test_files_of_an_earlier_process_count_and_halves_are_removed(tmp_path: Path
     assert names(tmp_path) == ["q_1"]
     later.keep(result("q_3", MIB), fetched_later=True)
     assert (gone, names(tmp_path)) == (["q_1"], ["q_3"])
+
+
+def test_halves_of_servers_that_have_ended_are_removed_from_a_shared_folder(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    space, old_s = result_files.pid_space(), time.time() - result_files.ABANDONED_S - 1
+    for name in (f"q_1.{space}.{ended.pid}.part", f"q_2.{space}.{os.getpid()}.part", "q_3.elsewhere.1.part", "q_4.part"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "q_5.elsewhere.1.part").write_bytes(b"half")
+    os.utime(tmp_path / "q_5.elsewhere.1.part", (old_s, old_s))
+    ResultFiles(tmp_path, shared=True)
+    assert [path.name.partition(".")[0] for path in sorted(tmp_path.iterdir())] == ["q_2", "q_3", "q_4"]
 
 
 def test_result_larger_than_all_files_may_be_is_refused(tmp_path: Path) -> None:
