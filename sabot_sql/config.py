@@ -141,6 +141,9 @@ class Settings:
         slow_query_s: a query that takes longer is told of as slow in the log.
         metrics_open: whether the server tells its metrics without an API key.
         client_timeout_s: a query whose client waited and then stopped asking for it is cancelled after that.
+        upload_bytes: largest body of a table that is put.
+        upload_s: how long it may take to receive and to write.
+        table_folders: below which tables may be registered that lie on the server.
     """
 
     state_dir: Path | None = None
@@ -156,6 +159,9 @@ class Settings:
     client_timeout_s: float = 60.0
     slow_query_s: float = 10.0
     metrics_open: bool = False
+    upload_bytes: int = 16 << 30
+    upload_s: float = 3600.0
+    table_folders: tuple[str, ...] = ()
     local: LocalSettings = field(default_factory=LocalSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)
     durable: DurableSettings = field(default_factory=DurableSettings)

@@ -18,9 +18,12 @@ from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.learning import Activity, Learner
 from sabot_sql.catalog.listing import DATABASE_SUFFIXES, READABLE, is_glob, is_hidden, list_sources, split_suffix
 from sabot_sql.catalog.memory import is_tabular, write_ipc
+from sabot_sql.catalog.put_tables import PutTables
 from sabot_sql.catalog.roots import DatabaseRoot, FolderRoot
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_ipc import describe_arrow
+from sabot_sql.catalog.stored_manifest import check_name
+from sabot_sql.catalog.stored_tables import Mode, StoredTables, table_exists
 from sabot_sql.catalog.table import Table
 from sabot_sql.catalog.why_skipped import why_skipped
 from sabot_sql.errors import ConfigError, NotSupported, PlanError, QueryError, ReadError
@@ -79,6 +82,7 @@ class Catalog:
         scratch_dir: where tables handed over in memory are written; None for a temporary folder that `close` removes.
         name: the catalog's name in three-part table names.
         statistics_file: where learnt statistics are kept (SQLite); None for in memory.
+        stored: tables that were put, and can be; tables of `data` go before those of their names.
 
     Attributes:
         running: `with catalog.running:` around each query; statistics are learnt while there is none.
@@ -100,6 +104,7 @@ class Catalog:
         scratch_dir: Path | None = None,
         name: str = "memory",
         statistics_file: Path | None = None,
+        stored: StoredTables | None = None,
     ) -> None:
         self.name = name
         self.running = Activity()
@@ -111,6 +116,7 @@ class Catalog:
         self._temporary: str | None = None
         self._roots: list[Root] = []
         self._registered: dict[str, Root] = {}
+        self._put: PutTables | None = None
         try:
             if isinstance(data, Mapping):
                 for table_name, source in data.items():
@@ -125,6 +131,9 @@ class Catalog:
                     f"data= is a {type(data).__name__}",
                     hint='pass a folder, a file, a list of these, or a mapping {"name": path, Arrow table or data frame}',
                 )
+            self._put = None if stored is None else PutTables(stored, self._inspector, self._versions)
+            if self._put is not None:
+                self._roots = [*self._roots, self._put.root]
         except BaseException:
             self.close()
             raise
@@ -222,10 +231,48 @@ class Catalog:
                 self._versions.advance()
         if root is not None:
             root.close()
+        elif self._put is not None and self._put.root.store.get(fold(name)) is not None:
+            raise PlanError(f'table "{name}" was put over HTTP', hint="connect to the server, and unregister it there")
         elif self._is_taken(fold(name)):
             raise PlanError(f'table "{name}" was not registered: it comes from data=', hint="remove its files instead")
         else:
             raise self._undefined(name)
+
+    def check_put(self, name: str, mode: Mode) -> PutTables:
+        """See whether rows may be put into `name`; what puts them.
+
+        Raises:
+            QueryError: as `StoredTables.check`; READ_ONLY, or TABLE_EXISTS to create: the table comes from elsewhere.
+            NotSupported: this catalog takes none.
+        """
+        put = self._takes_tables()
+        check_name(name)
+        if self._is_foreign(fold(name)):
+            raise table_exists(name) if mode == "create" else _read_only(name)
+        put.root.store.check(name, mode)
+        return put
+
+    def drop(self, name: str) -> None:
+        """Take away a table that was put.
+
+        Raises:
+            QueryError: NOT_FOUND; READ_ONLY: it comes from elsewhere.
+        """
+        put = self._takes_tables()
+        if put.root.store.get(fold(name)) is None and self._is_foreign(fold(name)):
+            raise _read_only(name)
+        put.root.store.drop(name)
+        self._versions.advance()
+
+    def _takes_tables(self) -> PutTables:
+        if self._put is None:
+            raise NotSupported("this engine keeps no tables")
+        return self._put
+
+    def _is_foreign(self, key: str) -> bool:
+        """Whether a table of this name is there that was not put."""
+        roots = [root for root in self._roots if self._put is None or root is not self._put.root]
+        return key in self._registered or any(key == fold(name) for root in roots for name in root.names())
 
     def refresh(self) -> int:
         """Look at every table again where its files changed; the version afterwards."""
@@ -244,6 +291,8 @@ class Catalog:
     def close(self) -> None:
         """Stop learning, remove what was written for in-memory tables, and close DuckDB. May be called twice."""
         self._learner.close()
+        if self._put is not None:
+            self._put.close()
         with self._lock:
             for root in self._registered.values():
                 root.close()
@@ -366,6 +415,14 @@ class Catalog:
         path = folder / f"{uuid.uuid4().hex}.arrow"
         write_ipc(name, source, path, lambda schema: describe_arrow(self._inspector, name, schema))
         return FileTable(name, (str(path),), self._inspector, self._versions, location="memory", owned=True)
+
+
+def _read_only(name: str) -> PlanError:
+    return PlanError(
+        f'table "{name}" is one that the server was started with, and those are not written',
+        code="READ_ONLY",
+        hint="put a table of another name",
+    )
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -54,6 +54,8 @@ class FileTable:
         paths: absolute; read in this order.
         location: what to call the place in messages and lists.
         owned: whether the files are the catalog's own and are removed on `close`.
+        hive: whether names of folders may give columns.
+        memory: what is known of files already.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class FileTable:
         *,
         location: str = "",
         owned: bool = False,
+        hive: bool = True,
+        memory: Memory | None = None,
     ) -> None:
         self.name = name
         self.paths = paths
@@ -73,8 +77,14 @@ class FileTable:
         self._versions = versions
         self._owned = owned
         self._lock = threading.Lock()
-        self._memory: Memory = {}
+        self._hive = hive
+        self._memory: Memory = memory or {}
         self._state: State | None = None
+
+    @property
+    def memory(self) -> Memory:
+        """What is known of each file."""
+        return self._memory
 
     def table(self) -> Table | None:
         """The table as its files are now; None where there are none."""
@@ -134,7 +144,7 @@ class FileTable:
             if kind is None:
                 return None
             stamps = {path: found for path, found in watch.files if found is not None}
-            look = Look.at(self.name, self.location, stamps, listing.files, watch.looked_ns, self._memory)
+            look = Look.at(self.name, self.location, stamps, listing.files, watch.looked_ns, self._memory, self._hive)
             scan, statistics = READERS[kind](self._inspector, look)
             self._memory = look.learnt
         except (ReadError, NotSupported) as error:

@@ -47,6 +47,7 @@ class Look:
         location: folder, file or pattern, for messages.
         memory: facts of the previous look; files that have not changed since are not opened again.
         learnt: facts of this one.
+        hive: whether names of folders may give columns.
     """
 
     table: str
@@ -54,11 +55,20 @@ class Look:
     files: tuple[FileLook, ...]
     memory: Memory
     learnt: Memory
+    hive: bool = True
 
     @staticmethod
-    def at(table: str, location: str, stamps: dict[str, Stamp], files: tuple[str, ...], looked_ns: int, memory: Memory) -> Look:
+    def at(
+        table: str,
+        location: str,
+        stamps: dict[str, Stamp],
+        files: tuple[str, ...],
+        looked_ns: int,
+        memory: Memory,
+        hive: bool = True,
+    ) -> Look:
         looks = tuple(FileLook(path, stamps[path], is_settled(stamps[path], looked_ns)) for path in files)
-        return Look(table, location, looks, memory, {})
+        return Look(table, location, looks, memory, {}, hive)
 
     @property
     def size_bytes(self) -> int:
@@ -73,6 +83,8 @@ class Look:
 
     def partitions(self) -> tuple[list[Partition], tuple[str, ...]]:
         """The partition of each file and the names of the partition columns."""
+        if not self.hive:
+            return [()] * len(self.files), ()
         found = partitions_of([file.path for file in self.files])
         return found, tuple(name for name, _ in found[0])
 

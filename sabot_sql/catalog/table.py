@@ -13,6 +13,9 @@ from typing import Any, Literal
 from sabot_sql.errors import SabotError
 from sabot_sql.types import Schema
 
+UPLOADED = "uploaded/"
+"""What the locations of tables begin with that were put over HTTP, where others have a path."""
+
 SourceKind = Literal["parquet", "csv", "json", "ipc", "duckdb", "view"]
 
 
@@ -152,6 +155,11 @@ class Table:
     def schema(self) -> Schema:
         """All columns in order."""
         return self.scan.schema
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether it was put over HTTP, and its files are the server's own."""
+        return self.location.startswith(UPLOADED)
 
 
 TAKEN = frozenset(("main", "temp", "system", "information_schema", "pg_catalog"))

@@ -28,15 +28,15 @@ def key() -> None:
 
 @key.command()
 @click.argument("user")
-@click.option("--role", type=click.Choice(["reader", "admin"]), default="reader", show_default=True)
+@click.option("--role", type=click.Choice(["reader", "writer", "admin"]), default="reader", show_default=True)
 @click.option("--days", type=click.IntRange(1, 36_500), help="How long it is good.  [default: until it is revoked]")
-@click.option("--tables", metavar="NAMES", help="Tables that a reader may read, as `trips,sales_*`.  [default: all]")
+@click.option("--tables", metavar="NAMES", help="Tables that it may read, or put, as `trips,sales_*`.  [default: all]")
 @file_option
 def create(user: str, role: str, days: int | None, tables: str | None, path: str | None) -> None:
     """Make a key for USER and print it; only its hash is kept.
 
-    A reader asks queries and sees their own; an admin sees those of all users and runs the agents. The file is made where
-    there is none.
+    A reader asks queries and sees their own; a writer also puts and drops tables; an admin sees the queries of all users and
+    runs the agents. The file is made where there is none.
     """
     from sabot_sql.server.keys import ROLES, add_key, checked_user, new_key
 
@@ -46,7 +46,7 @@ def create(user: str, role: str, days: int | None, tables: str | None, path: str
         raise click.UsageError(str(exc)) from exc
     patterns = None if tables is None else tuple(map(pattern_of, filter(str.strip, tables.split(","))))
     if patterns is not None and role == "admin":
-        raise click.UsageError("an admin reads all tables; --tables is for readers")
+        raise click.UsageError("an admin reads all tables; --tables is for readers and writers")
     if patterns == ():
         raise click.UsageError("--tables names no table")
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None

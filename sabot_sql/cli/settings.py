@@ -43,7 +43,7 @@ class ServerSection(Section):
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_keys: str | None = None
-    anonymous_role: Literal["reader", "admin"] = "admin"
+    anonymous_role: Literal["reader", "writer", "admin"] = "admin"
     tls_cert: str | None = None
     tls_key: str | None = None
     cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/*]+$")]] = Field(default_factory=list)
@@ -92,6 +92,14 @@ class AgentsSection(Section):
     start_timeout_s: float = Field(default=AgentSettings().start_timeout_s, gt=0)
 
 
+class TablesSection(Section):
+    """`[tables]`: what may be put over HTTP."""
+
+    upload_bytes: int = Field(default=Settings().upload_bytes, ge=0)
+    upload_s: float = Field(default=Settings().upload_s, gt=0)
+    folders: list[str] = Field(default_factory=list)
+
+
 class ResultsSection(Section):
     """`[results]`: how large answers may be, how long they are kept, and in how much room."""
 
@@ -124,6 +132,7 @@ class ProcessSettings(BaseSettings):
     server: ServerSection = Field(default_factory=ServerSection)
     local: LocalSection = Field(default_factory=LocalSection)
     agents: AgentsSection = Field(default_factory=AgentsSection)
+    tables: TablesSection = Field(default_factory=TablesSection)
     results: ResultsSection = Field(default_factory=ResultsSection)
     durable: DurableSection = Field(default_factory=DurableSection)
 
@@ -189,6 +198,9 @@ class ProcessSettings(BaseSettings):
             client_timeout_s=self.server.client_timeout_s,
             slow_query_s=self.server.slow_query_s,
             metrics_open=self.server.metrics_open,
+            upload_bytes=self.tables.upload_bytes,
+            upload_s=self.tables.upload_s,
+            table_folders=tuple(self.tables.folders),
             local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),
             durable=self.to_durable(),
@@ -217,7 +229,7 @@ def load_settings(flags: Mapping[str, Any]) -> ProcessSettings:
     except ValidationError as exc:
         raise _refused(exc) from exc
     except SettingsError as exc:  # of a list in an environment variable
-        lists = {variable_of("server.cors_origins")} & os.environ.keys()
+        lists = {variable_of("server.cors_origins"), variable_of("tables.folders")} & os.environ.keys()
         raise ConfigError(f"{', '.join(lists) or exc} is not JSON", hint='write a list as ["a", "b"]') from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{config_file()} is not TOML: {exc}") from exc

@@ -251,7 +251,7 @@ def table_to_json(table: Table, columns: bool = False, values: bool = False) -> 
         "catalog": CATALOG,
         "schema": SCHEMA,
         "name": table.name,
-        "kind": "external",
+        "kind": "table" if table.is_uploaded else "external",
         "format": None if table.error else table.scan.kind,
         "rows": statistics.rows,
         "bytes": statistics.size_bytes,

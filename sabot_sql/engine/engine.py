@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sabot_sql.catalog.catalog import Catalog
+from sabot_sql.catalog.stored_tables import StoredTables
 from sabot_sql.catalog.table import Table
 from sabot_sql.config import Settings, cores
 from sabot_sql.engine.analysis import stage_runs
@@ -67,12 +68,13 @@ class Engine:
     Args:
         data: as in `connect(data=...)`.
         scratch_dir: a folder of this engine's own, for registered tables and the agents' log.
+        stored: tables that were put over HTTP, and can be; None for none.
     """
 
-    def __init__(self, settings: Settings, data: Any, scratch_dir: Path) -> None:
+    def __init__(self, settings: Settings, data: Any, scratch_dir: Path, stored: StoredTables | None = None) -> None:
         self.settings = settings
         kept = None if settings.state_dir is None else settings.state_dir.expanduser() / "statistics.db"
-        self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables", statistics_file=kept)
+        self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables", statistics_file=kept, stored=stored)
         self.local = LocalEngines(self.catalog, settings)
         self._local_route = LocalRoute(self.local, settings.local.budget_s, self._promote)
         self.learning = Learning(settings, lambda: self.slots)

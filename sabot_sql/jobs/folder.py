@@ -17,6 +17,7 @@ import threading
 import uuid
 from pathlib import Path
 
+from sabot_sql.catalog.put_tables import open_store
 from sabot_sql.config import DurableSettings
 from sabot_sql.errors import ConfigError
 from sabot_sql.executor.owned_folders import prefix, sweep
@@ -38,6 +39,7 @@ class StateFolder:
         database: where its jobs are recorded.
         results: the files of kept results.
         secret: namespace of the query ids that are made from idempotency keys.
+        tables: those that were put over HTTP.
     """
 
     def __init__(self, path: Path, temporary: bool, durable: DurableSettings) -> None:
@@ -53,6 +55,7 @@ class StateFolder:
             results = durable.results_dir or path / "results"
             results.mkdir(exist_ok=True, parents=True)
             self.results = ResultFiles(results, self.database.shared)
+            self.tables = open_store(path)
         except ConfigError:
             os.close(self.lock_fd)
             raise

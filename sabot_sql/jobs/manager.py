@@ -57,6 +57,9 @@ from sabot_sql.jobs.tally import Load, Tally
 from sabot_sql.jobs.workers import Workers
 
 if TYPE_CHECKING:
+    from sabot_sql.catalog.incoming import Format
+    from sabot_sql.catalog.put_tables import Body
+    from sabot_sql.catalog.stored_tables import Mode
     from sabot_sql.catalog.table import Table
     from sabot_sql.engine.engine import Engine
     from sabot_sql.engine.validation import Validation
@@ -136,7 +139,7 @@ class JobManager:
     def _make_engine(self, settings: Settings, data: Any) -> Engine:
         from sabot_sql.engine.engine import Engine
 
-        engine = Engine(settings, data, self._scratch)
+        engine = Engine(settings, data, self._scratch, self._folder.tables)
         engine.state.queries = lambda user: self.list(user=user, limit=1000)
         return engine
 
@@ -401,6 +404,46 @@ class JobManager:
         """Take a table out of the catalog."""
         self._engine.catalog.unregister(name)
 
+    def begin_put(self, name: str, mode: Mode) -> Body:
+        """Where the rows of a table that is to be put are received into; whoever asks discards it, or puts it.
+
+        Raises:
+            QueryError: the table cannot be put so.
+            ServiceError: the disk is full or cannot be written.
+        """
+        self._check_open()
+        return self._engine.catalog.check_put(name, mode).new_body()
+
+    def put_table(self, name: str, body: Body, kind: Format, mode: Mode, deadline_s: float) -> int:
+        """As `PutTables.put`; the body is gone afterwards."""
+        if not body.use():
+            raise ServiceError("the upload was given up")
+        try:
+            self._check_open()
+            rows = self._engine.catalog.check_put(name, mode).put(name, body, kind, mode, deadline_s)
+        finally:
+            body.discard()
+        self._sweep_tables()
+        return rows
+
+    def register_files(self, name: str, uri: str, kind: str, replace: bool) -> None:
+        """As `PutTables.register`, below the folders that the settings name."""
+        self._check_open()
+        put = self._engine.catalog.check_put(name, "replace" if replace else "create")
+        put.register(name, uri, kind, self.settings.table_folders, replace)
+        self._sweep_tables()
+
+    def drop_table(self, name: str) -> None:
+        """As `Catalog.drop`."""
+        self._check_open()
+        self._engine.catalog.drop(name)
+        self._sweep_tables()
+
+    def _sweep_tables(self) -> None:
+        """Remove the files of tables that were replaced or dropped, once nobody reads them any more."""
+        if self._recovered.is_set() or self._housekeeper is None:  # until then nobody knows what earlier jobs go on with
+            self._folder.tables.sweep(lambda: [r.query_id for owner in self._owners() for r in owner.log.running()])
+
     def agents(self) -> Agents:
         """The agents as they are now."""
         return self._engine.agents()
@@ -639,6 +682,7 @@ class JobManager:
                 next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
                 with self._keeping_house():
                     self._expire()
+                    self._sweep_tables()
             if now >= next_retention_s and STORE.launched:
                 next_retention_s = now + 3600.0
                 before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=max(RETENTION_S, self.settings.result_ttl_s))

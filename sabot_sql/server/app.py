@@ -28,6 +28,7 @@ from sabot_sql.server.service_routes import add_service_routes
 from sabot_sql.server.sql_request import invalid_fields
 from sabot_sql.server.statement_routes import add_statement_routes
 from sabot_sql.server.statements import post_sql
+from sabot_sql.server.table_routes import add_table_routes
 from sabot_sql.server.threads import Threads
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -71,6 +72,7 @@ def create_app(manager: JobManager, access: Access | None = None) -> FastAPI:
     add_event_routes(app, manager, threads, attendance, feeds)
     add_plan_routes(app, manager, threads, attendance)
     add_catalog_routes(app, manager, threads, attendance)
+    add_table_routes(app, manager, threads)
     add_service_routes(app, manager, threads, door, feeds)
     return app
 

@@ -140,12 +140,24 @@ def needs_admin(request: Request) -> None:
     Raises:
         QueryError: PERMISSION_DENIED.
     """
-    principal: Principal = request.state.principal
-    if principal.role != "admin":
+    _needs(request.state.principal, "admin", ("admin",))
+
+
+def needs_writer(request: Request) -> None:
+    """To be depended on by what only writers and admins may do.
+
+    Raises:
+        QueryError: PERMISSION_DENIED.
+    """
+    _needs(request.state.principal, "writer", ("writer", "admin"))
+
+
+def _needs(principal: Principal, wanted: Role, roles: tuple[Role, ...]) -> None:
+    if principal.role not in roles:
         raise QueryError(
-            f"{principal.user} has the role {principal.role}, and this takes an admin",
+            f"{principal.user} has the role {principal.role}, and this takes {'an' if wanted == 'admin' else 'a'} {wanted}",
             code="PERMISSION_DENIED",
-            hint="use a key that `sabot-sql key create --role admin` made",
+            hint=f"use a key that `sabot-sql key create --role {wanted}` made",
         )
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from sabot_sql.errors import ConfigError
 
-Role = Literal["reader", "admin"]
+Role = Literal["reader", "writer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 MIN_KEY_CHARS = 16
 PREFIX = "sbk"
@@ -36,7 +36,7 @@ class ApiKey:
 
     Attributes:
         sha256: of the key, as hexadecimal digits.
-        tables: patterns of the tables that it may read; None for all. Of a reader only.
+        tables: patterns of the tables that it may read, and a writer's may write; None for all. Not of an admin.
         created, expires: UTC, ISO 8601; a key without `expires` is good until it is revoked.
     """
 

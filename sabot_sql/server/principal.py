@@ -9,10 +9,11 @@ from sabot_sql.server.keys import Role
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a `reader` asks queries and sees their own, an `admin` sees those of all and runs the agents.
+    """Who asks: a `reader` asks queries and sees their own, a `writer` also puts and drops tables, an `admin` sees the queries
+    of all and runs the agents.
 
     Attributes:
-        readable: patterns of the tables that they may read; None for all.
+        readable: patterns of the tables that they may read, and write if they may write any; None for all.
     """
 
     user: str

@@ -86,7 +86,7 @@ def add_service_routes(app: FastAPI, manager: JobManager, threads: Threads, door
     async def info() -> Response:
         """Versions, formats and limits."""
         found = await threads.start(manager.info)
-        return json_response(service_info(found, door.access, manager.settings.client_timeout_s))
+        return json_response(service_info(found, door.access, manager.settings.client_timeout_s, manager.settings.upload_bytes))
 
     texts: dict[str, Any] = {PROMETHEUS: {}, OPENMETRICS: {}}
 
@@ -123,13 +123,14 @@ def readiness(engine: dict[str, Any], closing: bool) -> dict[str, Any]:
     return {"ready": bool(engine.get("ready")) and not closing, "checks": checks}
 
 
-def service_info(engine: dict[str, Any], access: Access, client_timeout_s: float) -> dict[str, Any]:
+def service_info(engine: dict[str, Any], access: Access, client_timeout_s: float, upload_bytes: int) -> dict[str, Any]:
     """The object of `GET /v1/info`: what an engine says of itself anywhere, and what the server adds."""
     limits = {
         "wait_ms": MAX_WAIT_MS,
         "inline_rows": INLINE_ROWS,
         "inline_bytes": INLINE_BYTES,
         "body_bytes": BODY_BYTES,
+        "upload_bytes": upload_bytes,
         "requests": MAX_REQUESTS,
         "client_timeout_s": client_timeout_s,
     }

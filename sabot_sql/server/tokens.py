@@ -156,7 +156,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
     if tables is None:
         return Principal(user, known)
     if known == "admin" or not isinstance(tables, list) or not all(isinstance(pattern, str) for pattern in tables):
-        raise ValueError(f"its {TABLES} is no list of a reader's tables")
+        raise ValueError(f"its {TABLES} is no list of a reader's or writer's tables")
     return Principal(user, known, tuple(tables))
 
 

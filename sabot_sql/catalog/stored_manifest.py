@@ -1,0 +1,172 @@
+"""The manifest of a table that was put over HTTP: the one file that says which files the table is, written whole or not.
+
+A table is what its manifest says, and is there when the manifest is; whatever else lies in its folder is a leftover. The
+folder is named after a hash of the table's name, so that no name leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from sabot_sql.catalog.hive import fold
+from sabot_sql.errors import QueryError, SabotError, ServiceError
+
+log = logging.getLogger(__name__)
+
+FILE = "manifest.json"
+FORMAT = 1
+NAME_CHARS = 128
+RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
+RESERVE_SHARE = 20  # at most a twentieth of a small disk
+FULL = ("No space left", "Disk quota", "file too large", "File too large")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A Parquet file in the folder of its table."""
+
+    name: str
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a table consists of.
+
+    Attributes:
+        name: as it was given.
+        content: another one whenever the table was made or replaced; appending leaves it as it is.
+        files: in the order of the rows.
+        sources: of a table that was registered: absolute paths and patterns of files that are not ours. It has no `files`.
+    """
+
+    name: str
+    content: str
+    files: tuple[StoredFile, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.rows for file in self.files)
+
+
+def folder_name(name: str) -> str:
+    """The name of the folder of a table.
+
+    Example:
+        >>> folder_name("Trips") == folder_name("trips"), len(folder_name("../x"))
+        (True, 32)
+    """
+    return hashlib.sha256(fold(name).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a table that is put.
+
+    Raises:
+        QueryError: it is empty, long, begins or ends with a blank, or has a dot, a slash or what cannot be printed.
+    """
+    why = None
+    if not name or name != name.strip():
+        why = "it is empty, or begins or ends with a blank"
+    elif len(name) > NAME_CHARS:
+        why = f"it has {len(name):,} characters, and may have {NAME_CHARS}"
+    elif any(char in "./\\" or not char.isprintable() for char in name):
+        why = "it has a dot, a slash, a backslash or a character that cannot be printed"
+    if why is not None:
+        raise QueryError(f"{name[:64]!r} cannot be the name of a table: {why}", hint="write letters, digits, _, - and blanks")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in a folder; None where there is none.
+
+    Raises:
+        ValueError: it is not one of ours.
+        OSError: it cannot be read.
+    """
+    try:
+        data = json.loads((folder / FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError("its format is not known")
+    try:
+        files = tuple(StoredFile(str(name), int(rows), int(size_bytes)) for name, rows, size_bytes in data["files"])
+        return Manifest(str(data["name"]), str(data["content"]), files, tuple(map(str, data["sources"])))
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"it lacks {exc}") from exc
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Make `manifest` the one of a folder. When this returns it is on the disk; a process that ends meanwhile leaves the old
+    one or the new one.
+
+    Raises:
+        OSError: the disk is full or cannot be written; the old one stays.
+    """
+    files = [[file.name, file.rows, file.size_bytes] for file in manifest.files]
+    data = {
+        "format": FORMAT, "name": manifest.name, "content": manifest.content, "files": files, "sources": manifest.sources,
+    }  # fmt: skip
+    part = folder / f".{FILE}.{secrets.token_hex(6)}"
+    try:
+        with open(part, "x", encoding="utf-8") as file:
+            json.dump(data, file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / FILE)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _settle(folder)
+
+
+def remove_manifest(folder: Path) -> None:
+    """Take the table away; its files are leftovers then."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / FILE).unlink()
+    _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Have what was just renamed or removed last through a power cut too."""
+    try:
+        sync(folder)
+    except OSError as error:  # it is done, for everybody but a power cut
+        log.warning("%s cannot be flushed: %s", folder, error)
+
+
+def sync(path: Path) -> None:
+    """Have what was written of a file, or what was named in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def has_room(folder: Path, more_bytes: int = 0) -> bool:
+    """Whether the disk has room for more, beside what is left to others."""
+    found = os.statvfs(folder)
+    reserve_bytes = min(RESERVE_BYTES, found.f_blocks * found.f_frsize // RESERVE_SHARE)
+    return found.f_bavail * found.f_frsize - more_bytes >= reserve_bytes
+
+
+def no_room(what: str = "the table", cause: str = "") -> SabotError:
+    """The error of a disk that is full."""
+    told = f": {cause}" if cause else ""
+    return ServiceError(f"{what} does not fit on the server's disk{told}", hint="make room where its state folder lies")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error of the system, or of an engine, says that the disk is full."""
+    return any(text in str(error) for text in FULL)
