@@ -16,6 +16,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
+from sabot_sql.catalog.csv_damage import csv_damage
 from sabot_sql.catalog.footers import read_footer
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.ipc_messages import check_stream
@@ -146,12 +147,10 @@ class Importer:
         with pa.memory_map(str(body)) as source, pa.ipc.open_stream(source) as reader:
             schema = reader.schema
             refuse_equal_names(table, schema.names)
-            plain = pa.schema([pa.field(f.name, plain_type(f.type), f.nullable, extension_of(f)) for f in schema])
-            described = describe_arrow(self._inspector, table, plain)
-            nulls = {f.name for f in schema if pa.types.is_null(f.type)}
-            types = describe_arrow(self._inspector, table, pa.schema([f for f in schema if f.name in nulls]))
-            of_null = {field.name: field for field in types}
-            given = tuple(of_null.get(field.name, field) for field in described)
+            if not schema.names:
+                raise QueryError(f'table "{table}" has no columns')
+            plain = [pa.field(f.name, own_type(f.type), f.nullable, extension_of(f)) for f in schema]
+            given = describe_arrow(self._inspector, table, pa.schema(plain))
             rows = Checked(reader, stop, self._folder)
             with self._cursor() as cursor:
                 cursor.register("incoming", rows.reader())
@@ -210,7 +209,8 @@ class Importer:
             return ServiceError(f'table "{table}" cannot be written: {error.strerror or error}')
         said = error.engine_message or error.detail if isinstance(error, ReadError) else str(error)
         lines = said.replace(str(body), "the body").strip().splitlines() or [type(error).__name__]
-        first = lines[0].partition(" Error: ")[2] or lines[0]
+        damage = csv_damage("\n".join(lines))
+        first = damage.reason if damage is not None else lines[0].partition(" Error: ")[2] or lines[0]
         return QueryError(
             f'table "{table}": the body cannot be read as {SPOKEN[kind]}: {first}',
             code="INVALID_VALUE" if isinstance(error, duckdb.ConversionException) else None,
@@ -256,6 +256,11 @@ class Checked:
         except BaseException as error:
             self.error = error
             raise
+
+
+def own_type(kind: pa.DataType) -> pa.DataType:
+    """The type that tells DuckDB what a column of type `kind` is; one of nothing but NULLs stays what it is."""
+    return kind if pa.types.is_null(kind) else plain_type(kind)
 
 
 def readable_type(kind: pa.DataType) -> pa.DataType:

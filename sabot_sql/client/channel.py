@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 import json
@@ -10,6 +11,7 @@ import socket
 import ssl
 import urllib.parse
 import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +123,46 @@ class Channel:
             return Answer(found.status, found.headers, found.data)
         raise _error(found, sql)
 
+    def upload(self, path: str, content_type: str, pieces: Iterable[bytes], length: int | None, wait_s: float) -> Answer:
+        """One PUT whose body comes in pieces, on a connection of its own; it is tried once.
+
+        Args:
+            length: bytes of all pieces, where that is known.
+            wait_s: how long the server may take for it.
+
+        Raises:
+            SabotError: as `call`.
+            Exception: what `pieces` raises.
+        """
+        sent = {"Accept": "application/json", "Content-Type": content_type}
+        size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        head = f"PUT {self._base}{path} HTTP/1.1\r\n{self._head}{header_lines(sent)}{size}\r\n\r\n".encode("latin-1")
+        try:
+            connection = self._connect()
+        except TimeoutError as exc:
+            raise self._unreachable("no answer") from exc
+        try:
+            with self._translated():
+                found = connection.upload(head, pieces, length is None, wait_s + MARGIN_S)
+        finally:
+            self._give_back(connection)
+        if found.status < 300:
+            return Answer(found.status, found.headers, found.data)
+        raise _error(found, None)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of a connection as ours."""
+        try:
+            yield
+        except TimeoutError as exc:
+            raise QueryTimeout(f"the server at {self.url} did not answer in time", retryable=True) from exc
+        except ssl.SSLError as exc:
+            raise self._insecure(exc) from exc
+        except OSError as exc:
+            hint = "has the server stopped?"
+            raise ConnectionFailed(f"the connection to {self.url} broke: {exc}", hint=hint, retryable=True) from exc
+
     def _exchange(self, head: bytes, body: bytes, timeout_s: float, tries: int) -> Response:
         """The answer, of the last of `tries` attempts if connections break before."""
         while True:
@@ -133,16 +175,12 @@ class Channel:
                     continue
                 raise self._unreachable("no answer") from exc
             try:
-                found = connection.exchange(head, body, timeout_s)
-            except TimeoutError as exc:
-                raise QueryTimeout(f"the server at {self.url} did not answer in time", retryable=True) from exc
-            except ssl.SSLError as exc:
-                raise self._insecure(exc) from exc
-            except OSError as exc:
-                if tries:
+                with self._translated():
+                    found = connection.exchange(head, body, timeout_s)
+            except ConnectionFailed as exc:
+                if tries and not isinstance(exc.__cause__, ssl.SSLError):
                     continue
-                hint = "has the server stopped?"
-                raise ConnectionFailed(f"the connection to {self.url} broke: {exc}", hint=hint, retryable=True) from exc
+                raise
             finally:
                 self._give_back(connection)
             return found

@@ -236,11 +236,18 @@ class Connection:
         return self._open().table(name)
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
-        """Makes `source` (folder, path, glob, URL, Arrow table or DataFrame) the table `name`."""
+        """Makes `source` (folder, path, glob, Arrow table or DataFrame) the table `name`. An engine in this process reads files
+        where they lie; a server is sent their rows, and keeps them.
+
+        Raises:
+            QueryError: TABLE_EXISTS, unless `replace`; of a server also READ_ONLY: the table is of the data that it was started
+                with; PERMISSION_DENIED: the key is no writer's.
+        """
         self._open().register(name, source, replace)
 
     def unregister(self, name: str) -> None:
-        """Takes the table `name` out of the catalog; its files stay."""
+        """Takes a registered table out of the catalog. Files that an engine in this process reads stay; a server drops the rows
+        that it was sent."""
         self._open().unregister(name)
 
     def agents(self) -> list[Record]:

@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 PIECE_BYTES = 1 << 16
@@ -93,10 +93,41 @@ class HttpConnection:
                 self._socket.sendall(head + body)
         except (BrokenPipeError, ConnectionResetError):
             pass  # a server that refuses the body says so before it closes
+        return self._answer()
+
+    def upload(self, head: bytes, pieces: Iterable[bytes], is_chunked: bool, timeout_s: float) -> Response:
+        """Sends a request whose body comes in pieces, and reads its answer. A server that answers before the end gets no more.
+
+        Args:
+            head: request line and headers, the blank line with them.
+            is_chunked: whether the body's length is not in the head.
+            timeout_s: that the server may take or send nothing for.
+
+        Raises:
+            TimeoutError, OSError: as `exchange`.
+            Exception: what `pieces` raises; the server gets no whole body then.
+        """
+        self.reusable = False
+        self._socket.settimeout(timeout_s)
+        self._timeout_s = timeout_s
+        try:
+            self._socket.sendall(head)
+            for piece in pieces:
+                if self._readable():
+                    return self._answer(reusable=False)
+                if piece:
+                    self._socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
+            if is_chunked:
+                self._socket.sendall(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # as above
+        return self._answer()
+
+    def _answer(self, reusable: bool = True) -> Response:
         incoming = Incoming(self._socket)
         status, reason, headers = read_head(incoming)
         data, delimited = _read_body(incoming, status, headers)
-        self.reusable = delimited and not incoming.left
+        self.reusable = reusable and delimited and not incoming.left
         return Response(status, reason, headers, data)
 
     def is_stale(self) -> bool:

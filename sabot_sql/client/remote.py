@@ -14,7 +14,9 @@ import pyarrow as pa
 from sabot_sql.client.channel import Answer, Channel
 from sabot_sql.client.contract import (
     ARROW_STREAM,
+    CATALOG,
     QUERY_METADATA,
+    SCHEMA,
     batch_from_json,
     explanation_from_json,
     is_terminal,
@@ -24,6 +26,7 @@ from sabot_sql.client.contract import (
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
 from sabot_sql.client.reporter import Reporter
+from sabot_sql.client.uploads import upload_of
 from sabot_sql.engine.request import (
     BatchRequest,
     BatchStatus,
@@ -35,12 +38,13 @@ from sabot_sql.engine.request import (
     QueryStatus,
     State,
 )
-from sabot_sql.errors import ExecutionError, NotSupported, QueryError, QueryTimeout, SabotError
+from sabot_sql.errors import ExecutionError, PlanError, QueryError, QueryTimeout, SabotError
 
 FIRST_WAIT_MS = 2000  # until a query has an id here that can be cancelled
 POLL_MS = 10_000
 PROGRESS_POLL_MS = 250
 CANCEL_POLL_MS = 200
+UPLOAD_S = 3600.0  # for a server to take a table and write it
 GRACE_S = 5.0  # beyond timeout_s, before the client gives up on a server that does not
 
 
@@ -176,12 +180,17 @@ class RemoteService:
         raise QueryError(f"there is no table {name}; tables() lists them", code="UNDEFINED_TABLE")
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
-        raise NotSupported(
-            f"table {name} cannot be registered over HTTP", hint="give the server its data by serve --data, or connect embedded"
-        )
+        upload = upload_of(name, source)
+        path = f"/v1/tables/{CATALOG}/{SCHEMA}/{_quote(name)}/data?mode={'replace' if replace else 'create'}"
+        self.channel.upload(path, upload.content_type, upload.pieces(), upload.length, UPLOAD_S)
 
     def unregister(self, name: str) -> None:
-        raise NotSupported(f"table {name} cannot be taken out over HTTP", hint="the server's tables are those of serve --data")
+        try:
+            self.channel.call("DELETE", f"/v1/tables/{CATALOG}/{SCHEMA}/{_quote(name)}")
+        except QueryError as error:
+            if error.problem.code != "NOT_FOUND":
+                raise
+            raise PlanError(f'table "{name}" does not exist', code="UNDEFINED_TABLE", hint=error.hint) from error
 
     def agents(self) -> list[Record]:
         return [Record(agent) for agent in self.channel.call("GET", "/v1/agents").json()["agents"]]
