@@ -80,7 +80,7 @@ def check_name(name: str) -> None:
         why = "it is empty, or begins or ends with a blank"
     elif len(name) > NAME_CHARS:
         why = f"it has {len(name):,} characters, and may have {NAME_CHARS}"
-    elif any(char in "./\\" or not char.isprintable() for char in name):
+    elif any(char in "./\\\ufffd" or not char.isprintable() for char in name):
         why = "it has a dot, a slash, a backslash or a character that cannot be printed"
     if why is not None:
         raise QueryError(f"{name[:64]!r} cannot be the name of a table: {why}", hint="write letters, digits, _, - and blanks")

@@ -441,7 +441,8 @@ class JobManager:
 
     def _sweep_tables(self) -> None:
         """Remove the files of tables that were replaced or dropped, once nobody reads them any more."""
-        if self._recovered.is_set() or self._housekeeper is None:  # until then nobody knows what earlier jobs go on with
+        is_known = self._recovered.is_set() and self._recovery_error is None  # what jobs of earlier processes go on with
+        if is_known or self._housekeeper is None:
             self._folder.tables.sweep(lambda: [r.query_id for owner in self._owners() for r in owner.log.running()])
 
     def agents(self) -> Agents:

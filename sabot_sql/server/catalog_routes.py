@@ -69,7 +69,8 @@ def add_catalog_routes(app: FastAPI, manager: JobManager, threads: Threads, atte
     @app.get("/v1/catalogs", tags=["catalog"])
     async def list_catalogs(request: Request) -> Response:
         """The catalogs; there is one."""
-        return json_response([catalog_to_json(await threads.start(tables_of, request.state.principal))])
+        principal: Principal = request.state.principal
+        return json_response([catalog_to_json(await threads.start(tables_of, principal), principal)])
 
     @app.get("/v1/catalogs/{catalog}/schemas", tags=["catalog"])
     async def list_schemas(request: Request, catalog: str) -> Response:
@@ -118,11 +119,12 @@ def add_catalog_routes(app: FastAPI, manager: JobManager, threads: Threads, atte
         return await answer_directly(request, manager, threads, attendance, run)
 
 
-def catalog_to_json(tables: list[Table]) -> dict[str, Any]:
-    """One row of `GET /v1/catalogs`: its `kind` is the format of its tables, where they have one."""
+def catalog_to_json(tables: list[Table], principal: Principal) -> dict[str, Any]:
+    """One row of `GET /v1/catalogs`: its `kind` is the format of its tables, where they have one; `read_only` is for those who
+    may not put tables."""
     formats = {table.scan.kind for table in tables if table.error is None}
     kind = formats.pop() if len(formats) == 1 else "mixed" if formats else None
-    return {"name": CATALOG, "kind": kind, "read_only": True, "tables": len(tables)}
+    return {"name": CATALOG, "kind": kind, "read_only": not principal.may_write, "tables": len(tables)}
 
 
 def first_rows(table: str, limit: int) -> str:

@@ -23,3 +23,8 @@ class Principal:
     def sees(self, user: str) -> bool:
         """Whether queries of `user` are theirs to see and to cancel."""
         return user == self.user or self.role == "admin"
+
+    @property
+    def may_write(self) -> bool:
+        """Whether they may put and drop tables, those that they may read."""
+        return self.role != "reader"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import Annotated, Any, Literal
@@ -78,7 +79,7 @@ def add_table_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
                 await receive(request, body, threads, settings.upload_bytes, deadline_s - time.monotonic())
                 rows = await threads.start(manager.put_table, table, body, kind, mode, deadline_s)
             except BaseException:
-                discard(body, threads)
+                await discard(body, threads)
                 raise
         log.info("table %s: %s of %d rows by %s", table, mode, rows, principal.user, extra=told(request, table, mode))
         return json_response({"rows": rows}, 201, {"Location": f"/v1/tables/{CATALOG}/{SCHEMA}/{quoted(table)}"})
@@ -129,10 +130,10 @@ def refuse_others_names(principal: Principal, catalog: str, schema: str, table: 
         )
 
 
-def discard(body: Body, threads: Threads) -> None:
+async def discard(body: Body, threads: Threads) -> None:
     """Remove what was received, off the event loop where that is possible."""
     try:
-        threads.start(body.discard, True)
+        await asyncio.shield(threads.start(body.discard, True))
     except Overloaded:
         body.discard(True)
 

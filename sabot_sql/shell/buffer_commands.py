@@ -24,6 +24,7 @@ from sabot_sql.shell.result_file import ResultFile
 if TYPE_CHECKING:
     from sabot_sql.shell.shell import Shell
 
+COPY_FROM = re.compile(r"(?P<table>\"(?:[^\"]|\"\")+\"|[^\s(\"]+)\s+from\s+(?P<file>.+)", re.IGNORECASE | re.DOTALL)
 COPY = re.compile(r"(?P<source>\(.*\)|\S+)\s+to\s+(?P<target>.+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -170,14 +171,13 @@ def output(shell: Shell, argument: str, plus: bool) -> None:
 
 
 def copy(shell: Shell, argument: str, plus: bool) -> None:
-    """`\\copy`: the answer of a query, or a table, to a file or command.
-
-    Raises:
-        NotSupported: copying from a file.
-    """
+    """`\\copy`: the answer of a query, or a table, to a file or command; or a file to a new table."""
+    if (given := COPY_FROM.fullmatch(argument)) is not None:
+        _copy_from(shell, given["table"], given["file"])
+        return
     found = COPY.fullmatch(argument)
     if found is None:
-        raise QueryError("write \\copy (SELECT …) to FILE, or \\copy TABLE to FILE")
+        raise QueryError("write \\copy (SELECT …) to FILE, \\copy TABLE to FILE, or \\copy TABLE from FILE")
     source, target = found["source"], found["target"].strip()
     sql = source[1:-1] if source.startswith("(") else f"FROM {source}"
     name = target if target.startswith("|") else words(target)[0]
@@ -188,6 +188,19 @@ def copy(shell: Shell, argument: str, plus: bool) -> None:
     finally:
         file.close()
     shell.tell(f"{rows_text(len(result))} written to {name}")
+
+
+def _copy_from(shell: Shell, table: str, file: str) -> None:
+    """Makes a file on this machine a table, as `register` does.
+
+    Raises:
+        ConfigError: there is no such file, or its suffix is not known.
+        QueryError: TABLE_EXISTS.
+    """
+    name = table[1:-1].replace('""', '"') if table.startswith('"') else table
+    path = words(file.strip())[0]
+    shell.connection.register(name, Path(path).expanduser())
+    shell.tell(f"{path} is the table {name}")
 
 
 COMMANDS: dict[str, Command] = {
@@ -202,5 +215,7 @@ COMMANDS: dict[str, Command] = {
     "w": Command(write, "FILE or |COMMAND", "write the statement to a file", "files"),
     "i": Command(include, "FILE", "run the statements of a file", "files"),
     "o": Command(output, "[FILE or |COMMAND]", "send results there, as its suffix says; without: to the screen", "files"),
-    "copy": Command(copy, "(QUERY) or TABLE to FILE", "write an answer to a file", "tables"),
+    "copy": Command(
+        copy, "(QUERY) or TABLE to FILE, TABLE from FILE", "write an answer to a file; make a file a table", "tables"
+    ),
 }

@@ -125,11 +125,6 @@ def test_no_server_says_what_to_do() -> None:
     assert caught.value.retryable
 
 
-def test_register_over_http_is_not_supported(server: LiveServer) -> None:
-    with sabot_sql.connect(server.url) as db, pytest.raises(sabot_sql.NotSupported):
-        db.register("t", pa.table({"x": [1]}))
-
-
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1"])
 def test_this_machine_is_loopback(host: str) -> None:
     assert is_loopback(host)

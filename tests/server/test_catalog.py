@@ -12,7 +12,7 @@ from tests.server.live_server import LiveServer, live_server
 
 def test_there_is_one_catalog_with_one_schema(server: LiveServer) -> None:
     assert server.request("GET", "/v1/catalogs").json() == [
-        {"name": "memory", "kind": "parquet", "read_only": True, "tables": 2}
+        {"name": "memory", "kind": "parquet", "read_only": False, "tables": 2}
     ]
     assert server.request("GET", "/v1/catalogs/MEMORY/schemas").json() == [{"catalog": "memory", "name": "main", "tables": 2}]
     listed = server.request("GET", "/v1/tables").json()["tables"]
