@@ -54,9 +54,9 @@ def server() -> LiveServer:
 
 
 def curl(command: str) -> urllib3.BaseHTTPResponse:
-    """What a curl command line asks for, asked of `server()`."""
+    """What a curl command line asks for, asked of `server()`. A file is CSV; a table is there before it is dropped."""
     arguments = iter(shlex.split(command)[1:])
-    url, body, headers = "", None, {}
+    url, method, body, headers = "", "", None, {}
     for argument in arguments:
         match argument:
             case "-s":
@@ -64,12 +64,17 @@ def curl(command: str) -> urllib3.BaseHTTPResponse:
             case "-H":
                 name, _, value = next(arguments).partition(":")
                 headers[name] = value.strip()
+            case "-X":
+                method = next(arguments)
             case "-d" | "--data-binary":
                 body = next(arguments)
+                body = "zone,fee\nJFK,5\nLGA,3\n" if body.startswith("@") else body
             case _:
                 url = argument
     path = re.sub(r"^(http://)?(127\.0\.0\.1|localhost):8600", "", url)
     assert path.startswith("/"), command
     if "QUERY_ID" in path:
         path = path.replace("QUERY_ID", str(server().sql("select zone, fare from trips")["query_id"]))
-    return server().request("GET" if body is None else "POST", path, body, **headers)
+    if method == "DELETE":
+        server().request("PUT", f"{path}/data?mode=replace", "a\n1\n", Content_Type="text/csv")
+    return server().request(method or ("GET" if body is None else "POST"), path, body, **headers)

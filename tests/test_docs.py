@@ -211,7 +211,7 @@ def test_python_examples_run(name: str, least: int, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("command", commands(page("http-api.md"), "curl"))
 def test_curl_example_runs(command: str) -> None:
     answer = curl(command)
-    assert answer.status == 200, answer.data
+    assert answer.status in (200, 201, 204), answer.data
 
 
 NOT_RUN = (" serve ", " agent ", " [")

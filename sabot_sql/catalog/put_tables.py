@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from sabot_sql.catalog.entries import FileTable, Versions, raised
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.incoming import Format, Importer, Stop, too_late
-from sabot_sql.catalog.listing import list_sources
+from sabot_sql.catalog.listing import is_glob, list_sources
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.stored_manifest import has_room, is_full, no_room
 from sabot_sql.catalog.stored_root import StoredRoot
@@ -129,17 +130,11 @@ class PutTables:
         Raises:
             QueryError: it lies elsewhere, there is nothing, or the files are of another format or none.
         """
-        path = os.path.realpath(uri) if not any(char in uri for char in "*?[") else os.path.abspath(uri)
-        listing = list_sources((path,))
+        path = os.path.abspath(uri) if is_glob(uri) else os.path.realpath(uri)
         allowed = [os.path.join(os.path.realpath(os.path.expanduser(folder)), "") for folder in folders]
-        for found in (path, *listing.files):
-            real = os.path.realpath(found)
-            if not any(real.startswith(folder) or os.path.join(real, "") == folder for folder in allowed):
-                raise QueryError(
-                    f"{uri} does not lie below a folder that tables may be read from",
-                    code="PERMISSION_DENIED",
-                    hint="the setting tables.folders names these",
-                )
+        self._refuse_outside(uri, (fixed_part(path),), allowed)  # before anything is looked for
+        listing = list_sources((path,))
+        self._refuse_outside(uri, listing.files, allowed)
         if not listing.files:
             raise QueryError(f"there is nothing that can be read at {uri}")
         entry = FileTable(name, (path,), self._inspector, self._versions)
@@ -153,6 +148,17 @@ class PutTables:
         except OSError as error:
             raise _unwritable(name, error) from error
         self._versions.advance()
+
+    @staticmethod
+    def _refuse_outside(uri: str, paths: tuple[str, ...], allowed: list[str]) -> None:
+        for path in paths:
+            real = os.path.join(os.path.realpath(path), "")
+            if not any(real.startswith(folder) for folder in allowed):
+                raise QueryError(
+                    f"{uri} does not lie below a folder that tables may be read from",
+                    code="PERMISSION_DENIED",
+                    hint="the setting tables.folders names these",
+                )
 
     def new_body(self) -> Body:
         """Where a body is received into.
@@ -169,6 +175,18 @@ class PutTables:
         """End what is being put, with nothing left of it."""
         self._closing.set()
         self._importer.close()
+
+
+def fixed_part(path: str) -> str:
+    """The folder that a pattern looks below; of another path, itself.
+
+    Example:
+        >>> fixed_part("/data/trips/*.parquet"), fixed_part("/data/trips")
+        ('/data/trips', '/data/trips')
+    """
+    parts = path.split("/")
+    end = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return "/".join(parts[:end]) or "/"
 
 
 def open_store(folder: Path) -> StoredTables:

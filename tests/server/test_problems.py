@@ -67,6 +67,7 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     found["unknown catalog"] = server.request("GET", "/v1/catalogs/lake/schemas")
     found["preview of no table"] = server.request("GET", "/v1/tables/memory/main/nothing/preview")
     found["preview of nothing"] = server.request("GET", "/v1/tables/memory/main/people/preview?limit=0")
+    found |= brought_about_by_tables(server)
     found["no cursor"] = server.request("GET", "/v1/queries?cursor=!")
     found["cursor of another list"] = server.request("GET", "/v1/tables?cursor=WzEsInEiXQ")
     found["unknown query's plan"] = server.request("GET", "/v1/queries/q_0/plan")
@@ -81,6 +82,29 @@ def brought_about(server: LiveServer) -> dict[str, Any]:
     found["wrong method"] = server.request("PUT", "/v1/sql")
     found["unknown table path"] = server.request("GET", "/v1/tables/memory/main/nothing")
     found["strange host"] = server.request("GET", "/v1/info", Host="rebound.example")
+    return found
+
+
+def brought_about_by_tables(server: LiveServer) -> dict[str, Any]:
+    arrow, csv = "application/vnd.apache.arrow.stream", "text/csv"
+    puts = {
+        "table that is there": ("people", csv, b"a\n1\n"),
+        "table of the data replaced": ("people/data?mode=replace", csv, b"a\n1\n"),
+        "append to no table": ("nothing/data?mode=append", csv, b"a\n1\n"),
+        "no name of a table": ("a.b", csv, b"a\n1\n"),
+        "table of json": ("golden", "application/json", b"{}"),
+        "table of nothing": ("golden", csv, b""),
+        "table of no arrow": ("golden", arrow, b"a,b\n" * 9),
+        "table of equal columns": ("golden", csv, b"a,b,A\n1,2,3\n"),
+    }
+    found = {}
+    for name, (table, kind, body) in puts.items():
+        path = f"/v1/tables/memory/main/{table}" + ("" if "/data" in table else "/data")
+        found[name] = server.request("PUT", path, body, Content_Type=kind)
+    found["drop of no table"] = server.request("DELETE", "/v1/tables/memory/main/nothing")
+    found["drop of a table of the data"] = server.request("DELETE", "/v1/tables/memory/main/people")
+    source = {"type": "parquet", "uri": "/etc"}
+    found["files that may not be registered"] = server.request("POST", "/v1/tables", {"name": "golden", "source": source})
     return found
 
 

@@ -11,18 +11,19 @@ import pytest
 from sabot_sql.client.contract import PROBLEM
 from tests.server.live_server import LiveServer, live_server
 
-OPERATOR, ADA, EVE, ZOE = (f"{name}-{'k' * 16}" for name in ("operator", "ada", "eve", "zoe"))
+OPERATOR, ADA, EVE, ZOE, WIM = (f"{name}-{'k' * 16}" for name in ("operator", "ada", "eve", "zoe", "wim"))
 FOR_ADMINS = {
     ("POST", "/v1/agents/{agent_id}/drain"), ("POST", "/v1/agents/{agent_id}/resume"), ("DELETE", "/v1/agents/{agent_id}"),
-    ("PUT", "/v1/cluster/agents"),
+    ("PUT", "/v1/cluster/agents"), ("POST", "/v1/tables"),
 }  # fmt: skip
+FOR_WRITERS = {("PUT", "/v1/tables/{catalog}/{schema}/{table}/data"), ("DELETE", "/v1/tables/{catalog}/{schema}/{table}")}
 OPEN = {"/livez", "/readyz", "/healthz"}
 
 
 @pytest.fixture(scope="module")
 def server(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     keys = tmp_path_factory.mktemp("keys") / "keys"
-    keys.write_text(f"ada:{ADA}\neve:admin:{EVE}\nzoe:{ZOE}\n")
+    keys.write_text(f"ada:{ADA}\neve:admin:{EVE}\nzoe:{ZOE}\nwim:writer:{WIM}\n")
     with live_server(data, "--agents", "0", "--api-keys-file", str(keys), SABOT_API_KEY=OPERATOR) as server:
         yield server
 
@@ -62,14 +63,15 @@ def test_no_spelling_of_a_path_goes_past_the_keys(server: LiveServer, path: str)
     assert server.request("HEAD", path).status == 401
 
 
-def test_agents_are_for_admins(server: LiveServer) -> None:
-    assert set(routes(server)) >= FOR_ADMINS
+def test_agents_are_for_admins_and_tables_for_writers(server: LiveServer) -> None:
+    assert set(routes(server)) >= FOR_ADMINS | FOR_WRITERS
     for method, path in routes(server):
-        status, code = ask(server, method, path, Authorization=f"Bearer {ADA}")
-        if (method, path) in FOR_ADMINS:
-            assert (status, code) == (403, "PERMISSION_DENIED"), path
-        else:
-            assert status not in (401, 403), path
+        for key, refused in ((ADA, FOR_ADMINS | FOR_WRITERS), (WIM, FOR_ADMINS)):
+            status, code = ask(server, method, path, Authorization=f"Bearer {key}")
+            if (method, path) in refused:
+                assert (status, code) == (403, "PERMISSION_DENIED"), path
+            else:
+                assert status not in (401, 403), path
         assert ask(server, method, path, Authorization=f"Bearer {EVE}")[0] not in (401, 403), path
 
 
