@@ -17,7 +17,6 @@ import duckdb
 import pyarrow as pa
 
 from sabot_sql.catalog.csv_damage import csv_damage
-from sabot_sql.catalog.footers import read_footer
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.ipc_messages import check_stream
 from sabot_sql.catalog.memory import extension_of, plain_type
@@ -99,7 +98,7 @@ class Importer:
         try:
             return self._write(table, body, kind, target, columns, stop)
         except (ReadError, pa.ArrowException, duckdb.Error, ValueError, OSError, MemoryError) as error:
-            raise self._told(table, body, kind, error, stop) from error
+            raise self._told(table, body, kind, error) from error
         finally:
             self._turns.release()
 
@@ -111,12 +110,24 @@ class Importer:
                 return self._write_arrow(table, body, target, columns, stop)
             case "parquet":
                 spec, _ = read_parquet(self._inspector, look_at(table, body))
-                refuse_equal_names(table, read_footer(str(body)).schema.names)
+                refuse_equal_names(table, self._names_in_parquet(body))
                 given, relation = spec.schema, scan_sql(spec)
             case "csv":
                 given, relation = self._csv(table, body, columns)
         with self._cursor() as cursor:
             return self._copy(cursor, self._rows(table, relation, given, columns, kind == "csv"), target, stop)
+
+    def _names_in_parquet(self, body: Path) -> list[str]:
+        """The names of the columns as they stand there: DuckDB gives equal ones a number."""
+        rows = self._inspector.rows(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({literal(str(body))})")
+        names, inner = [], 0  # parents before their children; the first row is the parent of all columns
+        for name, children in rows[1:]:
+            if inner == 0:
+                names.append(name)
+                inner = children
+            else:
+                inner += children - 1
+        return names
 
     def _csv(self, table: str, body: Path, columns: Schema | None) -> tuple[Schema, str]:
         """The columns of CSV and what reads them; to fit a table, its types are read."""
@@ -173,8 +184,14 @@ class Importer:
         return f"SELECT {', '.join(cast)} FROM {relation}"
 
     def _copy(self, cursor: duckdb.DuckDBPyConnection, query: str, target: Path, stop: Stop) -> int:
-        with interrupting(cursor.interrupt, stop, self._folder):
-            copied: list[tuple[int]] = cursor.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)").fetchall()
+        with interrupting(cursor.interrupt, stop, self._folder) as reasons:
+            try:
+                sql = f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)"
+                copied: list[tuple[int]] = cursor.execute(sql).fetchall()
+            except duckdb.Error:
+                if reasons:
+                    raise reasons[0] from None
+                raise
         return copied[0][0]
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
@@ -194,10 +211,8 @@ class Importer:
                 )
             return self._connection.cursor()
 
-    def _told(self, table: str, body: Path, kind: Format, error: BaseException, stop: Stop) -> BaseException:
+    def _told(self, table: str, body: Path, kind: Format, error: BaseException) -> BaseException:
         """What `error` is to whoever sent the body, who knows nothing of our files."""
-        if isinstance(error, duckdb.InterruptException) and (why := stop.why(self._folder)) is not None:
-            return why
         if is_full(error) and isinstance(error, OSError | duckdb.Error):
             return no_room(f'table "{table}"')
         if isinstance(error, MemoryError | duckdb.OutOfMemoryException):
@@ -237,7 +252,7 @@ class Checked:
         self._stream = stream
         self._stop = stop
         self._folder = folder
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         fields = [field.with_type(readable_type(field.type)) for field in stream.schema]
         self._schema = pa.schema(fields)
         self._as_is = self._schema.equals(stream.schema)
@@ -253,7 +268,7 @@ class Checked:
                     raise why
                 batch.validate(full=True)
                 yield batch if self._as_is else batch.cast(self._schema)
-        except BaseException as error:
+        except Exception as error:  # not GeneratorExit: then DuckDB has had enough, and says why
             self.error = error
             raise
 
@@ -278,19 +293,26 @@ def look_at(table: str, body: Path) -> Look:
 
 
 @contextlib.contextmanager
-def interrupting(interrupt: Callable[[], None], stop: Stop, folder: Path) -> Iterator[None]:
-    """Calls `interrupt` when it is time to stop; a statement that begins after that does not see it, so again and again."""
+def interrupting(interrupt: Callable[[], None], stop: Stop, folder: Path) -> Iterator[list[SabotError]]:
+    """Calls `interrupt` when it is time to stop; a statement that begins after that does not see it, so again and again.
+
+    Returns:
+        a list that the reason is put into.
+    """
     done = threading.Event()
+    reasons: list[SabotError] = []
 
     def watch() -> None:
         while not done.wait(LOOK_S):
-            if stop.why(folder) is not None:
+            if not reasons and (why := stop.why(folder)) is not None:
+                reasons.append(why)
+            if reasons:
                 interrupt()
 
     thread = threading.Thread(target=watch, name="sabot-upload", daemon=True)
     thread.start()
     try:
-        yield
+        yield reasons
     finally:
         done.set()
         thread.join()

@@ -113,8 +113,8 @@ class HttpConnection:
         try:
             self._socket.sendall(head)
             for piece in pieces:
-                if self._readable():
-                    return self._answer(reusable=False)
+                if (early := self._received_already()) is not None:
+                    return self._answer(early, reusable=False)
                 if piece:
                     self._socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
             if is_chunked:
@@ -123,8 +123,21 @@ class HttpConnection:
             pass  # as above
         return self._answer()
 
-    def _answer(self, reusable: bool = True) -> Response:
-        incoming = Incoming(self._socket)
+    def _received_already(self) -> bytes | None:
+        """What the server has sent while nothing was to be answered yet; None where that is nothing. TLS sends something of its
+        own now and then."""
+        if not self._readable():
+            return None
+        self._socket.settimeout(0)
+        try:
+            return self._socket.recv(PIECE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        finally:
+            self._socket.settimeout(self._timeout_s)
+
+    def _answer(self, early: bytes = b"", reusable: bool = True) -> Response:
+        incoming = Incoming(self._socket, early)
         status, reason, headers = read_head(incoming)
         data, delimited = _read_body(incoming, status, headers)
         self.reusable = reusable and delimited and not incoming.left
@@ -155,9 +168,9 @@ class Incoming:
         left: received and not taken yet.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, left: bytes = b"") -> None:
         self._socket = sock
-        self.left = b""
+        self.left = left
 
     def until(self, mark: bytes, limit: int) -> bytes:
         """All up to `mark`, which is dropped; at most `limit` bytes."""

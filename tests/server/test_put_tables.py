@@ -128,6 +128,14 @@ def test_types_come_back_as_they_went(taking: LiveServer) -> None:
     assert answer["rows"][1][1] == "1.50"
 
 
+def test_nested_columns_of_parquet_may_have_equal_names_inside(taking: LiveServer) -> None:
+    nested = pa.table({"l": [[1]], "m": [[2]], "s": [{"element": 1, "x": [1]}], "a.b": [1], "a": [[3]], "key": [1]})
+    pairs = nested.append_column("mp", pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int32())))
+    for kind, body in ((PARQUET, parquet(pairs)), (ARROW, arrow(pairs))):
+        assert put(taking, "nested", body, "replace", kind).status == 201
+        assert rows(taking, "SELECT l, m, s.x, a, mp FROM nested") == [[[1], [2], [1], [3], [["k", 1]]]]
+
+
 def test_a_table_without_rows(taking: LiveServer) -> None:
     assert put(taking, "empty", ROWS.slice(0, 0), "replace").json() == {"rows": 0}
     assert rows(taking, "SELECT count(*) FROM empty") == [[0]]

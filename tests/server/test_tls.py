@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import trustme
 
@@ -43,6 +44,10 @@ def test_a_server_with_a_certificate_speaks_https_only(data: Path, files: Files)
         assert server.url.startswith("https://127.0.0.1:")
         with sabot_sql.connect(server.url, api_key=KEY, ca_file=files.authority) as db:
             assert db.execute_sql("SELECT count(*) FROM numbers").scalar() == 10_000
+            db.register("sent", pa.table({"i": range(1_000_000)}))
+            assert db.execute_sql("SELECT count(*) FROM sent").scalar() == 1_000_000
+            with pytest.raises(sabot_sql.QueryError, match="exists"):
+                db.register("sent", pa.table({"i": range(1_000_000)}))
         with pytest.raises(ConnectionFailed, match="certificate"), sabot_sql.connect(server.url, api_key=KEY) as db:
             db.execute_sql("SELECT 1")
         port = int(server.url.rpartition(":")[2])

@@ -140,6 +140,27 @@ def test_command_shows(server: LiveServer, line: str, shown: str) -> None:
     assert done.returncode == 0
 
 
+def test_a_file_becomes_a_table(server: LiveServer, tmp_path: Path) -> None:
+    (tmp_path / "two words.csv").write_text("a,b\n1,x\n2,y\n")
+    pq.write_table(pa.table({"v": [7]}), tmp_path / "v.parquet")
+    script = f"""\\copy "from a file" from '{tmp_path / "two words.csv"}'
+select a, b from "from a file" order by a desc;
+\\copy copied FROM {tmp_path / "v.parquet"}
+table copied;
+\\copy copied from {tmp_path / "v.parquet"}
+"""
+    done = shell(server, script, "-A", "-t")
+    assert (done.out, done.returncode, 'table "copied" exists' in done.err) == ("2|y\n1|x\n7\n", 1, True), done.err
+    for name in ("from%20a%20file", "copied"):
+        assert server.request("DELETE", f"/v1/tables/memory/main/{name}").status == 204
+
+
+def test_a_file_becomes_a_table_of_an_engine_in_this_process(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    done = sabot("shell", "-X", "-Atq", stdin=f"\\copy t from {tmp_path / 'a.csv'}\ntable t;\n", SABOT_AGENTS__COUNT="0")
+    assert (done.out, done.returncode) == ("1\n", 0), done.err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
