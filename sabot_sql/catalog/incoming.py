@@ -25,7 +25,6 @@ from sabot_sql.catalog.reading import Look
 from sabot_sql.catalog.sources import READ_AS_TYPED, Inspector, call, literal, scan_sql, type_text
 from sabot_sql.catalog.sources_csv import own_options, read_csv, sniff
 from sabot_sql.catalog.sources_ipc import describe_arrow
-from sabot_sql.catalog.sources_parquet import read_parquet
 from sabot_sql.catalog.stamps import stamp
 from sabot_sql.catalog.stored_manifest import has_room, is_full, no_room
 from sabot_sql.errors import OutOfMemory, QueryError, QueryTimeout, ReadError, SabotError, ServiceError
@@ -41,6 +40,9 @@ DECODED_BYTES = 512 << 20
 """What a compressed batch of an Arrow stream may need, and all its dictionaries."""
 
 LOOK_S = 0.1
+
+BROKEN = (duckdb.FatalException, duckdb.InternalException)
+"""After which an instance of DuckDB takes no statement any more."""
 
 GUESSED = "CSV says no types: they are guessed from the first rows; Arrow and Parquet say theirs"
 
@@ -67,15 +69,15 @@ class Stop:
 
 
 class Importer:
-    """Makes Parquet files of what comes. Thread-safe; two at a time are made, others wait in their threads.
+    """Makes Parquet files of what comes, with instances of DuckDB that nothing else uses. Thread-safe; two at a time are made,
+    others wait in their threads.
 
     Args:
-        inspector: looks at the types.
         folder: where DuckDB may put down what does not fit into memory.
     """
 
-    def __init__(self, inspector: Inspector, folder: Path) -> None:
-        self._inspector = inspector
+    def __init__(self, folder: Path) -> None:
+        self._inspector = Inspector()
         self._folder = folder
         self._lock = threading.Lock()
         self._turns = threading.Semaphore(2)
@@ -98,6 +100,8 @@ class Importer:
         try:
             return self._write(table, body, kind, target, columns, stop)
         except (ReadError, pa.ArrowException, duckdb.Error, ValueError, OSError, MemoryError) as error:
+            if isinstance(error.__cause__ if isinstance(error, ReadError) else error, BROKEN):
+                self.close()
             raise self._told(table, body, kind, error) from error
         finally:
             self._turns.release()
@@ -109,9 +113,10 @@ class Importer:
             case "arrow":
                 return self._write_arrow(table, body, target, columns, stop)
             case "parquet":
-                spec, _ = read_parquet(self._inspector, look_at(table, body))
+                # by DuckDB alone: what Arrow finds wrong with a footer may end the process
                 refuse_equal_names(table, self._names_in_parquet(body))
-                given, relation = spec.schema, scan_sql(spec)
+                relation = call("parquet", [str(body)], {"hive_partitioning": False})
+                given = self._inspector.describe(relation)
             case "csv":
                 given, relation = self._csv(table, body, columns)
         with self._cursor() as cursor:
@@ -220,7 +225,7 @@ class Importer:
                 f'table "{table}" cannot be written with {MEMORY_BYTES >> 20:,} MiB of memory: its rows are too wide',
                 hint="send fewer rows at a time, with mode=append",
             )
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+        if isinstance(error, OSError) and error.errno is not None:  # Arrow tells of bad data without a number
             return ServiceError(f'table "{table}" cannot be written: {error.strerror or error}')
         said = error.engine_message or error.detail if isinstance(error, ReadError) else str(error)
         lines = said.replace(str(body), "the body").strip().splitlines() or [type(error).__name__]
@@ -234,8 +239,9 @@ class Importer:
         )
 
     def close(self) -> None:
-        """Close DuckDB."""
+        """Close DuckDB; what is made after that has a new one."""
         with self._lock:
+            self._inspector.close()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

@@ -30,7 +30,13 @@ def check_stream(stream: BinaryIO, decoded_bytes: int) -> None:
     Raises:
         ValueError: what is wrong, in words.
     """
-    size = os.fstat(stream.fileno()).st_size
+    try:
+        _check(stream, os.fstat(stream.fileno()).st_size, decoded_bytes)
+    except (struct.error, IndexError) as error:
+        raise ValueError("it has a message that cannot be read") from error
+
+
+def _check(stream: BinaryIO, size: int, decoded_bytes: int) -> None:
     dictionaries = 0
     is_first = True
     for kind, metadata, header, start, length in _messages(stream, size):
@@ -75,18 +81,15 @@ def _messages(stream: BinaryIO, size: int) -> Iterator[tuple[int, memoryview, in
             raise ValueError("it is cut short" if at + length > size > length > 0 else "it is no stream of messages")
         stream.seek(at)
         metadata = memoryview(stream.read(length))
-        try:
-            root = struct.unpack_from("<I", metadata, 0)[0]
-            kind, header, body = (table_field(metadata, root, field) for field in (1, 2, 3))
-            if kind is None or header is None or metadata[kind] not in (SCHEMA, DICTIONARY_BATCH, RECORD_BATCH):
-                raise ValueError("it has a message that is no part of a table")
-            body_bytes = 0 if body is None else struct.unpack_from("<q", metadata, body)[0]
-            at += length
-            if body_bytes < 0 or at + body_bytes > size:
-                raise ValueError("it is cut short")
-            yield metadata[kind], metadata, _at(metadata, header), at, body_bytes
-        except (struct.error, IndexError) as error:
-            raise ValueError("it has a message that cannot be read") from error
+        root = struct.unpack_from("<I", metadata, 0)[0]
+        kind, header, body = (table_field(metadata, root, field) for field in (1, 2, 3))
+        if kind is None or header is None or metadata[kind] not in (SCHEMA, DICTIONARY_BATCH, RECORD_BATCH):
+            raise ValueError("it has a message that is no part of a table")
+        body_bytes = 0 if body is None else struct.unpack_from("<q", metadata, body)[0]
+        at += length
+        if body_bytes < 0 or at + body_bytes > size:
+            raise ValueError("it is cut short")
+        yield metadata[kind], metadata, _at(metadata, header), at, body_bytes
         at += body_bytes
 
 

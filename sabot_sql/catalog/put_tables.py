@@ -83,7 +83,7 @@ class PutTables:
         self._store = store
         self._inspector = inspector
         self._versions = versions
-        self._importer = Importer(inspector, store.incoming)
+        self._importer = Importer(store.incoming)
         self._closing = threading.Event()
 
     def put(self, name: str, body: Body, kind: Format, mode: Mode, deadline_s: float) -> int:
