@@ -14,7 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sabot_sql.server.keys import add_key, new_key
+from sabot_sql.server.keys import ROLES, add_key, new_key, read_keys
+from sabot_sql.server.principal import Principal
+from sabot_sql.server.tokens import principal_of
+from tests.cli.in_process import sabot
 from tests.server.bodies import ARROW, CSV, PARQUET, arrow, drop, parquet, problem, put
 from tests.server.live_server import LiveServer, live_server
 
@@ -284,3 +287,15 @@ def test_everybody_on_this_machine_may_be_a_writer_or_a_reader_only(data: Path) 
         with live_server(data, "--agents", "0", SABOT_SERVER__ANONYMOUS_ROLE=role) as server:
             assert put(server, "t", ROWS).status == status
             assert server.request("PUT", "/v1/cluster/agents", {"desired": 1}).status == 403
+
+
+def test_keys_and_tokens_of_writers(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    assert sabot("key", "create", "wim", "--role", "writer", "--tables", "main.mine_*", "--file", file).returncode == 0
+    assert sabot("key", "ls", "--format", "csv", "--file", file).out.strip().endswith("mine_*")
+    (key,) = read_keys(file)
+    assert (key.user, key.role, key.tables) == ("wim", "writer", ("mine_*",))
+    assert principal_of({"sub": "wim", "sabot_role": "writer", "sabot_tables": ["mine_*"]}) == Principal(
+        "wim", "writer", ("mine_*",)
+    )
+    assert [principal_of({"sub": "x", "sabot_role": role}).may_write for role in ROLES] == [False, True, True]
