@@ -33,6 +33,9 @@ def logged(data: Path, tmp_path: Path, *options: str, path: str = "/v1/tables", 
             ask("GET", path, "wrong")
             ask("PUT", "/v1/cluster/agents", READER, '{"desired": 3}')
             ask("DELETE", "/v1/agents/none", KEY)
+            csv = {"Authorization": f"Bearer {KEY}", "Content-Type": "text/csv"}
+            http.request("PUT", f"{url}/v1/tables/memory/main/fees/data", body="fee\n5\n", headers=csv, retries=False)
+            ask("DELETE", "/v1/tables/memory/main/fees", KEY)
         process.terminate()
         return process.stderr.read().splitlines()
 
@@ -49,6 +52,8 @@ def test_queries_refusals_and_changes_of_agents_are_lines_of_json(data: Path, tm
     refused = [line for line in lines if line["event"].startswith("refused")]
     assert {line["client"] for line in refused} == {"127.0.0.1"}
     assert [(line["status"], line["user"]) for line in refused] == [(401, None), (403, "ada")]
+    changes = [(line["table"], line["change"], line["user"]) for line in lines if "change" in line]
+    assert changes == [("fees", "create", "api"), ("fees", "drop", "api")]
     assert not any("ends agent" in line["event"] for line in lines)  # there is none of that name
     assert not any("hidden" in json.dumps(line) or READER in json.dumps(line) for line in lines)
 
