@@ -107,7 +107,7 @@ def test_types_come_back_as_they_went(taking: LiveServer) -> None:
             "dictionary": pa.array(["x", None]).dictionary_encode(),
             "decimal": pa.array([None, "1.50"]).cast(pa.decimal128(20, 2)),
             "list": [[1, 2], None],
-            "struct": [{"a": 1, "b": "x"}, None],
+            "struct": [{"a": 1, "select": "x"}, None],
             "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int32())),
             "zoned": pa.array([0, 1], pa.timestamp("us", "UTC")),
             "half": pa.array([0.5, None], pa.float16()),
@@ -121,10 +121,10 @@ def test_types_come_back_as_they_went(taking: LiveServer) -> None:
     assert put(taking, "typed", table, "replace").status == 201
     answer = taking.sql("FROM typed", wait_ms=60_000)
     assert [column["sql_type"] for column in answer["columns"]] == [
-        "VARCHAR", "DECIMAL(20,2)", "BIGINT[]", 'STRUCT("a" BIGINT, "b" VARCHAR)', "MAP(VARCHAR, INTEGER)",
+        "VARCHAR", "DECIMAL(20,2)", "BIGINT[]", 'STRUCT(a BIGINT, "select" VARCHAR)', "MAP(VARCHAR, INTEGER)",
         "TIMESTAMP WITH TIME ZONE", "FLOAT", "TIMESTAMP", "BLOB", "INTEGER", "VARCHAR", "UBIGINT",
     ]  # fmt: skip
-    assert answer["rows"][0][:5] == ["x", None, [1, 2], {"a": 1, "b": "x"}, [["k", 1]]]
+    assert answer["rows"][0][:5] == ["x", None, [1, 2], {"a": 1, "select": "x"}, [["k", 1]]]
     assert answer["rows"][1][1] == "1.50"
 
 
