@@ -578,6 +578,8 @@ class JobManager:
             record.become(self._restore(rows[0]))
             if self._elsewhere.is_elsewhere(rows[0]):
                 self._elsewhere.begin(record)
+            elif not record.terminal and not STORE.runs(record.query_id):  # given up here, when the database was away
+                STORE.resume(self._folder, [record.query_id])
         except BaseException as exc:
             record.fail(self._runner.translate(record, exc))
             self.log.forget(record)

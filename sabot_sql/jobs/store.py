@@ -234,6 +234,12 @@ class JobStore:
 
         self._call(folder, lambda: DBOS.cancel_workflows(list(query_ids)))
 
+    def resume(self, folder: StateFolder, query_ids: Sequence[str]) -> None:
+        """Have jobs that nobody runs go on in this process."""
+        from dbos import DBOS
+
+        self._call(folder, lambda: DBOS.resume_workflows(list(query_ids)))
+
     def delete_before(self, folder: StateFolder, completed_before: str) -> None:
         """Forget jobs that ended before an ISO 8601 time."""
         from dbos import DBOS

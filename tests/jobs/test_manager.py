@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -519,3 +520,28 @@ def test_status_tells_every_state_with_its_time_and_reason(manager: HandManager)
     done = manager.submit(query()).query_id
     manager.status(done, 10)
     assert [c.state for c in manager.delete(done).history][-2:] == ["finished", "expired"]
+
+
+def test_a_job_that_the_database_did_not_take_goes_on_when_its_key_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_run, "HELD_S", 0.0)
+    with contextlib.closing(HandManager(Settings(state_dir=tmp_path))) as manager:
+        manager.start()
+        request = keyed(job(100, stage_s=0.3), "k")
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(manager.execute, request)
+            wait_for(lambda: len(manager.engine.ran) == 1)
+            steps(tmp_path, "operation_outputs", "away")
+            with pytest.raises(ServiceError) as caught:
+                asked.result(10)
+        assert caught.value.retryable
+        steps(tmp_path, "away", "operation_outputs")
+        assert manager.execute(dataclasses.replace(request, timeout_s=20)).table.to_pylist() == [{"s": 4950}]
+
+
+def steps(state: Path, old: str, new: str) -> None:
+    """Give the table of steps another name, without which nothing can be written down."""
+    with contextlib.closing(sqlite3.connect(state / "jobs.db", timeout=10)) as database:
+        database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+        database.commit()
