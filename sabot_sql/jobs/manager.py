@@ -681,6 +681,8 @@ class JobManager:
             now = time.monotonic()
             with self._keeping_house():
                 self._results.spill()
+            with contextlib.suppress(SabotError):
+                STORE.cancel_given_up(self._folder)
             if now >= next_sweep_s:
                 next_sweep_s = now + min(HOUSEKEEPING_S, self.settings.result_ttl_s / 4)
                 with self._keeping_house():

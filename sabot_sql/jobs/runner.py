@@ -269,6 +269,8 @@ class QueryRunner:
             self._record_error = time.monotonic(), error
             recording.close(error)
             if error is not None:
+                if not record.fingerprint:  # else it is asked for again by its key
+                    STORE.give_up(self._folder, record.query_id)
                 self.stop(record, recording.error_of(error))
             run = over.get()
             if run is not None and not record.interrupted:

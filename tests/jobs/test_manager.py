@@ -540,6 +540,22 @@ def test_a_job_that_the_database_did_not_take_goes_on_when_its_key_is_asked_for_
         assert manager.execute(dataclasses.replace(request, timeout_s=20)).table.to_pylist() == [{"s": 4950}]
 
 
+def test_a_job_without_a_key_that_the_database_did_not_take_has_failed_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_run, "HELD_S", 0.0)
+    monkeypatch.setattr("sabot_sql.jobs.manager.HOUSEKEEPING_S", 0.1)
+    with contextlib.closing(HandManager(Settings(state_dir=tmp_path))) as manager:
+        manager.start()
+        query_id = manager.submit(job(100, stage_s=0.3)).query_id
+        wait_for(lambda: len(manager.engine.ran) == 1)
+        steps(tmp_path, "operation_outputs", "away")
+        assert manager.status(query_id, 10).state == "failed"
+        steps(tmp_path, "away", "operation_outputs")
+        wait_for(lambda: STORE.rows(manager._folder, [query_id])[0].status == "CANCELLED")
+        assert not STORE.runs(query_id)
+
+
 def steps(state: Path, old: str, new: str) -> None:
     """Give the table of steps another name, without which nothing can be written down."""
     with contextlib.closing(sqlite3.connect(state / "jobs.db", timeout=10)) as database:
