@@ -85,13 +85,18 @@ def quote_identifier(name: str) -> str:
 
 def shown_identifier(name: str) -> str:
     """`name` as a SQL identifier, quoted where DuckDB quotes it in the names of types."""
-    return name if BARE.fullmatch(name) and name.lower() not in _keywords() else quote_identifier(name)
+    keywords = _keywords()
+    is_bare = keywords is not None and BARE.fullmatch(name) and name.lower() not in keywords
+    return name if is_bare else quote_identifier(name)
 
 
 @functools.cache
-def _keywords() -> frozenset[str]:
-    import duckdb
-
+def _keywords() -> frozenset[str] | None:
+    """DuckDB's keywords; None where it is not installed, as with a client."""
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        return None
     with duckdb.connect() as con:
         return frozenset(row[0] for row in con.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall())
 
