@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from sabot_sql.catalog.learning import Activity, Learner
 from sabot_sql.catalog.listing import DATABASE_SUFFIXES, READABLE, is_glob, is_hidden, list_sources, split_suffix
 from sabot_sql.catalog.memory import is_tabular, write_ipc
 from sabot_sql.catalog.put_tables import PutTables
+from sabot_sql.catalog.retired import Retired
 from sabot_sql.catalog.roots import DatabaseRoot, FolderRoot
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_ipc import describe_arrow
@@ -108,6 +109,7 @@ class Catalog:
     ) -> None:
         self.name = name
         self.running = Activity()
+        self._retired = Retired()
         self._lock = threading.RLock()
         self._inspector = Inspector()
         self._versions = Versions()
@@ -217,7 +219,7 @@ class Catalog:
             self._registered[key] = root
             self._versions.advance()
         if old is not None:
-            old.close()
+            self._retired.add(old.close)
 
     def unregister(self, name: str) -> None:
         """Take a registered table out.
@@ -230,7 +232,7 @@ class Catalog:
             if root is not None:
                 self._versions.advance()
         if root is not None:
-            root.close()
+            self._retired.add(root.close)
         elif self._put is not None and self._put.root.store.get(fold(name)) is not None:
             raise PlanError(f'table "{name}" was put over HTTP', hint="connect to the server, and unregister it there")
         elif self._is_taken(fold(name)):
@@ -274,6 +276,14 @@ class Catalog:
         roots = [root for root in self._roots if self._put is None or root is not self._put.root]
         return key in self._registered or any(key == fold(name) for root in roots for name in root.names())
 
+    def sweep(self, running: Callable[[], Iterable[str]]) -> None:
+        """Remove what was written for tables that were replaced or taken out, once no query reads it any more.
+
+        Args:
+            running: gives the ids of the queries that run now.
+        """
+        self._retired.sweep(running)
+
     def refresh(self) -> int:
         """Look at every table again where its files changed; the version afterwards."""
         self.tables()
@@ -294,6 +304,7 @@ class Catalog:
         if self._put is not None:
             self._put.close()
         with self._lock:
+            self._retired.clear()
             for root in self._registered.values():
                 root.close()
             self._registered = {}

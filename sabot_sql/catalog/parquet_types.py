@@ -60,7 +60,7 @@ def kept_type(kind: SqlType) -> SqlType | None:
 
 
 def refuse_equal_names(table: str, names: list[str]) -> None:
-    """Raise where two columns have one name, or one has none.
+    """Raise where two columns have one name, or one has none that SQL could write.
 
     Raises:
         QueryError: naming it.
@@ -69,6 +69,8 @@ def refuse_equal_names(table: str, names: list[str]) -> None:
     for number, name in enumerate(names, 1):
         if not name:
             raise QueryError(f'table "{table}": column {number} has no name')
+        if "\0" in name:
+            raise QueryError(f'table "{table}": the name of column {number} has a NUL in it', hint="give it another name")
         other = seen.setdefault(fold(name), name)
         if number > len(seen):
             twice = f'two columns are named "{name}"' if other == name else f'"{other}" and "{name}" are one name in SQL'

@@ -130,6 +130,8 @@ class PutTables:
         Raises:
             QueryError: it lies elsewhere, there is nothing, or the files are of another format or none.
         """
+        if not uri.isprintable():
+            raise QueryError("the uri has a character that cannot be printed")
         path = os.path.abspath(uri) if is_glob(uri) else os.path.realpath(uri)
         allowed = [os.path.join(os.path.realpath(os.path.expanduser(folder)), "") for folder in folders]
         self._refuse_outside(uri, (fixed_part(path),), allowed)  # before anything is looked for

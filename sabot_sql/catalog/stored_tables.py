@@ -10,17 +10,19 @@ all queries have ended that ran when they were given up: those queries go on wit
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sabot_sql.catalog.hive import fold
+from sabot_sql.catalog.retired import Retired
 from sabot_sql.catalog.stored_manifest import (
     FILE,
     Manifest,
@@ -49,18 +51,6 @@ class ContentChanged(Exception):
     """The table is not the one that rows were made to fit."""
 
 
-@dataclass(slots=True)
-class Retired:
-    """Files that belong to no table any more.
-
-    Attributes:
-        holders: ids of the queries that may read them; None until that is known.
-    """
-
-    paths: tuple[Path, ...]
-    holders: frozenset[str] | None = None
-
-
 class StoredTables:
     """The tables in `folder`, which is made. Thread-safe; for one process at a time.
 
@@ -74,7 +64,7 @@ class StoredTables:
         self.revision = 0
         self._lock = threading.Lock()
         self._tables: dict[str, Manifest] = {}
-        self._retired: list[Retired] = []
+        self._retired = Retired()
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(self.incoming, ignore_errors=True)
         self.incoming.mkdir(mode=0o700, exist_ok=True)
@@ -93,7 +83,7 @@ class StoredTables:
         if manifest is not None:
             self._tables[fold(manifest.name)] = manifest
         if left or manifest is None:
-            self._retired.append(Retired(left or (folder / "nothing",)))
+            self._retired.add(functools.partial(remove_files, left or (folder / "nothing",)))
 
     def tables(self) -> dict[str, Manifest]:
         """All of them, by folded name."""
@@ -225,7 +215,7 @@ class StoredTables:
             self._tables[fold(name)] = manifest
         self.revision += 1
         if given_up:
-            self._retired.append(Retired(given_up))
+            self._retired.add(functools.partial(remove_files, given_up))
 
     def sweep(self, running: Callable[[], Iterable[str]]) -> None:
         """Remove the files that were given up and that no query reads any more.
@@ -233,20 +223,18 @@ class StoredTables:
         Args:
             running: gives the ids of the queries that run now.
         """
-        if not self._retired:
-            return
-        with self._lock:
-            now = frozenset(running())
-            for retired in self._retired:
-                retired.holders = now if retired.holders is None else retired.holders & now
-            gone = [retired for retired in self._retired if not retired.holders]
-            self._retired = [retired for retired in self._retired if retired.holders]
-            for path in (path for retired in gone for path in retired.paths):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-                if has_no_table(path.parent):
-                    with contextlib.suppress(OSError):  # others lie there
-                        path.parent.rmdir()
+        with self._lock:  # no table is put into a folder that goes
+            self._retired.sweep(running)
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, and their folders where no table is left there."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        if has_no_table(path.parent):
+            with contextlib.suppress(OSError):  # others lie there
+                path.parent.rmdir()
 
 
 def has_no_table(folder: Path) -> bool:

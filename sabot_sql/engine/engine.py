@@ -367,6 +367,10 @@ class Engine:
         """Those of the blocks that cannot be read any more; with `ask`, as the agents that have them say."""
         return self.pool.lost(blocks, ask)
 
+    def sweep(self, running: Callable[[], Iterable[str]]) -> None:
+        """As `Catalog.sweep`."""
+        self.catalog.sweep(running)
+
     def keep_job(self, job_id: str) -> None:
         """Have agents keep what they still hold of an earlier run of a job, until it is dropped."""
         self.pool.keep_job(job_id)

@@ -399,10 +399,12 @@ class JobManager:
     def register(self, name: str, source: Any, replace: bool = False) -> None:
         """Make `source` a table."""
         self._engine.catalog.register(name, source, replace)
+        self._sweep_tables()
 
     def unregister(self, name: str) -> None:
         """Take a table out of the catalog."""
         self._engine.catalog.unregister(name)
+        self._sweep_tables()
 
     def begin_put(self, name: str, mode: Mode) -> Body:
         """Where the rows of a table that is to be put are received into; whoever asks discards it, or puts it.
@@ -441,9 +443,14 @@ class JobManager:
 
     def _sweep_tables(self) -> None:
         """Remove the files of tables that were replaced or dropped, once nobody reads them any more."""
+
+        def running() -> Iterable[str]:
+            return [r.query_id for owner in self._owners() for r in owner.log.running()]
+
+        self._engine.sweep(running)
         is_known = self._recovered.is_set() and self._recovery_error is None  # what jobs of earlier processes go on with
         if is_known or self._housekeeper is None:
-            self._folder.tables.sweep(lambda: [r.query_id for owner in self._owners() for r in owner.log.running()])
+            self._folder.tables.sweep(running)
 
     def agents(self) -> Agents:
         """The agents as they are now."""

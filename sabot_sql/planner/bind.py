@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -30,6 +30,9 @@ KEPT_OPTIMIZERS = frozenset(
 
 MAX_PLAN_BYTES = 16 << 20
 IDLE_CURSORS = 4  # by time zone
+TRIES = 3  # before the planning database is kept from others
+
+T = TypeVar("T")
 
 EXPLAIN = "EXPLAIN\n"
 PREPARE = "PREPARE {name} AS SELECT json_serialize_plan($1::VARCHAR, skip_default := false, optimize := {optimize})"
@@ -69,7 +72,8 @@ class Binder:
         disabled = ",".join(n for n in names if n not in KEPT_OPTIMIZERS)
         self._con.execute(f"SET disabled_optimizers = '{disabled}'").fetchall()
         self._versions: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._changes = 0  # of tables that stood there already
         self._idle: dict[str, list[duckdb.DuckDBPyConnection]] = defaultdict(list)
 
     def bind(
@@ -92,23 +96,35 @@ class Binder:
             PlanError: the statement does not bind; position and hint are set.
             NotSupported: its plan holds what is not distributed yet.
         """
-        written = asked or (sql, None)
-        with self._cursor(tables, session, *written) as cursor:
-            schema = _described(cursor, *written)
-            text = self._serialize(cursor, sql, "optimized")
-            if text["error"]:
-                text = self._serialize(cursor, sql, "bound")
-            # what is several statements, such as PIVOT without IN, reads the data first, which is not here
-            if text["error"] and "type MULTI" not in text["error_message"]:
-                cursor.execute(EXPLAIN + written[0], written[1])  # raises where DuckDB itself does not run it
+        written, tables = asked or (sql, None), tuple(tables)
+
+        def serialized() -> tuple[Schema, dict[str, Any]]:
+            with self._cursor(tables, session, *written) as cursor:
+                schema = _described(cursor, *written)
+                text = self._serialize(cursor, sql, "optimized")
+                if text["error"]:
+                    text = self._serialize(cursor, sql, "bound")
+                # what is several statements, such as PIVOT without IN, reads the data first, which is not here
+                if text["error"] and "type MULTI" not in text["error_message"]:
+                    cursor.execute(EXPLAIN + written[0], written[1])  # raises where DuckDB itself does not run it
+                return schema, text
+
+        schema, text = self._of_one_version(tables, serialized)
         if text["error"]:
             message = str(text["error_message"])
+            if "type MULTI" in message:
+                raise NotSupported("a PIVOT whose columns come from the data cannot run distributed yet")
             if "inequal num bindings/types" in message and "ordinality" in sql.lower():
                 raise NotSupported("WITH ORDINALITY of a table function of constants cannot run distributed yet")
             raise NotSupported(f"DuckDB cannot hand over the plan of this statement: {message}")
         if len(text["plans"]) != 1:
             raise InternalError(f"expected one plan, found {len(text['plans'])}")
-        return BoundQuery(decode_plan(text["plans"][0], lookup, session, "rowid" in sql.lower()), schema)
+        known = {table.name: table for table in tables}
+
+        def of_this_query(name: str) -> Table:
+            return known.get(name) or lookup(name)
+
+        return BoundQuery(decode_plan(text["plans"][0], of_this_query, session, "rowid" in sql.lower()), schema)
 
     def describe(self, sql: str, params: dict[str, Any] | None, tables: Iterable[Table], session: Session) -> Schema:
         """The columns of a statement's result, as far as binding alone tells them.
@@ -119,8 +135,35 @@ class Binder:
         Raises:
             PlanError: the statement does not bind; position and hint are set.
         """
-        with self._cursor(tables, session, sql, params) as cursor:
-            return _described(cursor, sql, params)
+        tables = tuple(tables)
+
+        def described() -> Schema:
+            with self._cursor(tables, session, sql, params) as cursor:
+                return _described(cursor, sql, params)
+
+        return self._of_one_version(tables, described)
+
+    def _of_one_version(self, tables: tuple[Table, ...], ask: Callable[[], T]) -> T:
+        """What `ask` gives while all `tables` stand in the planning database as they are given: other queries may put other
+        versions there meanwhile."""
+        for _ in range(TRIES):
+            with self._lock:
+                self._show(tables)
+                changes = self._changes
+            try:
+                found = ask()
+            except SabotError:
+                if self._changes == changes:
+                    raise
+            else:
+                if self._changes == changes:
+                    return found
+        with self._lock:
+            return ask()
+
+    def _show(self, tables: Iterable[Table]) -> None:
+        for table in tables:
+            self._mirror(table)
 
     @contextlib.contextmanager
     def _cursor(
@@ -128,8 +171,7 @@ class Binder:
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor that knows `tables`; DuckDB's errors inside are those of `sql`, and end it."""
         with self._lock:
-            for table in tables:
-                self._mirror(table)
+            self._show(tables)
         cursor = None
         try:
             cursor = self._borrow(session.timezone)
@@ -176,6 +218,7 @@ class Binder:
         """Make or renew the empty table that stands for `table`."""
         if self._versions.get(table.name) == table.version:
             return
+        self._changes += table.name in self._versions
         # a column of nothing but NULLs has no type that a table could have; reading it is refused later
         types = ("INTEGER" if f.type.id == "NULL" else str(f.type) for f in table.schema)
         columns = ", ".join(f"{quote_identifier(f.name)} {t}" for f, t in zip(table.schema, types))

@@ -21,7 +21,7 @@ from sabot_sql.errors import NotSupported, ParseError, Position, SabotError
 from sabot_sql.planner.bind_tree import reader
 from sabot_sql.planner.complexity import refuse_complex, refuse_deep_text, slow_in_sqlglot, too_complex
 from sabot_sql.planner.parse_nodes import Names, Node, TableRef, collect_names
-from sabot_sql.planner.pivot import with_pivot_lists
+from sabot_sql.planner.pivot import refuse_hidden_queries, with_pivot_lists
 from sabot_sql.planner.shape import Shapes, Text, replaceable, take_apart
 from sabot_sql.planner.show import query_for_show, with_state_tables
 from sabot_sql.planner.sql_position import position_at, tokens
@@ -243,6 +243,7 @@ def _parse_pivot(sql: str) -> Statement:
         roots = None
     if not roots or len(roots) != 1:
         raise NotSupported("this PIVOT takes its columns from the data in a place that is not read", hint="add IN (...) to it")
+    refuse_hidden_queries(roots[0])
     return _query(sql, roots[0], pivots=True)
 
 

@@ -69,7 +69,8 @@ def _visit(node: Any, scope: frozenset[str], names: Names, parameters: list[tupl
         if kind == "SHOW_REF":
             parts = tuple(p[1:-1].replace('""', '"') if p[:1] == p[-1:] == '"' else p for p in parts)
         parts = without_recurring(parts)
-        if len(parts) != 1 or parts[0].lower() not in scope:
+        # a SHOW does not see the queries of WITH
+        if len(parts) != 1 or parts[0].lower() not in scope or kind == "SHOW_REF":
             offset = node.get("query_location", NOWHERE)
             names.tables.append(TableRef(parts, -1 if offset == NOWHERE else offset))
     for key, value in node.items():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sabot_sql.errors import NotSupported
+from sabot_sql.planner.parse_nodes import Node, walk
 from sabot_sql.planner.sql_position import tokens
 
 ENDS = frozenset(("USING", "GROUP", "ORDER", "LIMIT", "OFFSET", "UNION", "EXCEPT", "INTERSECT", ";"))
+APART = "pivoted_"
+"""How the queries are called that are taken out of IN."""
+
 OPEN, CLOSE = frozenset("([{"), frozenset(")]}")
 QUERY = frozenset(("SELECT", "VALUES", "WITH", "FROM", "TABLE", "DESCRIBE", "SHOW", "SUMMARIZE", "PIVOT", "UNPIVOT"))
 
@@ -40,7 +45,7 @@ def with_pivot_lists(sql: str) -> str | None:
             items.extend(_items(found, i))
     if not items:
         return None
-    queries = [f"pivoted_{i} AS {sql[item.query : item.end]}" for i, item in enumerate(items) if item.query < item.end]
+    queries = [f"{APART}{i} AS {sql[item.query : item.end]}" for i, item in enumerate(items) if item.query < item.end]
     for item in sorted(items, reverse=True):
         sql = f"{sql[: item.start]}({sql[item.start : item.stop].rstrip()}) IN ('x'){sql[item.end :]}"
     return _with(sql, queries) if queries else sql
@@ -94,3 +99,44 @@ def _opens_query(found: list[tuple[int, str]]) -> bool:
     """Whether tokens begin with brackets around a query."""
     inside = next((text.upper() for _, text in found if text != "("), "")
     return bool(found) and found[0][1] == "(" and inside in QUERY
+
+
+def refuse_hidden_queries(root: Node) -> None:
+    """Raise for a statement with a PIVOT that reads a query of WITH where DuckDB would not see it, but a table of that name.
+
+    DuckDB asks for the values of a PIVOT in a statement of their own, which has the WITH of the query that the PIVOT stands in
+    and no other; that of a query in IN has none.
+
+    Args:
+        root: the tree of what `with_pivot_lists` made of the statement.
+
+    Raises:
+        NotSupported: naming the query.
+    """
+    todo: list[tuple[Any, frozenset[str], frozenset[str]]] = [(root, frozenset(), frozenset())]
+    while todo:
+        item, scope, visible = todo.pop()
+        if isinstance(item, list):
+            todo += [(part, scope, visible) for part in item if isinstance(part, (dict, list))]
+            continue
+        if item.get("type") == "BASE_TABLE":
+            path = [part.lower() for part in item["qualified_name"]["path"]]
+            if len(path) == 1 and path[0] in scope - visible:
+                raise NotSupported(
+                    f'a PIVOT would not see the query "{path[0]}" of WITH here, but a table of that name',
+                    hint="write the query in its place, or give the PIVOT an IN list of values",
+                )
+        if item.get("type") == "RECURSIVE_CTE_NODE":
+            scope |= {item["cte_name"].lower()}
+        ctes = (item.get("cte_map") or {}).get("map") or ()
+        names = frozenset(cte["key"].lower() for cte in ctes)
+        visible = names if names and _has_pivot(item) else visible | names
+        for cte in ctes:
+            apart = cte["key"].lower().startswith(APART) or _has_pivot(cte["value"])
+            todo.append((cte["value"], scope, frozenset() if apart else visible))
+            scope |= {cte["key"].lower()}
+        todo += [(v, scope, visible) for k, v in item.items() if k != "cte_map" and isinstance(v, (dict, list))]
+
+
+def _has_pivot(root: Node) -> bool:
+    return any(node.get("type") == "PIVOT" for node in walk(root))

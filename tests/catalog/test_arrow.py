@@ -203,6 +203,10 @@ def test_files_of_in_memory_tables_go_with_them(tmp_path, open_catalog):
         catalog.register(name, ARROW)
     catalog.unregister("a")
     catalog.register("b", ARROW, replace=True)
+    catalog.sweep(lambda: ["q_1", "q_2"])
+    catalog.sweep(lambda: ["q_2", "q_3"])
+    assert len(list(scratch.iterdir())) == 4  # q_2 may read them
+    catalog.sweep(lambda: ["q_3"])
     assert len(list(scratch.iterdir())) == 2
     catalog.close()
     assert list(scratch.iterdir()) == []

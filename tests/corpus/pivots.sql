@@ -6,19 +6,19 @@ select * from sales pivot (count(*) for region in ('north', 'south') group by fl
 select * from (pivot (select item_sk % 3 k, store_sk, quantity from store_sales) on store_sk in (1, 2, 3) using sum(quantity), max(quantity)) order by k;
 select region, north_n from (pivot (select region, 'north_n' as k, qty from sales) on k in ('north_n') using count(qty) group by region) order by 1;
 -- construct: PIVOT whose columns come from the data
--- names: hand over the plan
+-- names: columns come from the data
 pivot (select region, flag, qty from sales where id < 500) on flag using sum(qty) group by region order by region;
--- names: hand over the plan
+-- names: columns come from the data
 pivot (select d_year, d_qoy, sales_price from store_sales join date_dim using (date_sk)) on d_qoy using sum(sales_price) group by d_year order by d_year;
--- names: hand over the plan
+-- names: columns come from the data
 with t as (select region, flag from sales where region is not null) pivot t on region using count(*) order by flag;
--- names: hand over the plan
+-- names: columns come from the data
 pivot (select s_state, s_county, store_sk from store) on s_state, s_county using list(store_sk order by store_sk);
--- names: hand over the plan
+-- names: columns come from the data
 pivot (select s_state, s_county from store) on s_state || s_county using count(*);
--- names: hand over the plan
+-- names: columns come from the data
 pivot (select region, flag, qty from sales where id < 500) on flag in (select flag from sales where flag) using sum(qty) group by region order by region;
--- names: hand over the plan
+-- names: columns come from the data
 from (pivot (select region, flag, qty from sales where id < 500) on qty in ((select qty from sales where qty < 4 order by qty desc limit 2)), flag using count(*)) order by all;
 -- construct: UNPIVOT
 unpivot (select id, qty, product from sales where id < 30) on qty, product into name kind value v order by all;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,9 @@ class HandEngine:
         return lost_files(blocks)
 
     def keep_job(self, job_id: str) -> None:
+        pass
+
+    def sweep(self, running: Callable[[], Iterable[str]]) -> None:
         pass
 
     def drop_job(self, job_id: str) -> None:

@@ -281,6 +281,8 @@ select to_aggregate_state(1)
 show variables
 from (show databases)
 select * from (describe (from read_csv('x')))
+pivot t on a in (select a from read_csv('x')) using count(*)
+pivot t on a in ((select getenv('HOME'))) using count(*)
 explain select * from read_csv('/etc/passwd')
 explain select getenv('HOME')
 """.strip().splitlines()
@@ -442,3 +444,37 @@ def test_cte_in_pivot_is_looked_into():
 def test_refused_statement_is_called_by_its_own_verb(sql, verb):
     with pytest.raises(PlanError, match=f"^{verb} (statements are not permitted|is refused)"):
         check(parse(sql), CATALOG.resolve)
+
+
+HIDDEN = """
+with u as (select 'q' a) pivot (select 1 k) on k in (select a from u) using count(*)
+with "/etc/passwd" as (select 'q' a) pivot (select 1 k) on k in (select a from "/etc/passwd") using count(*)
+with duckdb_views as (select 'q' sql) pivot (select 1 k) on k in (select sql from duckdb_views) using count(*)
+with recursive u as (select 'q' a union all select a from u) pivot (select 1 k) on k in ((from u)) using count(*)
+with u as (select 'q' a), y as (pivot (from u) on a using count(*)) from y
+with u as (select 'q' a), y as materialized (select * from (pivot u on a using count(*))) from y
+with u as (select 'q' a) select * from (with z as (select 1) from (pivot u on a using count(*)))
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("sql", HIDDEN)
+def test_a_query_of_with_does_not_stand_for_what_a_pivot_reads_in_its_place(sql):
+    with pytest.raises(NotSupported, match="would not see the query"):
+        parse(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "with u as (select 'q' a) pivot u on a using count(*)",
+        "with u as (select 'q' a), v as (from u) select * from t join (pivot (from v) on a using count(*)) on true",
+        "with a as (with u as (select 'q' a) pivot u on a using count(*)) from a",
+        "pivot t on a in (with u as (select 1 a) from u) using count(*)",
+    ],
+)
+def test_a_query_of_with_that_a_pivot_sees_may_be_read(sql):
+    parse(sql)
+
+
+def test_show_means_the_table():
+    assert parse("with t as (select 1 z) from (show t)").references[0].parts == ("t",)

@@ -87,6 +87,8 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "parquet columns twice": (PARQUET, parquet(TWICE), "one name in SQL"),
     "csv columns twice": (CSV, b"a,b,a\n1,2,3\n", 'two columns are named "a"'),
     "a column without a name": (ARROW, arrow(pa.table({"": [1]})), "has no name"),
+    "a NUL in the name of a column": (ARROW, arrow(pa.table({"a\0b": [1]})), "has a NUL in it"),
+    "a NUL in the header": (CSV, b"a\0,b\n1,2\n", "NUL"),
     "no columns": (ARROW, arrow(pa.table({})), "has no columns"),
     "duration": (ARROW, arrow(pa.table({"d": pa.array([1], pa.duration("s"))})), 'column "d" is of type INTERVAL'),
     "union": (
