@@ -25,9 +25,3 @@ with recursive a(n) as (select 1 union all select n + 1 from a where n < 4) sele
 with recursive t(a, b) as (select 'x', 1 union all select a || chr(96 + b), b + 1 from t where b < 6) select max(a), count(*) from t;
 with recursive r(n) as (select 0 union select n + 1 from r semi join products p on true where n < 3) select * from r order by n;
 with recursive r(n) as (select 0 union select n + 1 from r anti join nothing p on true where n < 3) select * from r order by n;
-with recursive r(n, d) as (select 0::bigint, 0 union all select next.n, d + 1 from r cross join lateral range(case when d = 0 then 3000 else 1 end) next(n) where d = 0 or (d = 1 and r.n = 0)) select count(*), sum(n), max(d) from r;
-with recursive a(x) as (select 1 union all select x + 1 from (with recursive b(y) as (select x from a union all select y + 10 from b where y < 25) select max(y) x from b) where x < 60) select * from a order by x;
-select g.n, (with recursive t(z) as (select g.n union select z + 1 from (with recursive u(a) as (select t.z from t union select u.a + g.n from u where u.a < 3) select * from u) as t(z) where z < 5) select sum(z) from t) as z from generate_series(1, 3) as g(n) order by all;
-with recursive fib(n, a, b) as (select 1, 1::bigint, 1::bigint union all select n + 1, b, a + b from fib where n < 60) select n, a from fib limit 20;
-with recursive t(n) as (select 1 union all select n + 1 from t where n < 60) select n * 2 from t where n % 3 = 0 limit 5 offset 3;
-with recursive t(n) as (select 1 union all select n + 1 from t where n < 9) select count(*), sum(n) from (select n from t limit 4) a;
