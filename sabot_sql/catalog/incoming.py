@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from sabot_sql.catalog.csv_damage import csv_damage
+from sabot_sql.catalog.disk_room import has_room, is_full, no_room
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.ipc_messages import check_stream
 from sabot_sql.catalog.memory import extension_of, plain_type
@@ -26,7 +27,6 @@ from sabot_sql.catalog.sources import READ_AS_TYPED, Inspector, call, literal, s
 from sabot_sql.catalog.sources_csv import own_options, read_csv, sniff
 from sabot_sql.catalog.sources_ipc import describe_arrow
 from sabot_sql.catalog.stamps import stamp
-from sabot_sql.catalog.stored_manifest import has_room, is_full, no_room
 from sabot_sql.errors import OutOfMemory, QueryError, QueryTimeout, ReadError, SabotError, ServiceError
 from sabot_sql.types import Field, Schema, quote_identifier
 

@@ -9,12 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+from sabot_sql.catalog.disk_room import has_room, is_full, no_room
 from sabot_sql.catalog.entries import FileTable, Versions, raised
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.incoming import Format, Importer, Stop, too_late
 from sabot_sql.catalog.listing import is_glob, list_sources
 from sabot_sql.catalog.sources import Inspector
-from sabot_sql.catalog.stored_manifest import has_room, is_full, no_room
 from sabot_sql.catalog.stored_root import StoredRoot
 from sabot_sql.catalog.stored_tables import PARQUET, ContentChanged, Mode, StoredTables
 from sabot_sql.errors import ConfigError, QueryError, ServiceError

@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sabot_sql.catalog.hive import fold
-from sabot_sql.errors import QueryError, SabotError, ServiceError
+from sabot_sql.errors import QueryError
 
 log = logging.getLogger(__name__)
 
 FILE = "manifest.json"
 FORMAT = 1
 NAME_CHARS = 128
-RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
-RESERVE_SHARE = 20  # at most a twentieth of a small disk
-FULL = ("No space left", "Disk quota", "file too large", "File too large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +149,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def has_room(folder: Path, more_bytes: int = 0) -> bool:
-    """Whether the disk has room for more, beside what is left to others."""
-    found = os.statvfs(folder)
-    reserve_bytes = min(RESERVE_BYTES, found.f_blocks * found.f_frsize // RESERVE_SHARE)
-    return found.f_bavail * found.f_frsize - more_bytes >= reserve_bytes
-
-
-def no_room(what: str = "the table", cause: str = "") -> SabotError:
-    """The error of a disk that is full."""
-    told = f": {cause}" if cause else ""
-    return ServiceError(f"{what} does not fit on the server's disk{told}", hint="make room where its state folder lies")
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error of the system, or of an engine, says that the disk is full."""
-    return any(text in str(error) for text in FULL)

@@ -26,6 +26,7 @@ from sabot_sql.errors import SabotError
 from sabot_sql.types import Field, Schema, SqlType, arrow_type, parse_type
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
+PARQUET, CSV = "application/vnd.apache.parquet", "text/csv"
 PROBLEM = "application/problem+json"
 QUERY_METADATA = b"sabot.query"  # key of the schema metadata of an Arrow answer
 TOLD_FROM = 0.05  # the share of tasks from which a time is told

@@ -26,7 +26,6 @@ from sabot_sql.client.contract import (
 from sabot_sql.client.parameters import params_to_json
 from sabot_sql.client.record import Record
 from sabot_sql.client.reporter import Reporter
-from sabot_sql.client.uploads import upload_of
 from sabot_sql.engine.request import (
     BatchRequest,
     BatchStatus,
@@ -180,6 +179,8 @@ class RemoteService:
         raise QueryError(f"there is no table {name}; tables() lists them", code="UNDEFINED_TABLE")
 
     def register(self, name: str, source: Any, replace: bool = False) -> None:
+        from sabot_sql.client.uploads import upload_of  # 10 ms, which a query need not wait for
+
         upload = upload_of(name, source)
         path = f"/v1/tables/{CATALOG}/{SCHEMA}/{_quote(name)}/data?mode={'replace' if replace else 'create'}"
         self.channel.upload(path, upload.content_type, upload.pieces(), upload.length, UPLOAD_S)

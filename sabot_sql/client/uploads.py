@@ -17,10 +17,10 @@ import pyarrow as pa
 from sabot_sql.catalog.hive import fold, partition_of
 from sabot_sql.catalog.listing import READABLE, is_glob, list_sources, split_suffix
 from sabot_sql.catalog.memory import is_tabular, open_reader
-from sabot_sql.client.contract import ARROW_STREAM
+from sabot_sql.client.contract import ARROW_STREAM, CSV, PARQUET
+from sabot_sql.client.pieces import Pieces
 from sabot_sql.errors import ConfigError, NotSupported
 
-PARQUET, CSV = "application/vnd.apache.parquet", "text/csv"
 PIECE_BYTES = 1 << 20
 BATCH_ROWS = 65_536
 
@@ -152,31 +152,6 @@ def _of_reader(name: str, open_: Callable[[], pa.RecordBatchReader]) -> Upload:
             yield sink.take()
 
     return Upload(ARROW_STREAM, pieces)
-
-
-class Pieces:
-    """A file for pyarrow to write to, from which what was written is taken."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        """Keep some bytes."""
-        self._held.append(bytes(data))
-        return len(self._held[-1])
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        """What was written can still be taken."""
-
-    def take(self) -> bytes:
-        """What was written since the last time."""
-        held, self._held = self._held, []
-        return b"".join(held)
 
 
 def distinct(names: list[str]) -> list[str]:

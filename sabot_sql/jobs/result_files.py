@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -20,13 +19,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sabot_sql.catalog.disk_room import free_bytes
 from sabot_sql.errors import ExecutionError, QueryError
 
 SUFFIX = ".arrow"
 ABANDONED_S = 24 * 3600.0
 """Age at which half a file is taken for one of a server that has ended."""
-RESERVE_BYTES = 256 << 20  # of the disk, left to everybody else, the job database above all
-RESERVE_SHARE = 20  # at most a twentieth of a small disk
 
 
 @functools.cache
@@ -155,8 +153,7 @@ class ResultFiles:
 
     def _free_bytes(self) -> int:
         """What results may still take of the disk."""
-        disk = shutil.disk_usage(self.folder)
-        return disk.free - min(RESERVE_BYTES, disk.total // RESERVE_SHARE) - sum(self._writing.values())
+        return free_bytes(self.folder) - sum(self._writing.values())
 
     def read(self, query_id: str) -> pa.Table | None:
         """The answer, mapped; None when there is none. A mapped file stays readable after it went."""

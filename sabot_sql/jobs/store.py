@@ -74,7 +74,7 @@ class JobStore:
         self._servers: Servers | None = None
         self._resumed: set[str] = set()
         self._active = 0
-        self._given_up: set[tuple[StateFolder, str]] = set()
+        self._given_up: dict[str, StateFolder] = {}
         self._recordings: dict[str, Recording] = {}
         self._batches: dict[str, Batch] = {}
         self._workflow: Callable[[Output], Output] | None = None
@@ -148,18 +148,18 @@ class JobStore:
 
     def runs(self, query_id: str) -> bool:
         """Whether this process works on a job or a batch, or has yet to record that it will not."""
-        mine = self._recordings, self._batches, self._resumed, {given_up for _, given_up in list(self._given_up)}
-        return any(query_id in some for some in mine)
+        return any(query_id in some for some in (self._recordings, self._batches, self._resumed, self._given_up))
 
     def give_up(self, folder: StateFolder, query_id: str) -> None:
         """A job that could not be written down has failed, for whoever waited for it: it is cancelled when it can be."""
-        self._given_up.add((folder, query_id))
+        self._given_up[query_id] = folder
 
     def cancel_given_up(self, folder: StateFolder) -> None:
         """Cancel such jobs now."""
-        if found := [each for each in list(self._given_up) if each[0] is folder]:
-            self.cancel(folder, [query_id for _, query_id in found])
-            self._given_up.difference_update(found)
+        if found := [query_id for query_id, of in list(self._given_up.items()) if of is folder]:
+            self.cancel(folder, found)
+            for query_id in found:
+                del self._given_up[query_id]
 
     def record_batch(self, folder: StateFolder, batch: Batch, spec: Output) -> Exception | None:
         """Run the workflow of a batch, until its end; returns what went wrong with the writing."""

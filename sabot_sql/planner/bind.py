@@ -99,7 +99,7 @@ class Binder:
         written, tables = asked or (sql, None), tuple(tables)
 
         def serialized() -> tuple[Schema, dict[str, Any]]:
-            with self._cursor(tables, session, *written) as cursor:
+            with self._cursor(session, *written) as cursor:
                 schema = _described(cursor, *written)
                 text = self._serialize(cursor, sql, "optimized")
                 if text["error"]:
@@ -138,7 +138,7 @@ class Binder:
         tables = tuple(tables)
 
         def described() -> Schema:
-            with self._cursor(tables, session, sql, params) as cursor:
+            with self._cursor(session, sql, params) as cursor:
                 return _described(cursor, sql, params)
 
         return self._of_one_version(tables, described)
@@ -159,6 +159,7 @@ class Binder:
                 if self._changes == changes:
                     return found
         with self._lock:
+            self._show(tables)
             return ask()
 
     def _show(self, tables: Iterable[Table]) -> None:
@@ -166,12 +167,8 @@ class Binder:
             self._mirror(table)
 
     @contextlib.contextmanager
-    def _cursor(
-        self, tables: Iterable[Table], session: Session, sql: str, params: dict[str, Any] | None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor that knows `tables`; DuckDB's errors inside are those of `sql`, and end it."""
-        with self._lock:
-            self._show(tables)
+    def _cursor(self, session: Session, sql: str, params: dict[str, Any] | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor; DuckDB's errors inside are those of `sql`, and end it."""
         cursor = None
         try:
             cursor = self._borrow(session.timezone)

@@ -6,23 +6,23 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from sabot_sql.client.carried_types import first_not_in_parquet
-from sabot_sql.client.contract import ARROW_STREAM, QUERY_METADATA, result_to_json
+from sabot_sql.client.contract import ARROW_STREAM, CSV, PARQUET, QUERY_METADATA, result_to_json
 from sabot_sql.client.csv_rows import csv_text
 from sabot_sql.client.json_values import dump_json, json_rows, ndjson_text
+from sabot_sql.client.pieces import Pieces
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import NotSupported, QueryError, SabotError
 
 MEDIA_TYPES = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
-    "csv": "text/csv",
+    "csv": CSV,
     "arrow": ARROW_STREAM,
-    "parquet": "application/vnd.apache.parquet",
+    "parquet": PARQUET,
 }
 FORMAT_OF = {media: name for name, media in MEDIA_TYPES.items()}
 ROWS_A_PIECE = 4096
@@ -151,31 +151,8 @@ def _arrow(result: QueryResult) -> Encoded:
     return Encoded(ARROW_STREAM, sink.getvalue().to_pybytes())
 
 
-class _Pieces:
-    """A file that keeps what was written until it is taken."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-
-    def write(self, data: Any) -> int:
-        self.written.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def take(self) -> bytes:
-        taken, self.written = b"".join(self.written), []
-        return taken
-
-
 def _arrow_pieces(table: pa.Table) -> Iterator[bytes]:
-    pieces = _Pieces()
+    pieces = Pieces()
     with pa.ipc.new_stream(pa.PythonFile(pieces, mode="w"), table.schema) as writer:
         for batch in table.to_batches():
             writer.write_batch(batch)

@@ -10,15 +10,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from sabot_sql.catalog.incoming import Format, too_late
 from sabot_sql.catalog.put_tables import Body
-from sabot_sql.client.contract import ARROW_STREAM
+from sabot_sql.client.contract import ARROW_STREAM, CSV, PARQUET
 from sabot_sql.errors import Overloaded, QueryError, SabotError
-from sabot_sql.server.formats import MEDIA_TYPES
 from sabot_sql.server.sql_request import content_type
 from sabot_sql.server.threads import Threads
 
 PIECE_BYTES = 1 << 20
 MOST_UPLOADS = 32
-FORMATS: dict[str, Format] = {ARROW_STREAM: "arrow", MEDIA_TYPES["parquet"]: "parquet", MEDIA_TYPES["csv"]: "csv"}
+FORMATS: dict[str, Format] = {ARROW_STREAM: "arrow", PARQUET: "parquet", CSV: "csv"}
 
 
 class Uploads:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from sabot_sql.catalog import disk_room
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import ExecutionError, QueryError
@@ -145,8 +146,8 @@ def test_full_disk_is_an_error_for_a_job_and_the_end_of_a_spilled_result(
 ) -> None:
     gone: list[str] = []
     store = store_in(tmp_path, on_gone=gone.extend, memory_bytes=3 * MIB // 2)
-    monkeypatch.setattr(result_files, "RESERVE_BYTES", 1 << 60)
-    monkeypatch.setattr(result_files, "RESERVE_SHARE", 1)
+    monkeypatch.setattr(disk_room, "RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr(disk_room, "RESERVE_SHARE", 1)
     with pytest.raises(ExecutionError, match="no room"):
         store.keep(result("q_1", MIB), fetched_later=True, save=True)
     store.keep(result("q_2", MIB), fetched_later=True)
