@@ -51,4 +51,3 @@ class Retired:
     def clear(self) -> None:
         """Remove all of it now."""
         self.sweep(lambda: ())
-        self.sweep(lambda: ())

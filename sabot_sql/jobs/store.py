@@ -104,6 +104,7 @@ class JobStore:
             if users or folder not in self._users:
                 return
             del self._users[folder]
+            self._given_up = {query_id: of for query_id, of in self._given_up.items() if of is not folder}
             if self._current is folder:
                 self._changed.wait_for(lambda: self._active == 0, CLOSE_TIMEOUT_S)
             if self._current is folder:  # nobody else switched meanwhile
@@ -335,10 +336,11 @@ class JobStore:
         except Exception as exc:  # whatever DBOS or the database has to say
             DBOS.destroy()
             engine.dispose()
-            if servers is None:
-                raise ConfigError(f"the job database {database.name} cannot be opened: {exc}") from exc
-            servers.leave()
-            raise away(exc, f"the job database {database.name} cannot be opened") from exc  # when it was asked first it could
+            if servers is not None:
+                servers.leave()
+                if (gone := away(exc, f"the job database {database.name} cannot be opened")).retryable:
+                    raise gone from exc  # when it was asked first it could
+            raise ConfigError(f"the job database {database.name} cannot be opened: {exc}") from exc
         self._current, self._engine, self._servers = folder, engine, servers
         if servers is not None:
             servers.start()

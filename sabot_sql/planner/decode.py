@@ -121,7 +121,8 @@ def _reads_untyped(name: str, args: list[Json]) -> bool:
     """Whether a function takes a column that is only NULL, for which another one would stand here: it might be another function
     then, or show the other type."""
     if name in TYPES_SHOWN:
-        return any(_is_untyped(arg["return_type"], True) for arg in args)
+        types = (arg["value"]["type"] if arg["expression_class"] == "BOUND_CONSTANT" else arg["return_type"] for arg in args)
+        return any(_is_untyped(t, True) for t in types)
     return any(arg["expression_class"] == "BOUND_REF" and _is_untyped(arg["return_type"]) for arg in args)
 
 
