@@ -19,9 +19,9 @@ from sabot_sql.types import Schema
 
 @dataclass(slots=True)
 class _Pending:
-    """What is not yet written of one partition: (sequence, batch)."""
+    """What is not yet written of one partition: (sequence, batch, its size in bytes)."""
 
-    batches: list[tuple[int, pa.RecordBatch]] = field(default_factory=list)
+    batches: list[tuple[int, pa.RecordBatch, int]] = field(default_factory=list)
     size_bytes: int = 0
 
 
@@ -68,15 +68,17 @@ class ExchangeWriteSink:
         if not batch.num_rows:
             return
         parts = [(self._own(context), batch)] if self.partitioner is None else self.partitioner.split(batch)
+        each_row = batch.nbytes / batch.num_rows
         for partition, part in parts:
             pending = state.pending[partition]
-            if not pending.batches and 2 * part.nbytes >= context.morsel_bytes and context.threads == 1:
+            size_bytes = int(part.num_rows * each_row)  # its own `nbytes` takes longer than to copy a small part
+            if not pending.batches and 2 * size_bytes >= context.morsel_bytes and context.threads == 1:
                 self._write(partition, part)
                 continue
-            context.memory.reserve(part.nbytes, "an exchange")
-            pending.batches.append((morsel.sequence, part))
-            pending.size_bytes += part.nbytes
-            state.pending_bytes += part.nbytes
+            context.memory.reserve(size_bytes, "an exchange")
+            pending.batches.append((morsel.sequence, part, size_bytes))
+            pending.size_bytes += size_bytes
+            state.pending_bytes += size_bytes
             if pending.size_bytes >= context.morsel_bytes and context.threads == 1:
                 state.pending_bytes -= pending.size_bytes
                 self._flush(partition, pending, context)
@@ -113,12 +115,12 @@ class ExchangeWriteSink:
 
     def _flush(self, partition: int, pending: _Pending, context: TaskContext) -> None:
         """Write what is pending, in batches of about a morsel."""
-        pieces = [batch for _, batch in sorted(pending.batches, key=lambda pair: pair[0])]
+        pieces = sorted(pending.batches, key=lambda piece: piece[0])
         start, size = 0, 0
-        for end, piece in enumerate(pieces, 1):
-            size += piece.nbytes
+        for end, (_, _, size_bytes) in enumerate(pieces, 1):
+            size += size_bytes
             if size >= context.morsel_bytes or end == len(pieces):
-                self._write(partition, concatenate(pieces[start:end], self.schema))
+                self._write(partition, concatenate([batch for _, batch, _ in pieces[start:end]], self.schema))
                 start, size = end, 0
         context.memory.release(pending.size_bytes)
         pending.batches, pending.size_bytes = [], 0

@@ -19,7 +19,7 @@ from sabot_sql.planner import logical as lg
 from sabot_sql.planner.distribution import IS_NULL, LIKE, Distribution, like_matcher
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.pruning import facts_of
-from sabot_sql.types import Lane, SqlType
+from sabot_sql.types import Lane, Schema, SqlType
 
 UNKNOWN_ROW_BYTES = 64
 UNKNOWN_SELECTIVITY = 0.25
@@ -41,6 +41,11 @@ def column_bytes(t: SqlType) -> int:
         case Lane.WIDE:
             return 16
     return 32
+
+
+def row_bytes(schema: Schema) -> int:
+    """About how many bytes a row takes between operators."""
+    return sum(column_bytes(f.type) for f in schema)
 
 
 def table_rows(get: lg.Get) -> float:

@@ -59,6 +59,11 @@ class Distribution:
         self._patterns: dict[str, float] = {}
         self.samples: dict[Any, Counter[str]] = {}
 
+    @property
+    def heaviest(self) -> float:
+        """The share of rows that NULL or the most frequent value has, as far as is known."""
+        return max(self.null_share, *self._common.values(), 0.0)
+
     def _distinct(self, num_rows: int | None) -> float | None:
         whole = type(self.stats.min).__name__ in ("int", "date", "bool")
         found = self.stats.distinct_count

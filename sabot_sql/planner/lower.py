@@ -10,7 +10,7 @@ from sabot_sql.planner import expressions as ex
 from sabot_sql.planner import logical as lg
 from sabot_sql.planner import window_top
 from sabot_sql.planner.aggregate_states import State, states_of
-from sabot_sql.planner.cardinality import Estimator, column_bytes
+from sabot_sql.planner.cardinality import Estimator, column_bytes, row_bytes
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call, merge_text, state_texts
 from sabot_sql.planner.physical import (
@@ -46,10 +46,16 @@ from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Lane, Schema, inne
 
 # DuckDB aggregates what it scans from so many rows, up to so many groups: handing out a row costs more than aggregating it.
 SCANNED_ROWS = 100_000
+# Strings cost so much to hand out that there may be more groups.
 SCANNED_GROUPS = 10_000
+SCANNED_TEXT_GROUPS = 150_000
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
 GATHERED_GROUPS = 20_000
+
+# Keys of strings do not place groups where another key has so many values a partition, each at most this share of one.
+PLACING_VALUES = 1000
+PLACING_SHARE = 0.05
 
 # An aggregate of one task keeps states instead of rows where the rows are estimated at more than this.
 HELD_BYTES = 32 << 20
@@ -315,14 +321,31 @@ class _Lowering:
         """The second step over states of groups, which are the first `width` columns."""
         rows, first = self.estimator.rows(plan), tuple(range(width))
         small = fragment.is_one_task or not width or rows <= GATHERED_GROUPS
+        by = None if small else self._placing_keys(plan)
         if not fragment.is_one_task:
-            fragment = self.builder.gathered(fragment) if small else self.builder.hashed(fragment, first)
+            fragment = self.builder.gathered(fragment) if by is None else self.builder.hashed(fragment, by)
         final = HashAggregate(fragment.root, "final", first, calls, plan.schema)
-        return replace(fragment, root=final, rows=rows, keys=None if small else first)
+        return replace(fragment, root=final, rows=rows, keys=by)
+
+    def _placing_keys(self, plan: lg.Aggregate) -> tuple[int, ...]:
+        """The keys by whose hash the groups of `plan` are placed: without strings, whose hash takes the longest, where one of
+        the others is known to have many values and no frequent one."""
+        others = tuple(i for i, g in enumerate(plan.groups) if g.type.lane is not Lane.BYTES)
+        slots = self.builder.cluster.slots
+        for group in (plan.groups[i] for i in others):
+            values = self.estimator.column(plan.input, group) if isinstance(group, ex.Ref) else None
+            if values is None or not self.estimator.is_known(plan.input, group) or values.stats.histogram is None:
+                continue
+            if values.heaviest * slots > PLACING_SHARE:
+                continue
+            if self.estimator.distinct_values(plan.input, group) >= PLACING_VALUES * slots:
+                return others
+        return tuple(range(len(plan.groups)))
 
     def _reads_groups(self, plan: lg.Aggregate, calls: tuple[AggregateCall, ...], fragment: Fragment) -> bool:
         """Whether DuckDB aggregates what it scans: few groups of many rows, in calls that compute as the kernels do."""
-        if fragment.rows < SCANNED_ROWS or (plan.groups and self.estimator.rows(plan) > SCANNED_GROUPS):
+        most = SCANNED_TEXT_GROUPS if any(g.type.lane is Lane.BYTES for g in plan.groups) else SCANNED_GROUPS
+        if fragment.rows < SCANNED_ROWS or (plan.groups and self.estimator.rows(plan) > most):
             return False
         if any(c.distinct or (c.arg_type is not None and c.arg_type.lane is Lane.WIDE) for c in calls):
             return False
@@ -622,7 +645,7 @@ def _is_idle(fragment: Fragment) -> bool:
 
 
 def _bytes(fragment: Fragment) -> float:
-    return fragment.rows * sum(column_bytes(f.type) for f in fragment.schema)
+    return fragment.rows * row_bytes(fragment.schema)
 
 
 def _keyed(fragment: Fragment, exprs: Sequence[Expr]) -> tuple[Fragment, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sabot_sql.planner.cardinality import column_bytes
+from sabot_sql.planner.cardinality import row_bytes
 from sabot_sql.planner.expressions import Expr
 from sabot_sql.planner.physical import ExchangeRead, Filter, HashAggregate, HashJoin, Node, Project, Scan, operators
 from sabot_sql.planner.rules.push_filters import is_volatile
@@ -27,7 +27,7 @@ def is_small(fragment: Fragment) -> bool:
         return False
     weights = {node.scan_id: _weight(node.spec.kind) for node in operators(fragment.root) if isinstance(node, Scan)}
     read = [(split, weights[scan]) for scan, pieces in (*part.scans, *part.copies) for split in pieces]
-    made = fragment.rows * sum(column_bytes(f.type) for f in fragment.schema)
+    made = fragment.rows * row_bytes(fragment.schema)
     return (
         sum(split.size_bytes * weight for split, weight in read) <= SMALL_BYTES
         and sum(split.num_rows or 0 for split, _ in read) <= SMALL_ROWS
