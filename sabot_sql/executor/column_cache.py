@@ -5,6 +5,10 @@ to four times faster than Parquet. What queries read for the second time is load
 that no query waits for it. An entry belongs to a file as it was stamped before and after loading: a replaced file is never
 served from memory. Past the budget columns that were not used for a while make room; where there are none, what is there stays,
 so that a table larger than the budget is cached in part.
+
+Splits that are loaded are put together into one table when there is time: over several, DuckDB runs a pipeline for each, with
+groups of its own. A table is merged with others as a log-structured merge tree does it (O'Neil et al., Acta Informatica 1996):
+not with much smaller ones, so that each row is copied a few times only however often files are added.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -37,6 +41,12 @@ PAUSE_S = 0.05
 """How long the loader waits for further columns of the same split."""
 
 KINDS = ("parquet", "csv", "json")
+MERGED_SHARE = 8
+"""A table of several splits takes at most this part of the budget, as it is there twice while it is made."""
+
+LARGEST_SHARE = 0.75
+"""The largest of the tables that are put together has at most this share of them."""
+
 NICENESS = 19
 LONGEST = 4096
 """Splits about which something is remembered."""
@@ -58,15 +68,44 @@ class SplitKey:
     schema: Schema
 
 
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Columns of some splits in one table.
+
+    Attributes:
+        database: name of the attached database that holds the table.
+        number: the table's column that says of which split a row is, by its place in `keys`.
+        users: scans that read from it now.
+        used_s: when the last one began.
+    """
+
+    database: str
+    number: str
+    columns: frozenset[Column]
+    keys: tuple[SplitKey, ...]
+    size_bytes: int
+    users: int = 0
+    used_s: float = 0.0
+
+    def text(self, names: str, first: int, last: int) -> str:
+        """The table expression of the columns `names` of the splits from `first` to `last`."""
+        if last - first + 1 == len(self.keys):
+            return f"SELECT {names} FROM {self.database}.t"
+        return f"SELECT {names} FROM {self.database}.t WHERE {self.number} BETWEEN {first} AND {last}"
+
+
+Run = tuple[Segment, int, int]
+"""Splits of a segment that follow each other, from the first to the last."""
+
+
 @dataclass(slots=True)
 class Entry:
     """What is known of one split.
 
     Attributes:
         reads: how often each column was read from the file.
-        database: name of the attached database that holds `columns`; None where nothing is loaded.
-        users: scans that read from it now.
-        used_s: when the last one began.
+        segment: where columns of it are loaded, and their place there.
+        size_bytes: its share of the segment.
         is_refused: it cannot be loaded.
         rows: of the split, once something is loaded.
     """
@@ -74,11 +113,9 @@ class Entry:
     spec: ScanSpec
     split: Split
     reads: dict[Column, int] = field(default_factory=dict)
-    database: str | None = None
-    columns: frozenset[Column] = frozenset()
+    segment: Segment | None = None
+    place: int = 0
     size_bytes: int = 0
-    users: int = 0
-    used_s: float = 0.0
     is_refused: bool = False
     rows: int = 0
 
@@ -101,30 +138,31 @@ class ColumnCache:
         self._loading: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._numbers = 0
+        self._may_merge = False
 
     @property
     def used_bytes(self) -> int:
         """What the columns take now."""
         with self._changed:
-            return sum(e.size_bytes for e in self._entries.values())
+            return sum(s.size_bytes for s in {e.segment for e in self._entries.values()} if s is not None)
 
     @contextlib.contextmanager
     def reading(self, spec: ScanSpec, splits: Sequence[Split], names: Sequence[str]) -> Iterator[str | None]:
         """The table expression that holds the columns `names` of all `splits`, while inside; None where one is not cached."""
         found = self._take(spec, splits, names)
         try:
-            yield None if found is None else _union([e.database for e in found if e.database], names)
+            yield None if found is None else _union(found, names)
         finally:
             with self._changed:
-                for entry in found or ():
-                    entry.users -= 1
+                for segment, _, _ in found or ():
+                    segment.users -= 1
 
     def rows_of(self, spec: ScanSpec, split: Split) -> int:
         """Rows of a split that is cached; 0 where it is not."""
         key = _key(spec, split)
         with self._changed:
             entry = None if key is None else self._entries.get(key)
-            return entry.rows if entry is not None and entry.database is not None else 0
+            return entry.rows if entry is not None and entry.segment is not None else 0
 
     def holds(self, spec: ScanSpec, split: Split, names: Sequence[str]) -> bool:
         """Whether the columns `names` of `split` are cached."""
@@ -132,24 +170,28 @@ class ColumnCache:
             return False
         with self._changed:
             entry = self._entries.get(key)
-            return entry is not None and entry.database is not None and entry.columns.issuperset(_columns(spec, names))
+            return entry is not None and entry.segment is not None and entry.segment.columns >= _columns(spec, names)
 
-    def _take(self, spec: ScanSpec, splits: Sequence[Split], names: Sequence[str]) -> list[Entry] | None:
+    def _take(self, spec: ScanSpec, splits: Sequence[Split], names: Sequence[str]) -> list[Run] | None:
+        """Where the columns of the splits are, in sequence, for as long as they are used."""
         if not self._may_hold(spec):
             return None
         keys = [_key(spec, s) for s in splits]
         wanted = _columns(spec, names)
         with self._changed:
-            found = []
+            found: list[Run] = []
             for key in keys:
                 entry = None if key is None else self._entries.get(key)
-                if key is None or entry is None or entry.database is None or not entry.columns.issuperset(wanted):
+                if key is None or entry is None or entry.segment is None or not entry.segment.columns >= wanted:
                     return None
                 self._entries[key] = self._entries.pop(key)
-                found.append(entry)
-            for entry in found:
-                entry.users += 1
-                entry.used_s = time.monotonic()
+                if found and found[-1][0] is entry.segment and found[-1][2] + 1 == entry.place:
+                    found[-1] = (entry.segment, found[-1][1], entry.place)
+                else:
+                    found.append((entry.segment, entry.place, entry.place))
+            for segment, _, _ in found:
+                segment.users += 1
+                segment.used_s = time.monotonic()
             return found
 
     def was_read(self, spec: ScanSpec, splits: Sequence[Split], names: Sequence[str]) -> None:
@@ -168,7 +210,7 @@ class ColumnCache:
                 for column in columns:
                     entry.reads[column] = entry.reads.get(column, 0) + 1
                 hot = {c for c, reads in entry.reads.items() if reads >= HOT_READS}
-                if not entry.is_refused and not hot <= entry.columns:
+                if not entry.is_refused and not (entry.segment and hot <= entry.segment.columns):
                     self._hot[key] = None
                     self._wake()
                 self._forget()
@@ -195,7 +237,7 @@ class ColumnCache:
     def _forget(self) -> None:
         """Forget what was read of the oldest splits of which nothing is loaded."""
         for key, entry in list(self._entries.items())[: len(self._entries) - LONGEST]:
-            if entry.database is None:
+            if entry.segment is None:
                 del self._entries[key]
 
     # the loader's thread
@@ -205,60 +247,127 @@ class ColumnCache:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while True:
             with self._changed:
-                while not self._hot and not self._closed:
+                while not (self._hot or self._may_merge or self._closed):
                     self._changed.wait()
                 self._changed.wait(PAUSE_S)
                 if self._closed:
                     return
-                key = next(iter(self._hot))
-                del self._hot[key]
-                entry = self._entries.get(key)
-            if entry is not None:
-                self._load(key, entry)
+                key = next(iter(self._hot), None)
+                if key is not None:
+                    del self._hot[key]
+                entry = None if key is None else self._entries.get(key)
+            try:
+                if key is None:
+                    self._may_merge = self._merge()
+                elif entry is not None:
+                    self._may_merge |= self._load(key, entry)
+            except duckdb.Error as error:
+                self._may_merge = False
+                if not self._closed:
+                    log.info("columns are not kept: %s", error)
 
-    def _load(self, key: SplitKey, entry: Entry) -> None:
+    def _load(self, key: SplitKey, entry: Entry) -> bool:
+        """Load what is hot of a split, if there is room for it; whether it was."""
         with self._changed:
-            columns = frozenset(c for c, reads in entry.reads.items() if reads >= HOT_READS) | entry.columns
-        self._numbers += 1
-        name = f"hot_{self._numbers}"
-        try:
-            if self._is_current(key) and self._make_room(entry, _likely_bytes(entry, columns)):
-                size = self._fill(name, entry, [c for c, _ in sorted(columns)])
-                if self._is_current(key) and self._make_room(entry, size):
-                    self._swap(entry, name, columns, size)
-                    return
-                self._run(f"DETACH {name}")
-        except duckdb.Error as error:
-            entry.is_refused = True
-            if not self._closed:
-                log.info("columns of %s are not kept: %s", key.path, error)
-                with contextlib.suppress(duckdb.Error):
-                    self._run(f"DETACH DATABASE IF EXISTS {name}")
-
-    def _fill(self, name: str, entry: Entry, names: Sequence[str]) -> int:
-        """Load columns into a database of their own; its bytes."""
-        before = self._table_bytes()
-        split, number = entry.split, entry.split.file
+            before = entry.segment.columns if entry.segment else frozenset[Column]()
+            columns = frozenset(c for c, reads in entry.reads.items() if reads >= HOT_READS) | before
+        if not self._is_current(key) or not self._make_room(entry, _likely_bytes(entry, columns)):
+            return False
+        split, spec = entry.split, entry.spec
         bounds = [f"file_row_number >= {split.first_row}"] if split.first_row else []
-        if split.num_rows is not None and split.num_rows != entry.spec.files[number].rows:
+        if split.num_rows is not None and split.num_rows != spec.files[split.file].rows:
             bounds.append(f"file_row_number < {split.first_row + split.num_rows}")
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
-        selected = ", ".join(map(quote_identifier, names))
-        self._run(f"ATTACH ':memory:' AS {name} (COMPRESS)")
-        self._run(f"CREATE TABLE {name}.t AS SELECT {selected} FROM {scan_sql(entry.spec, [number])}{where}")
-        self._run(f"CHECKPOINT {name}")
-        entry.rows = int(self._run(f"SELECT count(*) FROM {name}.t")[0][0])
-        return max(1, self._table_bytes() - before)
+        made = self._made(columns, [(key, scan_sql(spec, [split.file]) + where)])
+        if made is None:
+            entry.is_refused = True
+            return False
+        if not self._is_current(key) or not self._make_room(entry, made.size_bytes):
+            self._run(f"DETACH {made.database}")
+            return False
+        entry.rows = int(self._run(f"SELECT count(*) FROM {made.database}.t")[0][0])
+        self._swap(made)
+        return True
 
-    def _swap(self, entry: Entry, name: str, columns: frozenset[Column], size: int) -> None:
-        """Put a loaded database in the place of the entry's, when nobody reads from that."""
+    def _merge(self) -> bool:
+        """Put some segments of one table together; whether there were any."""
+        tables: dict[object, list[Segment]] = {}
         with self._changed:
-            while entry.users and not self._closed:
-                self._changed.wait(PAUSE_S)
-            old, entry.database, entry.columns, entry.size_bytes = entry.database, name, columns, size
-            entry.used_s = time.monotonic()
-        if old is not None:
-            self._run(f"DETACH {old}")
+            for entry in self._entries.values():
+                if (segment := entry.segment) is not None:
+                    key = segment.keys[0]
+                    same = tables.setdefault((key.reader, key.schema, segment.columns), [])
+                    if segment not in same:
+                        same.append(segment)
+        for segments in tables.values():
+            chosen = alike(segments, self.budget_bytes // MERGED_SHARE)
+            if chosen and self.used_bytes + sum(s.size_bytes for s in chosen) <= self.budget_bytes:
+                return self._put_together(chosen)
+        return False
+
+    def _put_together(self, segments: Sequence[Segment]) -> bool:
+        with self._changed:
+            for key in [k for s in segments for k in s.keys]:
+                if (entry := self._entries.get(key)) is not None and not self._is_current(key):
+                    entry.segment = None
+            kept = [(k, e) for k, e in self._entries.items() if e.segment in segments]
+        kept.sort(key=lambda pair: (pair[1].split.file, pair[1].split.first_row))
+        made = None
+        if kept:
+            parts = [(k, f"{e.segment.database}.t WHERE {e.segment.number} = {e.place}") for k, e in kept if e.segment]
+            made = self._made(segments[0].columns, parts)
+        if made is not None:
+            self._swap(made)
+        self._drop_unused(segments)
+        return made is not None
+
+    def _made(self, columns: frozenset[Column], parts: Sequence[tuple[SplitKey, str]]) -> Segment | None:
+        """A new segment of splits, each from what follows FROM; None where that cannot be read."""
+        names = [c for c, _ in sorted(columns)]
+        number = "split"
+        while number in map(str.lower, names):
+            number += "_"
+        selected = ", ".join(map(quote_identifier, names))
+        self._numbers += 1
+        database = f"hot_{self._numbers}"
+        try:
+            before = self._table_bytes()
+            self._run(f"ATTACH ':memory:' AS {database} (COMPRESS)")
+            for i, (_, source) in enumerate(parts):
+                make = f"INSERT INTO {database}.t" if i else f"CREATE TABLE {database}.t AS"
+                self._run(f"{make} SELECT {i} AS {number}, {selected} FROM {source}")
+                self._run(f"CHECKPOINT {database}")
+            size_bytes = max(1, self._table_bytes() - before)
+        except duckdb.Error as error:
+            if not self._closed:
+                log.info("columns of %s are not kept: %s", parts[0][0].path, error)
+                with contextlib.suppress(duckdb.Error):
+                    self._run(f"DETACH DATABASE IF EXISTS {database}")
+            return None
+        return Segment(database, number, columns, tuple(key for key, _ in parts), size_bytes)
+
+    def _swap(self, made: Segment) -> None:
+        """Have the splits of a new segment read from it."""
+        with self._changed:
+            entries = [(i, e) for i, key in enumerate(made.keys) if (e := self._entries.get(key)) is not None]
+            left = {e.segment for _, e in entries if e.segment is not None}
+            rows = max(1, sum(e.rows for _, e in entries))
+            for place, entry in entries:
+                entry.segment, entry.place = made, place
+                entry.size_bytes = made.size_bytes * entry.rows // rows
+            made.used_s = time.monotonic()
+        self._drop_unused((*left, made))
+
+    def _drop_unused(self, segments: Iterable[Segment]) -> None:
+        """Drop those of which no split is read any more, once no scan does."""
+        for segment in segments:
+            with self._changed:
+                if any((e := self._entries.get(key)) is not None and e.segment is segment for key in segment.keys):
+                    continue
+                while segment.users and not self._closed:
+                    self._changed.wait(PAUSE_S)
+            with contextlib.suppress(duckdb.Error):
+                self._run(f"DETACH DATABASE IF EXISTS {segment.database}")
 
     def _make_room(self, entry: Entry, size: int) -> bool:
         """Whether `size` bytes fit beside the others, after those that are not used any more are gone."""
@@ -267,13 +376,15 @@ class ColumnCache:
         while self.used_bytes - entry.size_bytes + size > self.budget_bytes:
             with self._changed:
                 before_s = time.monotonic() - UNUSED_S
-                idle = (e for e in self._entries.values() if e.database and not e.users and e.used_s < before_s)
-                oldest = next((e for e in idle if e is not entry), None)
+                idle = (e.segment for e in self._entries.values() if e.segment and e.segment is not entry.segment)
+                oldest = next((s for s in idle if not s.users and s.used_s < before_s), None)
                 if oldest is None:
                     return False
-                name, oldest.database, oldest.columns, oldest.size_bytes = oldest.database, None, frozenset(), 0
-                oldest.reads.clear()
-            self._run(f"DETACH {name}")
+                for each in self._entries.values():
+                    if each.segment is oldest:
+                        each.segment, each.size_bytes = None, 0
+                        each.reads.clear()
+            self._drop_unused([oldest])
         return True
 
     @staticmethod
@@ -297,6 +408,15 @@ class ColumnCache:
             with self._changed:
                 self._loading = None
             cursor.close()
+
+
+def alike(segments: Iterable[Segment], most_bytes: int) -> list[Segment]:
+    """Those to put together: the smaller ones, of `most_bytes` in all, none of which is much larger than the others."""
+    found = sorted(segments, key=lambda s: s.size_bytes)
+    total = sum(s.size_bytes for s in found)
+    while found and (total > most_bytes or found[-1].size_bytes > LARGEST_SHARE * total):
+        total -= found.pop().size_bytes
+    return found if len(found) > 1 else []
 
 
 def _key(spec: ScanSpec, split: Split) -> SplitKey | None:
@@ -324,8 +444,6 @@ def _likely_bytes(entry: Entry, columns: frozenset[Column]) -> int:
     return split.size_bytes * 2 if rows is None else rows * 16 * len(columns)
 
 
-def _union(databases: Sequence[str], names: Sequence[str]) -> str:
+def _union(runs: Sequence[Run], names: Sequence[str]) -> str:
     selected = ", ".join(map(quote_identifier, names)) or "1"
-    if len(databases) == 1:
-        return f"{databases[0]}.t"
-    return "(" + " UNION ALL ".join(f"SELECT {selected} FROM {name}.t" for name in databases) + ")"
+    return "(" + " UNION ALL ".join(segment.text(selected, first, last) for segment, first, last in runs) + ")"

@@ -6,14 +6,16 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sabot_sql.catalog.stamps import SETTLE_NS
 from sabot_sql.catalog.table import ScanSpec, Split
 from sabot_sql.executor import column_cache
-from sabot_sql.executor.column_cache import HOT_READS, ColumnCache
+from sabot_sql.executor.column_cache import HOT_READS, ColumnCache, Segment
 from sabot_sql.executor.duckdb_session import Limits, close_session, duck_session, limit_session
 from sabot_sql.executor.scan import ScanSource
 from sabot_sql.planner.physical import Scan
@@ -105,6 +107,74 @@ def test_csv_file_is_kept_but_not_what_a_session_reads_in_its_own_way(tmp_path: 
     for _ in range(HOT_READS + 1):
         read(scan(spec, ["i", "at"]), [Split(0)], tmp_path)
     assert not cache(tmp_path).holds(spec, Split(0), ["at"])
+
+
+def segments(folder: Path) -> set[Segment]:
+    return {e.segment for e in cache(folder)._entries.values() if e.segment is not None}
+
+
+@pytest.fixture
+def room_for_merging() -> None:
+    close_session()
+    limit_session(Limits(cache_bytes=1 << 28))
+
+
+@pytest.mark.usefixtures("room_for_merging")
+def test_splits_are_put_together_into_one_table(tmp_path: Path) -> None:
+    node = scan(parquet_table(tmp_path, "t", ROWS), ["i", "s", "d", "n"])
+    pieces = [Split(0, first, 2500) for first in range(0, 10_000, 2500)]
+    want = read(node, pieces, tmp_path)[0]
+    load(node, pieces, tmp_path)
+    until(lambda: len(segments(tmp_path)) == 1, 10)
+    (whole,) = segments(tmp_path)
+    assert len(whole.keys) == 4
+    assert cache(tmp_path).used_bytes == whole.size_bytes
+    assert read(node, pieces, tmp_path) == (want, 10_000)
+    assert read(node, pieces[1:3], tmp_path) == (want[2500:7500], 5000)
+    assert read(node, pieces[::-2], tmp_path) == (want[7500:] + want[2500:5000], 5000)
+
+
+@pytest.mark.usefixtures("room_for_merging")
+def test_column_is_added_to_splits_that_are_together(tmp_path: Path) -> None:
+    spec = parquet_table(tmp_path, "t", ROWS.replace("AS s", 'AS "Split"'))
+    load(scan(spec, ["i"]), HALVES, tmp_path)
+    until(lambda: len(segments(tmp_path)) == 1, 10)
+    both = scan(spec, ["i", "Split"])
+    want = read(both, HALVES, tmp_path)[0]
+    load(both, HALVES, tmp_path)
+    until(lambda: len(segments(tmp_path)) == 1, 10)
+    assert read(both, HALVES[1:], tmp_path) == (want[4000:], 6000)
+    kept = cache(tmp_path)._run("SELECT count(*) FROM duckdb_databases() WHERE database_name LIKE 'hot_%'")
+    assert kept == [(1,)]
+
+
+@pytest.mark.usefixtures("room_for_merging")
+def test_replaced_file_leaves_those_it_was_together_with(tmp_path: Path) -> None:
+    files = []
+    for i in range(3):
+        (tmp_path / f"{i}.csv").write_text(f"i\n{i}\n")
+        files.append(data_file(tmp_path / f"{i}.csv"))
+    schema = (Field("i", parse_type("BIGINT")),)
+    spec = ScanSpec("csv", schema, tuple(files), {"header": True, "columns": {"i": "BIGINT"}})
+    splits = [Split(i) for i in range(3)]
+    load(scan(spec, ["i"]), splits, tmp_path)
+    until(lambda: len(segments(tmp_path)) == 1, 10)
+    (tmp_path / "1.csv").write_text("i\n100\n")
+    spec = replace(spec, files=(files[0], data_file(tmp_path / "1.csv"), files[2]))
+    time.sleep(SETTLE_NS / 1e9)
+    assert read(scan(spec, ["i"]), splits, tmp_path) == ([(0,), (100,), (2,)], 2)
+    load(scan(spec, ["i"]), splits, tmp_path)
+    assert read(scan(spec, ["i"]), splits, tmp_path) == ([(0,), (100,), (2,)], 3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "together"),
+    [([5, 5], [5, 5]), ([1, 9], []), ([1, 2, 3, 30], [1, 2, 3]), ([60, 60], []), ([10], [])],
+    ids=["alike", "one much larger", "the smaller ones", "too large together", "alone"],
+)
+def test_which_tables_are_put_together(sizes: list[int], together: list[int]) -> None:
+    found = column_cache.alike([SimpleNamespace(size_bytes=s) for s in sizes], most_bytes=100)  # type: ignore[list-item]
+    assert [s.size_bytes for s in found] == together
 
 
 def test_budget_holds_and_what_is_used_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
