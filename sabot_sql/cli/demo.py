@@ -60,6 +60,8 @@ def run(scale_factor: float, agents: int, port: int, data_dir: Path | None = Non
     Returns:
         0 when every answer is DuckDB's, 1 otherwise.
     """
+    import duckdb  # noqa: F401  before there is a server: Ctrl-C while compiled modules are loaded may abort the process
+
     console = Console(stderr=False)
     data = make_data((data_dir or Path(".data") / "demo"), scale_factor, console)
     with _server(data, agents, port, console) as url:

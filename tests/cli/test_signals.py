@@ -113,6 +113,32 @@ def test_demo_ends_with_its_server(tmp_path: Path, sig: signal.Signals) -> None:
     ends_without_a_trace(process, sig, tmp_path)
 
 
+SIGNALLED_WHILE_LOADING = """
+import enum, os, signal
+from sabot_sql.cli.ending import ends_on_signals
+
+make = enum.EnumType.__call__
+
+def make_and_signal(cls, *args, **kwargs):
+    enum.EnumType.__call__ = make
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        pass
+    return make(cls, *args, **kwargs)
+
+with ends_on_signals():
+    import numpy, pyarrow
+    enum.EnumType.__call__ = make_and_signal
+    import duckdb
+    signal.pause()
+"""
+
+
+def test_signal_while_a_compiled_module_is_loaded_ends_the_command_after_it() -> None:
+    ended = subprocess.run([sys.executable, "-c", SIGNALLED_WHILE_LOADING], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == STATUS[signal.SIGTERM], ended.stderr
+
+
 def test_signal_that_is_ignored_stays_ignored(data: Path, tmp_path: Path) -> None:
     command = 'trap "" HUP; exec "$@"'
     arguments = [sys.executable, "-m", "sabot_sql.cli", "shell", str(data)]
