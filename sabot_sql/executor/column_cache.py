@@ -44,6 +44,9 @@ KINDS = ("parquet", "csv", "json")
 MERGED_SHARE = 8
 """A table of several splits takes at most this part of the budget, as it is there twice while it is made."""
 
+MERGING_SHARE = 16
+"""What is loaded leaves this part of the budget to merging: small splits take a block of DuckDB's each, which merging frees."""
+
 LARGEST_SHARE = 0.75
 """The largest of the tables that are put together has at most this share of them."""
 
@@ -180,11 +183,12 @@ class ColumnCache:
         wanted = _columns(spec, names)
         with self._changed:
             found: list[Run] = []
-            for key in keys:
+            for key, split in zip(keys, splits):
                 entry = None if key is None else self._entries.get(key)
                 if key is None or entry is None or entry.segment is None or not entry.segment.columns >= wanted:
                     return None
                 self._entries[key] = self._entries.pop(key)
+                entry.spec, entry.split = spec, split
                 if found and found[-1][0] is entry.segment and found[-1][2] + 1 == entry.place:
                     found[-1] = (entry.segment, found[-1][1], entry.place)
                 else:
@@ -257,10 +261,10 @@ class ColumnCache:
                     del self._hot[key]
                 entry = None if key is None else self._entries.get(key)
             try:
-                if key is None:
+                if key is not None and entry is not None and self._load(key, entry):
+                    self._may_merge = True
+                elif self._may_merge:
                     self._may_merge = self._merge()
-                elif entry is not None:
-                    self._may_merge |= self._load(key, entry)
             except duckdb.Error as error:
                 self._may_merge = False
                 if not self._closed:
@@ -292,16 +296,18 @@ class ColumnCache:
     def _merge(self) -> bool:
         """Put some segments of one table together; whether there were any."""
         tables: dict[object, list[Segment]] = {}
+        seen: set[Segment] = set()
         with self._changed:
-            for entry in self._entries.values():
-                if (segment := entry.segment) is not None:
-                    key = segment.keys[0]
-                    same = tables.setdefault((key.reader, key.schema, segment.columns), [])
-                    if segment not in same:
-                        same.append(segment)
+            since_s = time.monotonic() - UNUSED_S
+            for key, entry in self._entries.items():
+                segment = entry.segment
+                if segment is not None and segment not in seen and segment.used_s >= since_s:
+                    seen.add(segment)
+                    table = entry.spec.files[0].path, key.reader, key.schema, segment.columns
+                    tables.setdefault(table, []).append(segment)
+        most_bytes = min(self.budget_bytes // MERGED_SHARE, self.budget_bytes - self.used_bytes)
         for segments in tables.values():
-            chosen = alike(segments, self.budget_bytes // MERGED_SHARE)
-            if chosen and self.used_bytes + sum(s.size_bytes for s in chosen) <= self.budget_bytes:
+            if chosen := alike(segments, most_bytes):
                 return self._put_together(chosen)
         return False
 
@@ -371,9 +377,10 @@ class ColumnCache:
 
     def _make_room(self, entry: Entry, size: int) -> bool:
         """Whether `size` bytes fit beside the others, after those that are not used any more are gone."""
-        if size > self.budget_bytes:
+        most_bytes = self.budget_bytes - self.budget_bytes // MERGING_SHARE
+        if size > most_bytes:
             return False
-        while self.used_bytes - entry.size_bytes + size > self.budget_bytes:
+        while self.used_bytes - entry.size_bytes + size > most_bytes:
             with self._changed:
                 before_s = time.monotonic() - UNUSED_S
                 idle = (e.segment for e in self._entries.values() if e.segment and e.segment is not entry.segment)

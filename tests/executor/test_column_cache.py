@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,6 +166,35 @@ def test_replaced_file_leaves_those_it_was_together_with(tmp_path: Path) -> None
     assert read(scan(spec, ["i"]), splits, tmp_path) == ([(0,), (100,), (2,)], 2)
     load(scan(spec, ["i"]), splits, tmp_path)
     assert read(scan(spec, ["i"]), splits, tmp_path) == ([(0,), (100,), (2,)], 3)
+
+
+@pytest.mark.usefixtures("room_for_merging")
+def test_tables_alike_are_put_together_each_by_itself(tmp_path: Path) -> None:
+    nodes = [scan(parquet_table(tmp_path, name, ROWS), ["i"]) for name in ("t", "u")]
+    for node in nodes:
+        load(node, HALVES, tmp_path)
+    until(lambda: len(segments(tmp_path)) == 2, 10)
+    assert [{key.path for key in s.keys} for s in segments(tmp_path)] in (
+        [{p}, {q}] for p, q in permutations(map(path_of, nodes))
+    )
+
+
+def path_of(node: Scan) -> str:
+    return node.spec.files[0].path
+
+
+def test_splits_are_put_together_while_others_find_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(column_cache, "PAUSE_S", 0.001)
+    close_session()
+    limit_session(Limits(cache_bytes=16 << 20))
+    node = scan(parquet_table(tmp_path, "t", "SELECT hash(i) AS h FROM range(1000000) t(i)"), ["h"])
+    pieces = [Split(0, first, 10_000) for first in range(0, 1_000_000, 10_000)]  # a block of 256 KiB each
+    time.sleep(SETTLE_NS / 1e9)
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s and not any(len(s.keys) > 1 for s in segments(tmp_path)):
+        read(node, pieces, tmp_path)
+    assert any(len(s.keys) > 1 for s in segments(tmp_path))
+    assert cache(tmp_path).used_bytes <= 16 << 20
 
 
 @pytest.mark.parametrize(
