@@ -46,8 +46,8 @@ from sabot_sql.types import BOOLEAN, INTEGER, UBIGINT, Field, Lane, Schema, inne
 
 # DuckDB aggregates what it scans from so many rows, up to so many groups: handing out a row costs more than aggregating it.
 SCANNED_ROWS = 100_000
-# Strings cost so much to hand out that there may be more groups.
 SCANNED_GROUPS = 10_000
+# Strings cost so much to hand out that there may be more.
 SCANNED_TEXT_GROUPS = 150_000
 
 # Up to this many estimated groups, one task merges the partial aggregates of all.
@@ -334,11 +334,10 @@ class _Lowering:
         slots = self.builder.cluster.slots
         for group in (plan.groups[i] for i in others):
             values = self.estimator.column(plan.input, group) if isinstance(group, ex.Ref) else None
-            if values is None or not self.estimator.is_known(plan.input, group) or values.stats.histogram is None:
+            if values is None or values.stats.histogram is None or not self.estimator.is_known(plan.input, group):
                 continue
-            if values.heaviest * slots > PLACING_SHARE:
-                continue
-            if self.estimator.distinct_values(plan.input, group) >= PLACING_VALUES * slots:
+            many = self.estimator.distinct_values(plan.input, group) >= PLACING_VALUES * slots
+            if many and values.heaviest * slots <= PLACING_SHARE:
                 return others
         return tuple(range(len(plan.groups)))
 

@@ -24,7 +24,7 @@ class Cluster:
     """What the planner knows of the pool.
 
     Attributes:
-        slots: tasks that run at once over all agents; the number of hash partitions where nothing asks for more.
+        slots: tasks that run at once over all agents; the number of hash partitions.
         broadcast_bytes: build sides up to this estimated size may be sent to every agent.
     """
 
@@ -143,24 +143,13 @@ class StageBuilder:
             stage = self.close(fragment, Exchange("gather"))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(whole=(stage,)),), fragment.rows)
 
-    def hashed(self, fragment: Fragment, keys: tuple[int, ...], partitions: int | None = None, anew: bool = False) -> Fragment:
-        """The rows of `fragment` partitioned by the hash of the columns `keys`.
-
-        Args:
-            partitions: how many; without it as many as there are, else one a slot.
-            anew: by a stage of their own, even where they are.
-        """
-        known = self.partitions(fragment)
-        if fragment.keys == keys and known and partitions in (None, known) and not anew:
+    def hashed(self, fragment: Fragment, keys: tuple[int, ...], anew: bool = False) -> Fragment:
+        """The rows of `fragment` partitioned by the hash of the columns `keys`; with `anew` by a stage of their own, even where
+        they are."""
+        if fragment.keys == keys and len(fragment.parts) == 1 and not anew:
             return fragment
-        stage = self.close(fragment, Exchange("hash", keys, partitions or self.cluster.slots))
+        stage = self.close(fragment, Exchange("hash", keys, self.cluster.slots))
         return Fragment(ExchangeRead(stage, fragment.schema), (Part(hashed=(stage,)),), fragment.rows, keys)
-
-    def partitions(self, fragment: Fragment) -> int | None:
-        """The hash partitions that the tasks of `fragment` read, one each."""
-        if len(fragment.parts) != 1 or not fragment.parts[0].hashed:
-            return None
-        return self.stages[fragment.parts[0].hashed[0]].output.partitions
 
     def ranged(self, fragment: Fragment, order: SortKey, bounds: tuple[Bound, ...]) -> Fragment:
         """The rows of `fragment` in partitions that follow one another under `order`, each with the rows between two of
@@ -191,8 +180,7 @@ class StageBuilder:
         whole = {stage: tuple(range(self.stages[stage].output.partitions)) for stage in part.whole}
         copies = dict(part.copies)
         if part.hashed:
-            partitions = self.stages[part.hashed[0]].output.partitions
-            each = (dict.fromkeys(part.hashed, (p,)) for p in range(partitions))
+            each = (dict.fromkeys(part.hashed, (p,)) for p in range(self.cluster.slots))
             return [Task(first + i, copies, {**whole, **hashed}) for i, hashed in enumerate(each)]
         if len(part.scans) != 1:
             return [Task(first, {**dict(part.scans), **copies}, whole)]
