@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sabot_sql.errors import ConfigError, ServiceError
@@ -104,7 +104,7 @@ class JobStore:
             if users or folder not in self._users:
                 return
             del self._users[folder]
-            self._given_up = {query_id: of for query_id, of in self._given_up.items() if of is not folder}
+            self._forget_given_up(self._given_up_of(folder))
             if self._current is folder:
                 self._changed.wait_for(lambda: self._active == 0, CLOSE_TIMEOUT_S)
             if self._current is folder:  # nobody else switched meanwhile
@@ -157,10 +157,16 @@ class JobStore:
 
     def cancel_given_up(self, folder: StateFolder) -> None:
         """Cancel such jobs now."""
-        if found := [query_id for query_id, of in list(self._given_up.items()) if of is folder]:
+        if found := self._given_up_of(folder):
             self.cancel(folder, found)
-            for query_id in found:
-                del self._given_up[query_id]
+            self._forget_given_up(found)
+
+    def _given_up_of(self, folder: StateFolder) -> list[str]:
+        return [query_id for query_id, of in list(self._given_up.items()) if of is folder]
+
+    def _forget_given_up(self, query_ids: Iterable[str]) -> None:
+        for query_id in query_ids:
+            self._given_up.pop(query_id, None)
 
     def record_batch(self, folder: StateFolder, batch: Batch, spec: Output) -> Exception | None:
         """Run the workflow of a batch, until its end; returns what went wrong with the writing."""
