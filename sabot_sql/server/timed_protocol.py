@@ -24,6 +24,9 @@ HEAD_BYTES = 64 << 10
 STALLED_S = 60.0
 """How long a client may take nothing of an answer."""
 
+LINGER_S = 2.0
+"""How long a refused client may go on sending."""
+
 
 class TimedProtocol(HttpToolsProtocol):
     """One connection."""
@@ -32,6 +35,7 @@ class TimedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._began_s = 0.0
         self._received = 0  # bytes since then
         self._is_receiving = False
@@ -47,15 +51,18 @@ class TimedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        if self._stalled is not None:
-            self._stalled.cancel()
+        for timer in (self._stalled, self._lingering):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            return
         self._received += len(data)
         requests = self._requests
         super().data_received(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingering is not None:
             return
         if not self._is_receiving and (self.cycle is not None and not self.cycle.response_complete):
             return  # an answer is on its way
@@ -91,7 +98,7 @@ class TimedProtocol(HttpToolsProtocol):
         if self._head_is_large:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         else:
-            super().send_400_response(msg)
+            self._answer(HTTPStatus.BAD_REQUEST, msg)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -102,6 +109,12 @@ class TimedProtocol(HttpToolsProtocol):
         self._requests += 1
         self._disarm()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        if self._lingering is not None:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -132,9 +145,25 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """End the connection, with a status where no answer is on its way."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingering is not None:
             return
         if self._is_receiving and (self.cycle is None or self._in_head or not self.cycle.response_started):
-            line = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            self.transport.write(line.encode())
-        self.transport.close()
+            self._answer(status)
+        else:
+            self.transport.close()
+
+    def _answer(self, status: HTTPStatus, text: str = "") -> None:
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\ncontent-length: {len(text)}\r\n"
+        content_type = "content-type: text/plain; charset=utf-8\r\n" if text else ""
+        self.transport.write(f"{head}{content_type}\r\n{text}".encode("ascii"))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close when the client has: sending to a closed socket resets it, and the answer may not be read (RFC 9112, 9.6)."""
+        self._disarm()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.transport.can_write_eof():  # not over TLS
+            self.transport.write_eof()
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.close)

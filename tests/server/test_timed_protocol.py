@@ -21,6 +21,7 @@ HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed_protocol, "RECEIVE_S", 0.3)
     monkeypatch.setattr(timed_protocol, "STALLED_S", 0.3)
+    monkeypatch.setattr(timed_protocol, "LINGER_S", 0.3)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -37,7 +38,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def served(client: Client) -> tuple[Any, int]:
-    """What a client makes of a server, and how many connections that has 0.2 s after."""
+    """What a client makes of a server, and how many connections that has 0.5 s after."""
 
     async def run() -> tuple[Any, int]:
         config, state = uvicorn.Config(echo, http=TimedProtocol, ws="none", lifespan="off", log_config=None), ServerState()
@@ -46,7 +47,7 @@ def served(client: Client) -> tuple[Any, int]:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
             found = await asyncio.wait_for(client(reader, writer), 10)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
             return found, len(state.connections)
         finally:
             writer.close()
@@ -80,6 +81,36 @@ def test_a_byte_now_and_then_does_not_help() -> None:
 
     answer, left = served(client)
     assert answer.startswith(b"HTTP/1.1 408 ")
+    assert left == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"\0" * 30_000_000, b"400"), (b"GET / \0\r\n" + b"x" * 30_000_000, b"400"), (HEAD + b"x: " + b"x" * 30_000_000, b"431")],
+)
+def test_a_refused_client_that_goes_on_sending_reads_why(sent: bytes, status: bytes) -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(sent)
+        await writer.drain()
+        return await reader.read()
+
+    answer, left = served(client)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert left == 0
+
+
+def test_a_client_that_never_stops_sending_is_ended() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(b"x" * 1000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        return asyncio.get_running_loop().time() - began_s
+
+    lasted_s, left = served(client)
+    assert lasted_s < 5
     assert left == 0
 
 
