@@ -7,6 +7,7 @@ Who connects and sends nothing, or a byte now and then, holds a socket only for 
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -27,12 +28,16 @@ STALLED_S = 60.0
 LINGER_S = 2.0
 """How long a refused client may go on sending."""
 
+LOGGER = logging.getLogger("uvicorn.error.http")
+LOGGER.setLevel(logging.ERROR)  # what clients send wrong is told to them: anyone could fill the log with it
+
 
 class TimedProtocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = LOGGER
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
