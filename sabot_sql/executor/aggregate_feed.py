@@ -156,15 +156,11 @@ class FeedState:
                 self.sum = FloatSum() if lane is Lane.FLOAT else ExactSum()
             else:
                 self.extremes[want] = ExtremeBytes(want) if lane is Lane.BYTES else Extreme(lane, want)
-
-    @property
-    def accumulators(self) -> list[Accumulator]:
-        own: list[Accumulator] = [self.count, *self.extremes.values()]
+        self.accumulators: list[Accumulator] = [self.count, *self.extremes.values()]
         if self.sum is not None:
-            own.append(self.sum)
-        if self.feed.distinct:
-            own.append(self.rows)
-        return own
+            self.accumulators.append(self.sum)
+        if feed.distinct:
+            self.accumulators.append(rows)
 
     @property
     def size_bytes(self) -> int:

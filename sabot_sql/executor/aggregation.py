@@ -45,9 +45,13 @@ class AggregateState:
             tables + self.rows.size_bytes + sum(f.size_bytes for f in self.feeds) + sum(a.nbytes for a in self.floats.values())
         )
 
-    def account(self) -> None:
-        """Tell the task what this state holds now."""
-        change = self.size_bytes - self.reserved_bytes
+    def account(self, size_bytes: int | None = None) -> None:
+        """Tell the task what this state holds now.
+
+        Args:
+            size_bytes: it, where it is known.
+        """
+        change = (self.size_bytes if size_bytes is None else size_bytes) - self.reserved_bytes
         if change > 0:
             self.context.memory.reserve(change, WHAT)
         elif change < 0:

@@ -17,23 +17,23 @@ Array = npt.NDArray[Any]
 
 NO_FLAGS: Array = np.empty(0, np.uint8)
 
-WIDTHS: dict[Any, Any] = {
-    pa.int8(): np.int8,
-    pa.int16(): np.int16,
-    pa.int32(): np.int32,
-    pa.int64(): np.int64,
-    pa.uint8(): np.uint8,
-    pa.uint16(): np.uint16,
-    pa.uint32(): np.uint32,
-    pa.uint64(): np.uint64,
-    pa.float32(): np.float32,
-    pa.float64(): np.float64,
-    pa.date32(): np.int32,
-    pa.time32("s"): np.int32,
-    pa.time32("ms"): np.int32,
-    pa.time64("us"): np.int64,
-    pa.time64("ns"): np.int64,
+WIDTHS: dict[int, Any] = {
+    kind.id: dtype
+    for dtype, kinds in {
+        np.int8: (pa.int8(),),
+        np.int16: (pa.int16(),),
+        np.int32: (pa.int32(), pa.date32(), pa.time32("s"), pa.decimal32(9)),
+        np.int64: (pa.int64(), pa.time64("us"), pa.timestamp("us"), pa.decimal64(18)),
+        np.uint8: (pa.uint8(),),
+        np.uint16: (pa.uint16(),),
+        np.uint32: (pa.uint32(),),
+        np.uint64: (pa.uint64(),),
+        np.float32: (pa.float32(),),
+        np.float64: (pa.float64(),),
+    }.items()
+    for kind in kinds
 }
+"""By the number of an Arrow type, whatever its parameters are."""
 
 
 @dataclass(slots=True)
@@ -136,12 +136,8 @@ def flat(array: pa.Array) -> tuple[Array, Array | None]:
 
 def _width(arrow_type: pa.DataType) -> Any:
     """The NumPy type of the values of `arrow_type`; None for 128 bits."""
-    if (dtype := WIDTHS.get(arrow_type)) is not None:
+    if (dtype := WIDTHS.get(arrow_type.id)) is not None:
         return dtype
-    if pa.types.is_timestamp(arrow_type) or pa.types.is_decimal64(arrow_type):
-        return np.int64
-    if pa.types.is_decimal32(arrow_type):
-        return np.int32
     if pa.types.is_decimal128(arrow_type):
         return None
     raise InternalError(f"kernels cannot read an Arrow column of type {arrow_type}")

@@ -36,9 +36,14 @@ class StreamState:
 
 
 class FilterOperator:
-    """Keeps the rows where the node's predicate is true; gives no empty batches."""
+    """Keeps the rows where the node's predicate is true; gives no empty batches.
 
-    def __init__(self, node: Filter, schema: pa.Schema, stats: OperatorStats) -> None:
+    Args:
+        wanted: the columns that the operator above reads (None: all).
+    """
+
+    def __init__(self, node: Filter, schema: pa.Schema, stats: OperatorStats, wanted: frozenset[int] | None = None) -> None:
+        self.wanted = wanted
         self.predicate = Predicate(node.predicate, node.input.schema)
         self.schema = schema
         self.stats = stats
@@ -49,7 +54,7 @@ class FilterOperator:
 
     def process(self, batch: pa.RecordBatch, state: StreamState) -> Iterator[pa.RecordBatch]:
         began = time.perf_counter_ns()
-        kept = select(batch, self.predicate.mask(batch, state.context)) if batch.num_rows else batch
+        kept = select(batch, self.predicate.mask(batch, state.context), self.wanted) if batch.num_rows else batch
         state.elapsed_ns += time.perf_counter_ns() - began
         state.rows_in += batch.num_rows
         state.rows_out += kept.num_rows

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sabot_sql.errors import InternalError
 from sabot_sql.executor import kernel_cache as kernel_cache
-from sabot_sql.executor.columns import Array
+from sabot_sql.executor.columns import WIDTHS, Array
 from sabot_sql.executor.kernels import gathering
 
 WORDS: dict[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
@@ -30,8 +30,12 @@ def take(source: pa.RecordBatch | Sequence[pa.RecordBatch], positions: Array, sc
     return batch_of([take_array(column, positions, missing) for column in source.columns], len(positions), schema)
 
 
-def select(batch: pa.RecordBatch, mask: Array) -> pa.RecordBatch:
-    """The rows of `batch` where `mask` (uint8[n]) is 1; the batch itself when all are."""
+def select(batch: pa.RecordBatch, mask: Array, wanted: frozenset[int] | None = None) -> pa.RecordBatch:
+    """The rows of `batch` where `mask` (uint8[n]) is 1; the batch itself when all are.
+
+    Args:
+        wanted: the columns that somebody reads (None: all); the others hold anything.
+    """
     count = int(gathering.count_ones(mask))
     if count == batch.num_rows:
         return batch
@@ -39,7 +43,12 @@ def select(batch: pa.RecordBatch, mask: Array) -> pa.RecordBatch:
         return batch.slice(0, 0)
     positions = np.empty(len(mask), np.int64)
     gathering.mask_positions(mask, positions)
-    return take(batch, positions[:count], batch.schema)
+    positions = positions[:count]
+    columns = (
+        take_array(column, positions, False) if wanted is None or i in wanted else column.slice(0, count)
+        for i, column in enumerate(batch.columns)
+    )
+    return batch_of(tuple(columns), count, batch.schema)
 
 
 def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
@@ -69,6 +78,8 @@ def take_array(array: pa.Array, positions: Array, missing: bool) -> pa.Array:
         return pa.ExtensionArray.from_storage(kind, take_array(array.storage, positions, missing))
     if array.null_count == len(array):
         return pa.nulls(len(positions), kind)
+    if kind.id in WIDTHS and not array.null_count and not missing:
+        return pa.Array.from_buffers(kind, len(positions), [None, pa.py_buffer(_take_fixed(array, positions))], null_count=0)
     if kind.num_fields or kind == pa.null() or pa.types.is_dictionary(kind):
         return _take_nested(array, positions)
     nulls, bitmap = _take_validity(array, positions, missing)

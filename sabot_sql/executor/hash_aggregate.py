@@ -56,9 +56,11 @@ class HashAggregateSink:
         batch = morsel.batch
         if batch.num_rows:
             self.aggregation.add(batch, state)
-            if self._is_large(state.size_bytes * self._workers, state.context):
+            size_bytes = state.size_bytes
+            if self._is_large(size_bytes * self._workers, state.context):
                 self._spill(state)
-            state.account()
+                size_bytes = state.size_bytes
+            state.account(size_bytes)
         state.rows_in += batch.num_rows
         state.elapsed_ns += time.perf_counter_ns() - began
 

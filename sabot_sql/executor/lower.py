@@ -32,6 +32,7 @@ from sabot_sql.executor.shared_builds import SHARED, SharedBuild
 from sabot_sql.executor.sort import SortSink
 from sabot_sql.executor.sorted_runs import sort_bytes
 from sabot_sql.executor.state_aggregate import ScanStates, StateSink
+from sabot_sql.planner.expressions import references
 from sabot_sql.planner.physical import (
     TOP,
     ExchangeRead,
@@ -136,7 +137,11 @@ class Lowering:
             case Values():
                 return (Branch(ValuesSource(node, self.schema(node.schema), self.stats(node))),)
             case Filter():
-                return self._over(node.input, FilterOperator(node, self.schema(node.schema), self.stats(node)))
+                return self._filter(node)
+            case Project(input=Filter() as kept):
+                operator = ProjectOperator(node, self.schema(node.schema), self.stats(node))
+                read = frozenset(i for e in node.exprs for i in references(e))
+                return tuple(branch.then(operator) for branch in self._filter(kept, read))
             case Project():
                 return self._over(node.input, ProjectOperator(node, self.schema(node.schema), self.stats(node)))
             case Limit():
@@ -180,6 +185,9 @@ class Lowering:
                 return (Branch(RelationalSource(node, sinks, self.schema(node.schema), self.stats(node))),)
             case Union():
                 return tuple(branch for each in node.inputs for branch in self.lower(each))
+
+    def _filter(self, node: Filter, wanted: frozenset[int] | None = None) -> tuple[Branch, ...]:
+        return self._over(node.input, FilterOperator(node, self.schema(node.schema), self.stats(node), wanted))
 
     def _over(self, below: Node, operator: StreamOperator) -> tuple[Branch, ...]:
         return tuple(branch.then(operator) for branch in self.lower(below))

@@ -41,6 +41,16 @@ def test_take_picks_what_a_list_picks(sql_type: str, missing: bool) -> None:
     assert out.column(0).null_count == expected.count(None)
 
 
+@pytest.mark.parametrize("sql_type", list(VALUES))
+def test_take_of_columns_without_nulls(sql_type: str) -> None:
+    batch = batch_of_rows([sql_type], [(v,) for v in VALUES[sql_type] * 5]).slice(3)
+    positions = np.random.default_rng(1).integers(0, batch.num_rows, 61)
+    out = take(batch, positions, batch.schema)
+    rows = rows_of([batch])
+    assert [plain(v) for (v,) in rows_of([out])] == [plain(rows[p][0]) for p in positions]
+    assert out.column(0).null_count == 0
+
+
 @pytest.mark.parametrize("name", list(ODD))
 def test_take_of_other_arrow_types(name: str) -> None:
     batch = pa.record_batch([ODD[name]], names=["c0"]).slice(1)
@@ -83,3 +93,10 @@ def test_concatenate_nothing_is_an_empty_batch() -> None:
     schema = batch_of_rows(["DECIMAL(9,2)", "VARCHAR"], []).schema
     assert concatenate([], schema).schema == schema
     assert concatenate([], schema).num_rows == 0
+
+
+def test_columns_that_nobody_reads_are_not_picked() -> None:
+    batch = pa.record_batch([pa.array(["a", "b", "c"], pa.large_string()), pa.array([1, 2, 3])], names=["c0", "c1"])
+    out = select(batch, np.array([0, 1, 1], np.uint8), frozenset([1]))
+    assert (out.schema, out.num_rows, out.column(1).to_pylist()) == (batch.schema, 2, [2, 3])
+    assert out.column(0).buffers()[2].address == batch.column(0).buffers()[2].address
