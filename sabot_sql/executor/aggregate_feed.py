@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,8 +13,11 @@ from sabot_sql.executor.accumulators import Accumulator, Count, ExactSum, Extrem
 from sabot_sql.executor.columns import NO_FLAGS, Array, Column, unwrap
 from sabot_sql.executor.group_table import GroupTable
 from sabot_sql.executor.keys import KeyEncoder
+from sabot_sql.executor.quantiles import ListedValues, Moments, Quantiles
 from sabot_sql.planner.physical import AggregateCall, HashAggregate, state_types
 from sabot_sql.types import BIGINT, BOOLEAN, Lane, SqlType
+
+Want = Literal["sum", "min", "max", "moments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Feed:
         arg, type: the column; None for rows.
         counts: a column of counts to add up in place of counting rows (mode `final`).
         wants: accumulators beside the count.
+        fractions: the quantiles that are asked for: all values are kept until the end, equal ones too.
     """
 
     arg: int | None
@@ -31,7 +36,18 @@ class Feed:
     filter: int | None = None
     distinct: bool = False
     counts: int | None = None
-    wants: frozenset[Literal["sum", "min", "max"]] = frozenset()
+    wants: frozenset[Want] = frozenset()
+    fractions: frozenset[float] = frozenset()
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether values are kept as they are until all are known."""
+        return self.distinct or bool(self.fractions)
+
+    def is_like(self, other: Feed) -> bool:
+        """Whether both read the same and keep it alike."""
+        mine, theirs = (replace(f, wants=frozenset(), fractions=frozenset()) for f in (self, other))
+        return mine == theirs and bool(self.fractions) == bool(other.fractions)
 
 
 def feeds_of(node: HashAggregate) -> tuple[tuple[Feed, ...], tuple[int, ...]]:
@@ -43,8 +59,8 @@ def feeds_of(node: HashAggregate) -> tuple[tuple[Feed, ...], tuple[int, ...]]:
         feed = _final_feed(call, position) if node.mode == "final" else _feed(call)
         position += len(state_types(call))
         for i, known in enumerate(feeds):
-            if replace(known, wants=frozenset()) == replace(feed, wants=frozenset()):
-                feeds[i] = replace(known, wants=known.wants | feed.wants)
+            if known.is_like(feed):
+                feeds[i] = replace(known, wants=known.wants | feed.wants, fractions=known.fractions | feed.fractions)
                 of_call.append(i)
                 break
         else:
@@ -55,7 +71,8 @@ def feeds_of(node: HashAggregate) -> tuple[tuple[Feed, ...], tuple[int, ...]]:
 
 def _feed(call: AggregateCall) -> Feed:
     distinct = call.distinct and call.function not in ("min", "max", "count_star")
-    return Feed(call.arg, call.arg_type, call.filter, distinct, wants=_wants(call))
+    fractions = frozenset(() if call.fraction is None else (call.fraction,))
+    return Feed(call.arg, call.arg_type, call.filter, distinct, wants=_wants(call), fractions=fractions)
 
 
 def _final_feed(call: AggregateCall, position: int) -> Feed:
@@ -68,7 +85,7 @@ def _final_feed(call: AggregateCall, position: int) -> Feed:
     return Feed(position, state_types(call)[0], wants=_wants(call))
 
 
-def _wants(call: AggregateCall) -> frozenset[Literal["sum", "min", "max"]]:
+def _wants(call: AggregateCall) -> frozenset[Want]:
     match call.function:
         case "sum" | "avg":
             return frozenset(("sum",))
@@ -76,6 +93,8 @@ def _wants(call: AggregateCall) -> frozenset[Literal["sum", "min", "max"]]:
             return frozenset(("min",))
         case "max":
             return frozenset(("max",))
+        case "var_samp" | "var_pop" | "stddev_samp" | "stddev_pop":
+            return frozenset(("moments",))
     return frozenset()
 
 
@@ -124,15 +143,15 @@ class DistinctValues:
             words = np.concatenate((groups.reshape(1, -1), words))
         self.table.group(words, live)
 
-    def values(self) -> tuple[Array | None, Column]:
+    def pieces(self) -> Iterator[tuple[Array | None, Column]]:
         """The group (int64[m]) and the value of each pair."""
         words = self.table.words
         groups = words[0] if self.grouped else None
-        return groups, self.encoder.decode(words[1:] if self.grouped else words)[0]
+        yield groups, self.encoder.decode(words[1:] if self.grouped else words)[0]
 
     def absorb(self, mapping: Array, other: DistinctValues) -> None:
-        groups, column = other.values()
-        self.add(None if groups is None else mapping[groups], column, NO_FLAGS)
+        for groups, column in other.pieces():
+            self.add(None if groups is None else mapping[groups], column, NO_FLAGS)
 
 
 class FeedState:
@@ -140,31 +159,37 @@ class FeedState:
 
     def __init__(self, feed: Feed, rows: RowCount, grouped: bool) -> None:
         self.feed = feed
-        self.distinct = None
+        self.held: DistinctValues | ListedValues | None = None
         if feed.distinct:
             assert feed.type is not None
-            self.distinct = DistinctValues(feed.type, grouped)
+            self.held = DistinctValues(feed.type, grouped)
+        elif feed.fractions:
+            self.held = ListedValues()
+        if feed.keeps_values:
             rows = RowCount()
         self.rows = rows
         self.count = Count(rows)
         self.sum: ExactSum | FloatSum | None = None
         self.extremes: dict[str, Extreme | ExtremeBytes] = {}
+        self.moments: Moments | None = None
+        self.quantiles = Quantiles(sorted(feed.fractions)) if feed.fractions else None
         for want in sorted(feed.wants):
             lane = feed.type.lane if feed.type is not None else None
             assert lane is not None
             if want == "sum":
                 self.sum = FloatSum() if lane is Lane.FLOAT else ExactSum()
+            elif want == "moments":
+                self.moments = Moments()
             else:
                 self.extremes[want] = ExtremeBytes(want) if lane is Lane.BYTES else Extreme(lane, want)
         self.accumulators: list[Accumulator] = [self.count, *self.extremes.values()]
-        if self.sum is not None:
-            self.accumulators.append(self.sum)
-        if feed.distinct:
+        self.accumulators += [a for a in (self.sum, self.moments, self.quantiles) if a is not None]
+        if feed.keeps_values:
             self.accumulators.append(rows)
 
     @property
     def size_bytes(self) -> int:
-        return sum(a.size_bytes for a in self.accumulators) + (self.distinct.size_bytes if self.distinct else 0)
+        return sum(a.size_bytes for a in self.accumulators) + (self.held.size_bytes if self.held else 0)
 
     def update(self, groups: Array | None, view: BatchView) -> None:
         feed = self.feed
@@ -173,9 +198,9 @@ class FeedState:
             assert feed.type is not None
             column = view.column(feed.arg, feed.type)
         live = view.live(column, feed.filter)
-        if self.distinct is not None:
+        if self.held is not None:
             assert column is not None
-            self.distinct.add(groups, column, live)
+            self.held.add(groups, column, live)
             return
         if feed.counts is not None:
             counts = view.column(feed.counts, BIGINT).values
@@ -190,19 +215,28 @@ class FeedState:
             return
         if self.sum is not None:
             self.sum.update(groups, column, live)
+        if self.moments is not None:
+            self.moments.update(groups, column, live)
         for extreme in self.extremes.values():
             extreme.update(groups, column, live)
 
     def absorb(self, mapping: Array, other: FeedState) -> None:
-        if self.distinct is not None and other.distinct is not None:
-            self.distinct.absorb(mapping, other.distinct)
-            return
-        for mine, theirs in zip(self.accumulators, other.accumulators):
-            mine.absorb(mapping, theirs)
+        match self.held, other.held:
+            case (DistinctValues() as mine, DistinctValues() as theirs):
+                mine.absorb(mapping, theirs)
+                return
+            case (ListedValues() as mine, ListedValues() as theirs):
+                mine.absorb(mapping, theirs)
+                return
+        for own, others in zip(self.accumulators, other.accumulators):
+            own.absorb(mapping, others)
 
     def finish(self) -> None:
-        """Aggregate the distinct values, now that all are known."""
-        if self.distinct is not None:
-            groups, column = self.distinct.values()
-            self.rows.update(groups, column.length)
-            self._accumulate(groups, column, NO_FLAGS)
+        """Aggregate the values that were kept, now that all are known."""
+        if isinstance(self.held, ListedValues):
+            assert self.quantiles is not None
+            self.quantiles.work_out(self.held)
+        elif self.held is not None:
+            for groups, column in self.held.pieces():
+                self.rows.update(groups, column.length)
+                self._accumulate(groups, column, NO_FLAGS)

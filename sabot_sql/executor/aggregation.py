@@ -117,7 +117,7 @@ class AggregateState:
             mine.absorb(mapping, theirs)
 
     def finish(self) -> None:
-        """Aggregate distinct values, now that all are known."""
+        """Aggregate the values that were kept, now that all are known."""
         for feed in self.feeds:
             feed.finish()
 
@@ -218,6 +218,13 @@ class Aggregation:
                 return [counted]
             case "min" | "max":
                 return [replace(feed.extremes[call.function].column(last, first), valid=some)]
+            case "var_samp" | "var_pop" | "stddev_samp" | "stddev_pop":
+                assert feed.moments is not None
+                return [feed.moments.variance(last, first, call.function)]
+            case "quantile_cont":
+                assert feed.quantiles is not None
+                assert call.fraction is not None
+                return [feed.quantiles.column(last, first, call.fraction)]
             case "avg" if self.node.mode != "partial":
                 return [_average(call, feed, counts, some, first)]
         if isinstance(feed.sum, FloatSum):

@@ -119,7 +119,7 @@ class HashAggregateSink:
 
     def _is_large(self, size_bytes: int, context: TaskContext) -> bool:
         """Whether groups of that size must go to disk."""
-        can_spill = bool(self.aggregation.key_types) or any(f.distinct for f in self.aggregation.feeds)
+        can_spill = bool(self.aggregation.key_types) or any(f.keeps_values for f in self.aggregation.feeds)
         return can_spill and size_bytes > context.share_bytes // 2
 
     def _spill(self, state: AggregateState) -> None:
@@ -139,7 +139,7 @@ class HashAggregateSink:
 
     def _merge(self, spilled: SpilledGroups, context: TaskContext) -> Iterator[pa.RecordBatch]:
         """The groups of each part; what is too large is split again."""
-        spilled.count_values(lambda: self.aggregation.empty(context))
+        spilled.aggregate_values(lambda: self.aggregation.empty(context))
         for part in spilled.parts():
             began = time.perf_counter_ns()
             state = self.aggregation.empty(context)

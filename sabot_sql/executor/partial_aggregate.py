@@ -32,7 +32,7 @@ PASSED_LOOKS = 8
 
 def is_streamed(node: HashAggregate) -> bool:
     """Whether `node` is a first step whose groups may go on before all rows are seen."""
-    return node.mode == "partial" and bool(node.groups) and not any(feed.distinct for feed in feeds_of(node)[0])
+    return node.mode == "partial" and bool(node.groups) and not any(feed.keeps_values for feed in feeds_of(node)[0])
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """Groups of an aggregation on disk: a row a group, with its keys and all that its accumulators hold.
 
 What is read back is what was written, to the bit, so that an aggregation which spills computes as one does that merges the
-groups of several workers. Distinct values lie in files of their own, a row a value, split by the keys and the value: one group
-may have more of them than fit. They are counted part by part, and what that gives is added to the groups.
+groups of several workers. Values that are kept until the end lie in files of their own, a row a value: distinct ones split by
+the keys and the value, as one group may have more of them than fit, those of quantiles by the keys. They are aggregated part by
+part, and what that gives is added to the groups.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from sabot_sql.types import BIGINT, Field, Lane, SqlType, inner_schema, parse_ty
 
 VALUE_BYTES = 128
 """What a distinct value takes beside itself, about, while its table grows."""
+
+LISTED_BYTES = 16
+"""The same of a value of a quantile, which is brought beside the others of its group."""
 
 CARRIERS: dict[Lane, tuple[SqlType, Any]] = {
     Lane.INT: (BIGINT, pa.int64()),
@@ -67,14 +71,14 @@ class SpilledGroups:
 
         schema = pa.schema([*self._fields, *held])
         self._groups = SpillPartitions(scope, schema, range(len(fields)), self._types, level, WHAT, stats, context)
-        self._values = {i: self._value_partitions(i, 0) for i, f in enumerate(feeds) if f.distinct}
+        self._values = {i: self._value_partitions(i, 0) for i, f in enumerate(feeds) if f.keeps_values}
 
     def _value_partitions(self, feed: int, level: int) -> SpillPartitions:
-        """Empty parts for the distinct values of a feed."""
+        """Empty parts for the values that a feed keeps."""
         value = self._feeds[feed].type
         assert value is not None
         schema = pa.schema([*self._fields, *inner_schema((Field("value", value),))])
-        types = [*self._types, value]
+        types = [*self._types, value] if self._feeds[feed].distinct else list(self._types)
         return SpillPartitions(self._scope, schema, range(len(types)), types, level, WHAT, self._stats, self._context)
 
     def add(self, state: AggregateState) -> None:
@@ -86,21 +90,22 @@ class SpilledGroups:
             arrays += [wrap(c, CARRIERS[c.lane][1]) for c in accumulator.save(num_groups)]
         self._write(self._groups, batch_of(arrays, num_groups, self._groups.schema))
         for i, partitions in self._values.items():
-            distinct = state.feeds[i].distinct
-            assert distinct is not None
-            groups, column = distinct.values()
-            self._write_values(partitions, keys, groups, column)
+            held = state.feeds[i].held
+            assert held is not None
+            for groups, column in held.pieces():
+                self._write_values(partitions, keys, groups, column)
 
-    def count_values(self, new_state: Callable[[], AggregateState]) -> None:
-        """Count the distinct values, once all are known, and add what that gives to the groups."""
+    def aggregate_values(self, new_state: Callable[[], AggregateState]) -> None:
+        """Aggregate the values that were kept, once all are known, and add what that gives to the groups."""
         for i in tuple(self._values):
             for file in self._fitting(self._values.pop(i), i):
                 state = new_state()
-                distinct = state.feeds[i].distinct
-                assert distinct is not None
+                held, value = state.feeds[i].held, self._feeds[i].type
+                assert held is not None
+                assert value is not None
                 for batch in self._batches(file):
                     groups = state.group(self._keys_of(batch)) if self._types else None
-                    distinct.add(groups, unwrap(batch.column(len(self._fields)), distinct.encoder.types[0]), NO_FLAGS)
+                    held.add(groups, unwrap(batch.column(len(self._fields)), value), NO_FLAGS)
                     state.account()
                 file.remove()
                 state.feeds[i].finish()
@@ -108,9 +113,10 @@ class SpilledGroups:
                 state.release()
 
     def _fitting(self, partitions: SpillPartitions, feed: int) -> Iterator[SpillFile]:
-        """Parts of distinct values that fit; those too large are split again. After all rounds a part has few of them."""
+        """Parts of values that fit; those too large are split again. After all rounds a part has few of them, or one group."""
+        each = VALUE_BYTES if self._feeds[feed].distinct else LISTED_BYTES
         for file in partitions.finish():
-            large = 2 * file.size_bytes + VALUE_BYTES * file.rows > self._context.share_bytes // 2
+            large = 2 * file.size_bytes + each * file.rows > self._context.share_bytes // 2
             if large and partitions.level + 1 < LEVELS:
                 deeper = self._value_partitions(feed, partitions.level + 1)
                 for batch in file.batches(self._context):
@@ -173,7 +179,7 @@ class SpilledGroups:
         rows = RowCount()
         feeds = [FeedState(f, rows, True) for f in self._feeds]
         for feed in feeds:
-            feed.distinct = None  # they are counted already
+            feed.held = None  # what was kept is aggregated already
         at, width = 0, len(self._fields)
         for accumulator in _accumulators(rows, feeds):
             count = len(accumulator.lanes())

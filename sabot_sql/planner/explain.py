@@ -228,7 +228,8 @@ def _aggregate(node: HashAggregate) -> str:
         arg = "*" if call.arg is None else source[call.arg].name
         where = "" if call.filter is None else f" filter {source[call.filter].name}"
         name = call.function.removesuffix("_star")
-        calls.append(f"{name}({'distinct ' if call.distinct else ''}{arg}){where}")
+        fraction = "" if call.fraction is None else f", {call.fraction:g}"
+        calls.append(f"{name}({'distinct ' if call.distinct else ''}{arg}{fraction}){where}")
     by = f" by {_names(node.groups, source)}" if node.groups else ""
     return f"HashAggregate {node.mode}{by} [{', '.join(calls)}]"
 

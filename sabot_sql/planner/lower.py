@@ -12,7 +12,7 @@ from sabot_sql.planner import window_top
 from sabot_sql.planner.aggregate_states import State, states_of
 from sabot_sql.planner.cardinality import Estimator, column_bytes, row_bytes
 from sabot_sql.planner.expressions import Expr
-from sabot_sql.planner.kernel_aggregates import has_kernel, kernel_call, merge_text, state_texts
+from sabot_sql.planner.kernel_aggregates import are_over_whole_groups, has_kernel, kernel_call, merge_text, state_texts
 from sabot_sql.planner.physical import (
     TOP,
     AggregateCall,
@@ -291,7 +291,8 @@ class _Lowering:
         return replace(fragment, root=node, rows=self.estimator.rows(plan), keys=keys)
 
     def aggregate(self, plan: lg.Aggregate) -> Fragment:
-        if not all(map(has_kernel, plan.calls)) or any(g.type.lane is None for g in plan.groups):
+        whole = bool(plan.groups) and are_over_whole_groups(plan.calls)
+        if not (whole or all(map(has_kernel, plan.calls))) or any(g.type.lane is None for g in plan.groups):
             return self.duckdb_aggregate(plan)
         fragment = self.fragment(plan.input)
         columns = _Columns()
@@ -303,9 +304,9 @@ class _Lowering:
         rows = self.estimator.rows(plan)
         schema = plan.schema
         here = fragment.is_one_task or (fragment.keys is not None and set(fragment.keys) <= set(groups) and groups != ())
-        if isinstance(fragment.root, Scan) and self._reads_groups(plan, calls, fragment):
+        if not whole and isinstance(fragment.root, Scan) and self._reads_groups(plan, calls, fragment):
             return self._final(self._scanned_states(fragment, groups, calls, schema, rows), len(groups), calls, plan)
-        if not here and any(c.distinct for c in calls):
+        if not here and (whole or any(c.distinct for c in calls)):
             fragment = self.builder.hashed(fragment, groups) if groups else self.builder.gathered(fragment)
             here = True
         if here:

@@ -26,7 +26,19 @@ class SortKey:
     nulls_first: bool = False
 
 
-AggregateName = Literal["count_star", "count", "sum", "avg", "min", "max"]
+AggregateName = Literal[
+    "count_star",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "var_samp",
+    "var_pop",
+    "stddev_samp",
+    "stddev_pop",
+    "quantile_cont",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ class AggregateCall:
         type: SQL type of the result.
         distinct: aggregate distinct values only (mode `single` only).
         filter: position of a BOOLEAN column; rows where it is not true are left out.
+        fraction: which quantile, in [0, 1].
+
+    Variances and quantiles are of mode `single` only, over a DOUBLE; quantiles want groups.
     """
 
     function: AggregateName
@@ -47,6 +62,7 @@ class AggregateCall:
     type: SqlType
     distinct: bool = False
     filter: int | None = None
+    fraction: float | None = None
 
 
 def state_types(call: AggregateCall) -> tuple[SqlType, ...]:

@@ -105,6 +105,9 @@ select region, bit_and(id), bit_or(id), bit_xor(id), bool_and(qty > -40000), boo
 select region, var_pop(qty), var_samp(qty), stddev_pop(qty), stddev_samp(qty), sem(qty), skewness(score), kurtosis(score), kurtosis_pop(score) from sales where qty between -10 and 10 group by region order by region;
 select corr(qty, product), covar_samp(qty, product), regr_count(qty, product), regr_r2(qty, product), regr_intercept(qty, product), regr_slope(qty, product), regr_avgx(qty, product), regr_sxx(qty, product), regr_sxy(qty, product) from sales where qty between -10 and 10;
 select region, median(price), quantile_disc(qty, 0.1), quantile_cont(price, [0.25, 0.5, 0.75]), mad(qty) from sales group by region order by region;
+select region, product, median(price), stddev(price), count(*), quantile_cont(id, 0.9) from sales group by region, product order by all;
+select qty, median(id), quantile_cont(id, 0.25) filter (where flag), var_pop(price), sum(distinct id), min(region) from sales group by qty order by all;
+select product, quantile_cont(price, 0.1), quantile_cont(price, -0.1), median(price) from sales group by product order by all;
 select percentile_cont(0.5) within group (order by price), percentile_disc(0.9) within group (order by qty desc), mode() within group (order by flag) from sales where flag is not null;
 select string_agg(region, ';' order by id), group_concat(id::varchar, '' order by id desc), listagg(note, '/' order by id) from sales where id < 40;
 select list(id order by id desc), array_agg(qty order by id), list(region order by id) filter (where flag) from sales where id < 30;
