@@ -170,22 +170,12 @@ class Aggregation:
             feed.update(groups, view)
 
     def each_row(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """What the rows of `batch` give if each is a group of its own."""
-        num_rows, view = batch.num_rows, BatchView(batch)
-        groups = np.arange(num_rows)
-        rows = RowCount()
-        rows.totals = np.ones(num_rows, np.int64)
-        feeds = [FeedState(f, rows, True) for f in self.feeds]
-        for feed in feeds:
-            for accumulator in feed.accumulators:
-                accumulator.resize(num_rows)
-            feed.update(groups, view)
+        """The states of the rows of `batch` if each is a group of its own; of mode `partial`."""
+        view = BatchView(batch)
         keys = [batch.column(i) for i in self.node.groups]
-        columns: list[Column] = []
-        for call, place in zip(self.node.calls, self.feed_of_call):
-            columns += self._results(call, feeds[place], 0, num_rows)
-        results = [wrap(c, f.type) for c, f in zip(columns, list(self.schema)[len(keys) :])]
-        return batch_of([*keys, *results], num_rows, self.schema)
+        columns = [c for call in self.node.calls for c in _states_of_rows(call, view)]
+        states = [wrap(c, f.type) for c, f in zip(columns, list(self.schema)[len(keys) :])]
+        return batch_of([*keys, *states], batch.num_rows, self.schema)
 
     def outputs(self, state: AggregateState) -> Iterator[pa.RecordBatch]:
         """The groups, some at a time: what is made of them on the way stays in the cache."""
@@ -234,6 +224,25 @@ class Aggregation:
             low, high = feed.sum.values(last, first)
             total = Column(Lane.WIDE, low, high, None, None, some, num_groups)
         return [total] if call.function == "sum" else [total, counted]
+
+
+def _states_of_rows(call: AggregateCall, view: BatchView) -> list[Column]:
+    """The columns of `state_types` of each row alone."""
+    length = view.batch.num_rows
+    column = None if call.arg is None or call.arg_type is None else view.column(call.arg, call.arg_type)
+    live = view.live(column, call.filter)
+    counts = live.astype(np.int64) if len(live) else np.ones(length, np.int64)
+    counted = Column(Lane.INT, counts, None, None, None, None, length)
+    if column is None or call.function == "count":
+        return [counted]
+    value = replace(column, valid=live if len(live) else None)
+    if call.function in ("min", "max"):
+        return [value]
+    if column.lane in (Lane.INT, Lane.UINT):
+        assert column.values is not None
+        high = column.values >> 63 if column.lane is Lane.INT else np.zeros(length, np.int64)
+        value = replace(value, lane=Lane.WIDE, values=column.values.view(np.uint64), high=high)
+    return [value] if call.function == "sum" else [value, counted]
 
 
 def _bits(t: pa.DataType) -> int:
