@@ -54,8 +54,10 @@ class Moments:
         fewest = 2 if function.endswith("_samp") else 1
         some: Array = (counts >= fewest).view(np.uint8)
         # the deviation of one value is 0, also that of an infinite one
-        found = np.where(counts > 1, squares / np.maximum(counts - (fewest - 1), 1), 0.0)
-        values = np.sqrt(found) if function.startswith("stddev") else found
+        values = np.where(counts > 1, squares / np.maximum(counts - (fewest - 1), 1), 0.0)
+        if function.startswith("stddev"):
+            with np.errstate(invalid="ignore"):  # what overflowed is NaN
+                values = np.sqrt(values)
         return Column(Lane.FLOAT, values, None, None, None, None if some.all() else some, last - first)
 
 
