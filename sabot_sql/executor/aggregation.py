@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from sabot_sql.executor.accumulators import FloatSum, RowCount
 from sabot_sql.executor.aggregate_feed import BatchView, FeedState, feeds_of
-from sabot_sql.executor.columns import Array, Column, wrap
-from sabot_sql.executor.gather import batch_of
+from sabot_sql.executor.columns import Array, Column, unwrap, wrap
+from sabot_sql.executor.gather import batch_of, take_array
 from sabot_sql.executor.group_table import GroupTable, NumberedRows, group_table
-from sabot_sql.executor.kernels import grouping, wide
+from sabot_sql.executor.kernels import grouping, runs, wide
 from sabot_sql.executor.keys import KeyEncoder
 from sabot_sql.executor.operator import TaskContext
 from sabot_sql.planner.physical import AggregateCall, HashAggregate
@@ -176,6 +176,36 @@ class Aggregation:
         columns = [c for call in self.node.calls for c in _states_of_rows(call, view)]
         states = [wrap(c, f.type) for c, f in zip(columns, list(self.schema)[len(keys) :])]
         return batch_of([*keys, *states], batch.num_rows, self.schema)
+
+    def runs(self, batch: pa.RecordBatch) -> tuple[Array, Array]:
+        """The run of each row (int64[n]), which is of rows with equal keys one after the other, and where each run begins."""
+        starts = np.zeros(batch.num_rows, np.uint8)
+        for i, t in zip(self.node.groups, self.key_types):
+            column = unwrap(batch.column(i), t)
+            if column.lane is Lane.BYTES:
+                runs.mark_bytes(column.offsets, column.data, column.flags, starts)
+                continue
+            for words in (column.values, column.high):
+                if words is not None:
+                    runs.mark_words(words.view(np.int64), column.flags, starts)
+        groups, firsts = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
+        return groups, firsts[: runs.number_runs(starts, groups, firsts)]
+
+    def each_run(self, batch: pa.RecordBatch, groups: Array, firsts: Array) -> pa.RecordBatch:
+        """The states of the runs of `batch`, as `runs` gives them; of mode `partial`."""
+        num_groups, view, rows = len(firsts), BatchView(batch), RowCount()
+        feeds = [FeedState(f, rows, True) for f in self.feeds]
+        for accumulator in (rows, *(a for feed in feeds for a in feed.accumulators)):
+            accumulator.resize(num_groups)
+        rows.update(groups, batch.num_rows)
+        columns: list[Column] = []
+        for feed in feeds:
+            feed.update(groups, view)
+        for call, place in zip(self.node.calls, self.feed_of_call):
+            columns += self._results(call, feeds[place], 0, num_groups)
+        keys = [take_array(batch.column(i), firsts, False) for i in self.node.groups]
+        states = [wrap(c, f.type) for c, f in zip(columns, list(self.schema)[len(keys) :])]
+        return batch_of([*keys, *states], num_groups, self.schema)
 
     def outputs(self, state: AggregateState) -> Iterator[pa.RecordBatch]:
         """The groups, some at a time: what is made of them on the way stays in the cache."""

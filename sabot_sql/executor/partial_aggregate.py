@@ -1,9 +1,10 @@
 """The first step of a GROUP BY in two steps: groups are brought together as they come, as long as that makes them fewer.
 
 Every so many groups it is looked at how many of the last rows began a new one. Where nearly all did, the second step sees as
-many groups either way: what there is goes on, and the rows after it go on as they are, each as a group of its own. After a
-while it is tried again, each time for longer. Groups that take too much memory go on, too. Bringing equal ones together is the
-second step's work in any case.
+many groups either way: what there is goes on, and the rows after it go on as they are, each as a group of its own. Where the
+rows of a group lie one after the other, as in a table that is sorted by it, they are brought together without looking any group
+up. After a while it is tried again, each time for longer. Groups that take too much memory go on, too. Bringing equal ones
+together is the second step's work in any case.
 """
 
 from __future__ import annotations
@@ -26,8 +27,14 @@ LOOK_GROUPS = 1 << 17
 NEW_SHARE = 0.9
 """Share of rows that begin a group from which bringing them together is given up."""
 
+RUNS_GAIN = 1.25
+"""Runs of equal keys are taken for groups where they are at most so many times as many as the groups, ..."""
+
+RUNS_LOST = 2
+"""... until they are so many times as many as they were."""
+
 PASSED_LOOKS = 8
-"""Rows that pass as they are before it is tried again, in `LOOK_GROUPS`; twice as many each time."""
+"""Rows that pass as they are, or in runs, before it is tried again, in `LOOK_GROUPS`; twice as many each time."""
 
 
 def is_streamed(node: HashAggregate) -> bool:
@@ -43,7 +50,8 @@ class PartialState:
         looked_groups: groups at the last look.
         rows: since then.
         tries: how often bringing rows together was given up.
-        to_pass: rows that are yet to pass as they are.
+        to_pass: rows that are yet to pass as they are, or in runs.
+        run_share: runs to rows where that was decided.
     """
 
     held: AggregateState
@@ -51,6 +59,7 @@ class PartialState:
     rows: int = 0
     tries: int = 0
     to_pass: int = 0
+    run_share: float = 1.0
     rows_out: int = 0
 
 
@@ -76,9 +85,9 @@ class PartialAggregateOperator:
         began = time.perf_counter_ns()
         held = state.held
         held.rows_in += batch.num_rows
-        if state.to_pass > 0:
+        if state.to_pass > 0 and batch.num_rows:
             state.to_pass -= batch.num_rows
-            found = self.aggregation.each_row(batch)
+            found = self._passed(batch, state)
             state.rows_out += found.num_rows
             held.elapsed_ns += time.perf_counter_ns() - began
             yield found
@@ -89,7 +98,8 @@ class PartialAggregateOperator:
         held.elapsed_ns += time.perf_counter_ns() - began
         new = held.table.count - state.looked_groups
         if new >= LOOK_GROUPS:
-            if new >= NEW_SHARE * state.rows:
+            state.run_share = len(self.aggregation.runs(batch)[1]) / batch.num_rows
+            if new >= NEW_SHARE * state.rows or state.run_share * state.rows <= RUNS_GAIN * new:
                 state.to_pass = LOOK_GROUPS * PASSED_LOOKS << state.tries
                 state.tries += 1
             state.looked_groups, state.rows = held.table.count, 0
@@ -98,6 +108,15 @@ class PartialAggregateOperator:
             held.clear()
             held.account()
             state.looked_groups = state.rows = 0
+
+    def _passed(self, batch: pa.RecordBatch, state: PartialState) -> pa.RecordBatch:
+        """The rows of a batch as groups of their own, or its runs."""
+        if state.run_share >= NEW_SHARE:
+            return self.aggregation.each_row(batch)
+        groups, firsts = self.aggregation.runs(batch)
+        if len(firsts) > RUNS_LOST * state.run_share * batch.num_rows:
+            state.to_pass = 0  # rows lie in another order from here on
+        return self.aggregation.each_run(batch, groups, firsts)
 
     def drain(self, states: Sequence[PartialState]) -> Iterator[pa.RecordBatch]:
         """The groups that are left, those of several workers brought together where that has made them fewer."""

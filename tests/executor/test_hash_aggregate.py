@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sabot_sql.errors import Cancelled, OutOfMemory, QueryError
 from sabot_sql.executor import partial_aggregate
+from sabot_sql.executor.group_table import GroupTable
 from sabot_sql.executor.hash_aggregate import HashAggregateSink
 from sabot_sql.executor.operator import OperatorStats, TaskContext
 from sabot_sql.executor.partial_aggregate import PartialAggregateOperator, is_streamed
@@ -292,6 +293,48 @@ def test_a_first_step_gives_up_where_nearly_every_row_is_a_group(keys: str, most
         assert sum(b.num_rows for b in run_node(node, batches_of(columns, 1000))) == most
     expected = ordered(duckdbs(columns, ["k"], every("x")), 1)
     assert ordered(ours(columns, ["k"], every("x"), two_steps=True, rows=1000, look_groups=10_000), 1) == expected
+
+
+RUNS: dict[str, Callable[[int], Any]] = {
+    "BIGINT": lambda k: None if k % 50 == 7 else k,
+    "VARCHAR": lambda k: None if k % 50 == 7 else f"key {k}" if k % 2 else f"a key that is long {k}",
+    "DOUBLE": lambda k: [-math.inf, 0.0, math.inf, k / 3][min(k % 40, 3)],
+    "HUGEINT": lambda k: Decimal(k * 10**30),
+    "BOOLEAN": lambda k: k % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", list(RUNS))
+def test_groups_that_lie_together_are_not_looked_up(kind: str) -> None:
+    size = 60_000
+    columns: Columns = {
+        "k": (kind, [RUNS[kind](i // 4) for i in range(size)]),
+        "j": ("INTEGER", [i // 4 // 4000 if kind != "BOOLEAN" else i // 4 for i in range(size)]),
+        "x": ("BIGINT", [None if i % 9 == 0 else i for i in range(size)]),
+        "b": ("BOOLEAN", [i % 3 == 0 for i in range(size)]),
+    }
+    specs = [*every("x"), ("count", None, False, None), ("sum", "x", False, "b")]
+    schema = schema_of(columns)
+    node = node_of(schema, "partial", [0, 1], calls_of(schema, specs))
+    counted = patch.object(GroupTable, "rows", autospec=True, side_effect=GroupTable.rows)
+    with patch.object(partial_aggregate, "LOOK_GROUPS", 1000), counted as looked_up:
+        assert 14_000 < sum(b.num_rows for b in run_node(node, batches_of(columns, 1001))) < 15_200
+    assert looked_up.call_count < 25  # of 60 batches
+    expected = ordered(duckdbs(columns, ["k", "j"], specs), 2)
+    assert ordered(ours(columns, ["k", "j"], specs, two_steps=True, workers=2, rows=1001, look_groups=1000), 2) == expected
+
+
+def test_rows_that_do_not_lie_together_any_more_are_looked_up_again() -> None:
+    size = 60_000
+    keys = [i // 4 if i < size // 2 else i * 7919 % 300 for i in range(size)]
+    columns: Columns = {"k": ("BIGINT", keys), "x": ("BIGINT", list(range(size)))}
+    schema = schema_of(columns)
+    node = node_of(schema, "partial", [0], calls_of(schema, every("x")))
+    with patch.object(partial_aggregate, "LOOK_GROUPS", 1000):
+        given = sum(b.num_rows for b in run_node(node, batches_of(columns, 1000)))
+    assert given < 7500 + 2000 + 300
+    expected = ordered(duckdbs(columns, ["k"], every("x")), 1)
+    assert ordered(ours(columns, ["k"], every("x"), two_steps=True, rows=1000, look_groups=1000), 1) == expected
 
 
 @pytest.mark.parametrize(
