@@ -69,8 +69,8 @@ class Result:
 
     @property
     def rows_affected(self) -> int | None:
-        """Rows that the statement changed; None for one that only reads."""
-        return None
+        """Rows that the statement wrote; None for one that writes none."""
+        return self._answer.rows_affected
 
     @property
     def schema(self) -> pa.Schema:
