@@ -315,18 +315,14 @@ def has_no_table(folder: Path) -> bool:
     return not (folder / FILE).exists()
 
 
-def is_a_view(name: str) -> SabotError:
+def is_a_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
     """The error for a view where a table is wanted."""
-    return QueryError(
-        f'"{name}" is a view and not a table', code="TABLE_EXISTS", hint="DROP VIEW it first, or take another name"
-    )
+    return QueryError(f'"{name}" is a view and not a table', code=code, hint="DROP VIEW drops it")
 
 
-def is_no_view(name: str) -> SabotError:
+def is_no_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
     """The error for a table where a view is wanted."""
-    return QueryError(
-        f'"{name}" is a table and not a view', code="TABLE_EXISTS", hint="DROP TABLE it first, or take another name"
-    )
+    return QueryError(f'"{name}" is a table and not a view', code=code, hint="DROP TABLE drops it")
 
 
 def table_exists(name: str) -> SabotError:

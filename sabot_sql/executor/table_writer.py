@@ -6,6 +6,7 @@ beside the files.
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -29,6 +30,10 @@ from sabot_sql.types import Schema, quote_identifier
 
 MEMORY_BYTES = 1 << 30
 """What all rows that are being written may take together."""
+
+
+SOURCE = re.compile(r" when casting from source column c\d+")
+"""What DuckDB says of a column by a name that nobody gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ def _told(table: str, folder: Path, error: BaseException) -> BaseException:
         return ServiceError(f'table "{table}" cannot be written: {error.strerror or error}')
     found = translate(error)
     found.position, found.sql = None, None
-    found.detail = found.detail.replace(str(folder), "the table")
+    found.detail = SOURCE.sub("", found.detail).replace(str(folder), "the table")
     return found
 
 

@@ -100,12 +100,9 @@ class _Reader:
             case "COPY":
                 return self._copy()
             case "WITH":
-                raise self._refused(
-                    "WITH before INSERT is not built", "write it after the table: INSERT INTO t WITH … SELECT …"
-                )
-        raise self._refused(
-            f"{self._kind.replace('_', ' ')} is not built", "make the table anew: CREATE OR REPLACE TABLE t AS SELECT …"
-        )
+                raise self._refused("WITH before INSERT is not built", "write it behind: INSERT INTO t WITH … SELECT …", 0)
+        hint = "make the table anew: CREATE OR REPLACE TABLE t AS SELECT …"
+        raise self._refused(f"{self._tokens[0][1].upper()} is not built", hint, 0)
 
     # the statements
 
