@@ -12,5 +12,8 @@ COUNTED = frozenset(("CREATE TABLE AS", "INSERT", "COPY"))
 DEFINING = frozenset(("CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW"))
 """Those that write none."""
 
+WRITING = COUNTED | DEFINING
+"""All of them."""
+
 COUNT = "Count"
 """The column that has the number, as DuckDB calls it."""

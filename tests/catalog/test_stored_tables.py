@@ -133,7 +133,7 @@ def test_a_manifest_that_cannot_be_read_leaves_the_other_tables(tmp_path: Path, 
         store.commit(name, new_file(store, 1), 1, "create")
     folder = store.folder / folder_name("bad")
     (folder / FILE).write_text("{")
-    (store.folder / folder_name("newer") / FILE).write_text('{"format": 2}')
+    (store.folder / folder_name("newer") / FILE).write_text('{"format": 3}')
     again = StoredTables(store.folder)
     assert list(again.tables()) == ["good"]
     assert "cannot be read" in caplog.text
