@@ -229,7 +229,7 @@ class Cursor:
         """Does nothing, as PEP 249 allows."""
 
     def close(self) -> None:
-        """Lets go of the answer, but not of `rowcount`. A query that has been executed is not touched; closing twice does no harm."""
+        """Lets go of the answer; `rowcount` stays. A query that was executed is not touched; closing twice does no harm."""
         self._closed = True
         self._clear()
 

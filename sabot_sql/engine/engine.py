@@ -143,12 +143,12 @@ class Engine:
         begin = time.perf_counter()
         refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
+        write = self._writing.read(statement, request)
         if statement.analyze and statement.inner is not None:
             prepared = self.prepare(replace(request, sql=statement.inner.sql), finely=True)
             prepared.analyze = True
             prepared.counts = prepared.counts or Counts()
             return prepared
-        write = self._writing.read(statement, request)
         if write is None:
             return self._prepare_query(request, statement, None, finely, begin)
         return self._prepare_write(request, statement, write, finely, query_id, begin)

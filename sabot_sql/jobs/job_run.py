@@ -102,7 +102,7 @@ class JobRun:
         self._on_deployed = on_deployed
         self._runs = dict(self.ledger.runs)  # begun, of each stage
         self._max_bytes = max_bytes if collect is None else sys.maxsize
-        self._collect = collect or engine.collect
+        self._collect = collect
         self.progress = record.progress = Progress()
         self.trace = record.trace = QueryTrace(self.plan, self.results, self.warnings)
         self._lock, self._telling = threading.Lock(), threading.Lock()
@@ -233,7 +233,7 @@ class JobRun:
         blocks = [r.block for r in self.ledger.results(last.stage_id)]
         refuse_larger(sum(block.size_bytes for block in blocks), self._max_bytes)
         try:
-            table = self._collect(self.plan, blocks)
+            table = (self._collect or self.engine.collect)(self.plan, blocks)
         except (ReadError, AgentLost):
             lost = self.ledger.lost((last.stage_id,), functools.partial(self.engine.lost_blocks, ask=True))
             if lost is None:

@@ -212,8 +212,9 @@ class QueryRunner:
     def _run_distributed(self, record: QueryRecord, prepared: Prepared, progress: ProgressCallback | None) -> Ran:
         assert prepared.plan is not None
         STORE.refuse_if_down()
-        record.durable = not self._folder.temporary
-        spec = spec_of(record, prepared, self._folder.temporary)
+        # what writes for somebody who waits for it ends with the process: nobody would know whether it is still to come
+        record.durable = not self._folder.temporary and (record.kept or prepared.write is None)
+        spec = spec_of(record, prepared, not record.durable)
         recording = Recording(record.query_id, spec, record.accept)
         self._recordings[recording] = threading.Event()
         run: JobRun | None = None
@@ -296,7 +297,9 @@ class QueryRunner:
     def resume(self, record: QueryRecord, spec: Output) -> Steps:
         """The steps of a job of an earlier process, which go on where its record ends."""
         if spec["temporary"]:
-            raise JobFailed(ServiceError("the process that ran the query for itself has ended", query_id=record.query_id))
+            error = ServiceError("the process that ran the query for itself has ended", query_id=record.query_id)
+            record.fail(error)
+            raise JobFailed(error)
         return ResumedSteps(
             record,
             functools.partial(self._resumed, record, spec),
