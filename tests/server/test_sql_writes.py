@@ -211,11 +211,15 @@ def test_pandas_writes_through_sqlalchemy(server: LiveServer) -> None:
 
 def test_the_shell_shows_the_tags_of_psql(server: LiveServer, tmp_path: Path) -> None:
     script = tmp_path / "script.sql"
-    statements = (
-        "CREATE OR REPLACE TABLE sh AS SELECT 1 AS a", "INSERT INTO sh VALUES (2), (3)",
-        "CREATE OR REPLACE VIEW shv AS FROM sh", "COPY sh TO 'sh2.parquet'", "DROP VIEW shv", "DROP TABLE sh", "CREATE TABLE sh3 (a INTEGER)",
-    )  # fmt: skip
-    script.write_text(";\n".join(statements) + ";\n")
+    statements = """CREATE OR REPLACE TABLE sh AS SELECT 1 AS a
+    INSERT INTO sh VALUES (2), (3)
+    CREATE OR REPLACE VIEW shv AS FROM sh
+    COPY sh TO 'sh2.parquet'
+    DROP VIEW shv
+    DROP TABLE sh
+    CREATE TABLE sh3 (a INTEGER)
+"""
+    script.write_text(statements.replace("\n", ";\n"))
     command = [sys.executable, "-m", "sabot_sql.cli", "shell", server.url, "-f", str(script)]
     environment = clean_environment(SABOT_API_KEY=WIM, HOME=str(tmp_path))
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=True)
