@@ -234,7 +234,9 @@ class Catalog:
         if root is not None:
             self._retired.add(root.close)
         elif self._put is not None and self._put.root.store.get(fold(name)) is not None:
-            raise PlanError(f'table "{name}" was put over HTTP', hint="connect to the server, and unregister it there")
+            raise PlanError(
+                f'table "{name}" was not registered: it is kept in the state folder', hint="DROP it, or DELETE it over HTTP"
+            )
         elif self._is_taken(fold(name)):
             raise PlanError(f'table "{name}" was not registered: it comes from data=', hint="remove its files instead")
         else:

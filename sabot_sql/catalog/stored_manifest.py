@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from sabot_sql.catalog.hive import fold
+from sabot_sql.catalog.sources import sql_type
 from sabot_sql.errors import QueryError
-from sabot_sql.types import Field, Schema, parse_type
+from sabot_sql.types import Field, Schema
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             return found
         return replace(
             found,
-            columns=tuple(Field(str(name), parse_type(str(kind))) for name, kind in data["columns"]),
+            columns=tuple(Field(str(name), sql_type(str(kind))) for name, kind in data["columns"]),
             partition_by=tuple(map(str, data["partition_by"])),
             view=str(data["view"]),
             commits=tuple((str(by), int(rows)) for by, rows in data["commits"]),

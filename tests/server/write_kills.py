@@ -180,14 +180,19 @@ def kill_runs(data: Path, state: Path, runs: list[Run]) -> collections.Counter[s
                 if run.victim == "server":
                     break
                 check(server, state, run, found)
-                outcome[told(run, found)] += 1
+                note(run, found, outcome)
         if run.victim == "server":
             with started(data, state) as server:
                 check(server, state, run, found)
-                outcome[told(run, found)] += 1
+                note(run, found, outcome)
                 if not left:
                     check_files(state)
     return outcome
+
+
+def note(run: Run, found: Found, outcome: collections.Counter[str]) -> None:
+    outcome[told(run, found)] += 1
+    print(f"run {run.number}: {told(run, found)} after {run.after_s:.2f} s", flush=True)
 
 
 def told(run: Run, found: Found) -> str:
