@@ -35,16 +35,25 @@ WAYS = ("local", "distributed", "job")
 SPAN_S = 1.2
 """Moments lie between the start of a statement and so much later; it takes about as long."""
 
+STAGED_SPAN_S = 0.3
+"""What is between the first rows beside the tables and the commit, about."""
+
 
 @dataclass
 class Run:
-    """One statement and the blow that it gets."""
+    """One statement and the blow that it gets.
+
+    Attributes:
+        after_s: when: so long after the statement was sent, or
+        staged: after the first of its rows lay beside the tables.
+    """
 
     number: int
     verb: str
     way: str
     victim: str
     after_s: float
+    staged: bool = False
     answer: dict[str, Any] | None = None
     problem: str = ""
 
@@ -78,7 +87,8 @@ def chosen(number: int, rng: random.Random, verbs: tuple[str, ...] = ("replace",
     """All ways come after each other; moments are random."""
     way = WAYS[number % len(WAYS)]
     victim = "server" if way == "local" or rng.random() < 0.6 else "agent"
-    return Run(number, rng.choice(verbs), way, victim, rng.random() * SPAN_S)
+    staged = rng.random() < 0.5
+    return Run(number, rng.choice(verbs), way, victim, rng.random() * (STAGED_SPAN_S if staged else SPAN_S), staged)
 
 
 def send(server: LiveServer, run: Run) -> None:
@@ -104,9 +114,12 @@ def strike(server: LiveServer, run: Run) -> None:
         os.kill(agents[run.number % len(agents)], signal.SIGKILL)
 
 
-def struck(server: LiveServer, run: Run) -> None:
+def struck(server: LiveServer, state: Path, run: Run) -> None:
     sending = threading.Thread(target=send, args=(server, run))
     sending.start()
+    incoming, deadline = state / "tables" / "incoming", time.monotonic() + 10
+    while run.staged and not any(incoming.glob("*/*")) and time.monotonic() < deadline:
+        time.sleep(0.002)
     time.sleep(run.after_s)
     strike(server, run)
     sending.join()
@@ -171,28 +184,32 @@ def kill_runs(data: Path, state: Path, runs: list[Run]) -> collections.Counter[s
     with started(data, state) as server:
         server.sql("CREATE TABLE t AS SELECT v, 0::INTEGER AS m, s FROM facts", wait_ms=60_000)
         server.sql("CREATE TABLE u (v BIGINT, m INTEGER, s VARCHAR)")
-    left = list(runs)
-    while left:
+    left, struck_last = list(runs), None
+    while left or struck_last is not None:
         with started(data, state) as server:
-            while left:
+            if struck_last is not None:
+                check(server, state, struck_last, found)
+                note(struck_last, found, outcome)
+                struck_last = None
+            while left and struck_last is None:
                 run = left.pop(0)
-                struck(server, run)
+                struck(server, state, run)
                 if run.victim == "server":
-                    break
-                check(server, state, run, found)
-                note(run, found, outcome)
-        if run.victim == "server":
-            with started(data, state) as server:
-                check(server, state, run, found)
-                note(run, found, outcome)
-                if not left:
-                    check_files(state)
+                    struck_last = run
+                else:
+                    check(server, state, run, found)
+                    note(run, found, outcome)
+            if struck_last is None:
+                check_files(state)
     return outcome
 
 
 def note(run: Run, found: Found, outcome: collections.Counter[str]) -> None:
     outcome[told(run, found)] += 1
-    print(f"run {run.number}: {told(run, found)} after {run.after_s:.2f} s", flush=True)
+    print(
+        f"run {run.number}: {told(run, found)} {run.after_s:.2f} s after {'the first rows' if run.staged else 'it was sent'}",
+        flush=True,
+    )
 
 
 def told(run: Run, found: Found) -> str:
