@@ -16,7 +16,7 @@ from sabot_sql.planner.parse_nodes import NOWHERE, Node, walk
 from sabot_sql.planner.sql_position import TOKEN, fold, position_at, tokens
 from sabot_sql.types import quote_identifier
 
-LONGEST = 1 << 20
+LONGEST = 256 << 10
 """Characters of a statement with all its views in it."""
 
 Lookup = Callable[[tuple[str, ...]], tuple[str, str] | None]
@@ -73,14 +73,14 @@ def expand_views(statement: Statement, lookup: Lookup) -> Expanded:
         PlanError: a view reads itself; the statement is too long with all of them.
         NotSupported: it names one where no query may stand, or hides a table of one by a name of WITH.
     """
-    return _expand(statement, lookup, ())
+    return _expand(statement, lookup, (), {})
 
 
-def _expand(statement: Statement, lookup: Lookup, inside: tuple[str, ...]) -> Expanded:
+def _expand(statement: Statement, lookup: Lookup, inside: tuple[str, ...], made: dict[str, Expanded]) -> Expanded:
     used = {parts: found for parts in statement.tables if (found := lookup(parts)) is not None}
     if not used:
         return Expanded(statement, statement.sql)
-    bodies = {parts: _body(*found, lookup, inside) for parts, found in used.items()}
+    bodies = {parts: _body(*found, lookup, inside, made) for parts, found in used.items()}
     whole = statement.itself
     for (name, _), body in zip(used.values(), bodies.values()):
         _refuse_hidden(name, body.statement, whole)
@@ -108,12 +108,15 @@ def replace_kind(statement: Statement, kind: str) -> Statement:
     return statement if statement.kind == kind else replace(statement, kind=kind)
 
 
-def _body(name: str, query: str, lookup: Lookup, inside: tuple[str, ...]) -> Expanded:
+def _body(name: str, query: str, lookup: Lookup, inside: tuple[str, ...], made: dict[str, Expanded]) -> Expanded:
+    """The query of a view without views; that of each is made once, however many read it."""
     key = name.lower()
     if key in inside:
         raise PlanError(f'the view "{name}" reads itself', code="UNDEFINED_TABLE", hint="drop it, and make it anew")
     try:
-        return _expand(parse(query), lookup, (*inside, key))
+        if key not in made:
+            made[key] = _expand(parse(query), lookup, (*inside, key), made)
+        return made[key]
     except RecursionError:
         raise PlanError("views are nested too deeply", code="STATEMENT_TOO_COMPLEX") from None
 

@@ -72,3 +72,14 @@ def test_errors_stand_in_the_text_that_was_written() -> None:
         assert (placed.position.offset, placed.sql) == (sql.index(name), sql)
     inside = PlanError("?", position=position_at(found.statement.sql, found.statement.sql.index("b FROM")))
     assert found.placed(inside).position is None
+
+
+def test_many_views_of_views_are_too_long_at_once() -> None:
+    views = {f"{side}{n}": f"SELECT * FROM l{n - 1} NATURAL JOIN r{n - 1}" for n in range(1, 40) for side in "lr"}
+    views |= {"l0": "SELECT 1 AS a", "r0": "SELECT 1 AS a"}
+
+    def lookup(parts: tuple[str, ...]) -> tuple[str, str] | None:
+        return (parts[0], views[parts[0]]) if parts[0] in views else None
+
+    with pytest.raises(PlanError, match="too long"):
+        expand_views(parse("FROM l39"), lookup)
