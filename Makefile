@@ -12,7 +12,7 @@ JOBS ?= 2000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store chaos-writes check format goldens accept bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ chaos-jobs: setup ## The process of a job is killed at random moments, on SQLite
 
 chaos-store: setup ## The PostgreSQL of jobs stops every few seconds under JOBS jobs (2,000); see docs/reliability.md
 	$(BIN)/python -m tests.jobs.store_stops --jobs $(JOBS)
+
+chaos-writes: setup ## Server and agents are killed while statements write tables (RUNS=102); see docs/reliability.md
+	$(BIN)/python -m tests.server.write_kills --runs $(RUNS)
 
 test-slow: setup ## What `make test` leaves out: tests that take minutes
 	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1800

@@ -144,6 +144,7 @@ class Settings:
         upload_bytes: largest body of a table that is put.
         upload_s: how long it may take to receive and to write.
         table_folders: below which tables may be registered that lie on the server.
+        writable: whether statements may write the tables that are kept in the state folder.
     """
 
     state_dir: Path | None = None
@@ -162,6 +163,7 @@ class Settings:
     upload_bytes: int = 16 << 30
     upload_s: float = 3600.0
     table_folders: tuple[str, ...] = ()
+    writable: bool = False
     local: LocalSettings = field(default_factory=LocalSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)
     durable: DurableSettings = field(default_factory=DurableSettings)

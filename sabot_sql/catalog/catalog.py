@@ -23,7 +23,7 @@ from sabot_sql.catalog.retired import Retired
 from sabot_sql.catalog.roots import DatabaseRoot, FolderRoot
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.sources_ipc import describe_arrow
-from sabot_sql.catalog.stored_manifest import check_name
+from sabot_sql.catalog.stored_manifest import Manifest, check_name
 from sabot_sql.catalog.stored_tables import Mode, StoredTables, table_exists
 from sabot_sql.catalog.table import Table
 from sabot_sql.catalog.why_skipped import why_skipped
@@ -234,7 +234,9 @@ class Catalog:
         if root is not None:
             self._retired.add(root.close)
         elif self._put is not None and self._put.root.store.get(fold(name)) is not None:
-            raise PlanError(f'table "{name}" was put over HTTP', hint="connect to the server, and unregister it there")
+            raise PlanError(
+                f'table "{name}" was not registered: it is kept in the state folder', hint="DROP it, or DELETE it over HTTP"
+            )
         elif self._is_taken(fold(name)):
             raise PlanError(f'table "{name}" was not registered: it comes from data=', hint="remove its files instead")
         else:
@@ -264,6 +266,33 @@ class Catalog:
         if put.root.store.get(fold(name)) is None and self._is_foreign(fold(name)):
             raise _read_only(name)
         put.root.store.drop(name)
+        self._versions.advance()
+
+    def check_write(self, name: str, mode: Mode) -> StoredTables:
+        """As `check_put`, for a statement that writes; what it writes into."""
+        return self.check_put(name, mode).root.store
+
+    def stored(self, name: str) -> Manifest | None:
+        """What the store has under a name, where no table of other origin goes before it."""
+        key = fold(name)
+        return None if self._put is None or self._is_foreign(key) else self._put.root.store.get(key)
+
+    def is_foreign(self, name: str) -> bool:
+        """Whether a table of this name comes from elsewhere than the store."""
+        return self._is_foreign(fold(name))
+
+    def view(self, parts: tuple[str, ...]) -> tuple[str, str] | None:
+        """The name and the query of the view that `parts` stand for; None where they stand for something else."""
+        if self._put is None or not self._put.root.store.has_views:
+            return None
+        around = [fold(part) for part in parts[:-1]]
+        if around not in ([], [DEFAULT_SCHEMA], [fold(self.name)], [fold(self.name), DEFAULT_SCHEMA]):
+            return None
+        found = self.stored(parts[-1])
+        return None if found is None or not found.view else (found.name, found.view)
+
+    def committed(self) -> None:
+        """A statement has changed the store: whoever looks next sees it."""
         self._versions.advance()
 
     def _takes_tables(self) -> PutTables:

@@ -18,6 +18,7 @@ from sabot_sql.catalog.sources_parquet import read_parquet
 from sabot_sql.catalog.stamps import Watch
 from sabot_sql.catalog.table import ScanSpec, SourceKind, Table, TableStatistics
 from sabot_sql.errors import NotSupported, ReadError, SabotError
+from sabot_sql.types import Schema
 
 Reader = Callable[[Inspector, Look], tuple[ScanSpec, TableStatistics]]
 READERS: dict[SourceKind, Reader] = {"parquet": read_parquet, "csv": read_csv, "json": read_json, "ipc": read_ipc}
@@ -55,6 +56,7 @@ class FileTable:
         location: what to call the place in messages and lists.
         owned: whether the files are the catalog's own and are removed on `close`.
         hive: whether names of folders may give columns.
+        columns: with the types that they are to have; () for those of the files.
         memory: what is known of files already.
     """
 
@@ -68,6 +70,7 @@ class FileTable:
         location: str = "",
         owned: bool = False,
         hive: bool = True,
+        columns: Schema = (),
         memory: Memory | None = None,
     ) -> None:
         self.name = name
@@ -78,6 +81,7 @@ class FileTable:
         self._owned = owned
         self._lock = threading.Lock()
         self._hive = hive
+        self._columns = columns
         self._memory: Memory = memory or {}
         self._state: State | None = None
 
@@ -144,7 +148,9 @@ class FileTable:
             if kind is None:
                 return None
             stamps = {path: found for path, found in watch.files if found is not None}
-            look = Look.at(self.name, self.location, stamps, listing.files, watch.looked_ns, self._memory, self._hive)
+            look = Look.at(
+                self.name, self.location, stamps, listing.files, watch.looked_ns, self._memory, self._hive, self._columns
+            )
             scan, statistics = READERS[kind](self._inspector, look)
             self._memory = look.learnt
         except (ReadError, NotSupported) as error:

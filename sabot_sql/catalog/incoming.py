@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -21,14 +21,14 @@ from sabot_sql.catalog.disk_room import has_room, is_full, no_room
 from sabot_sql.catalog.hive import fold
 from sabot_sql.catalog.ipc_messages import check_stream
 from sabot_sql.catalog.memory import extension_of, plain_type
-from sabot_sql.catalog.parquet_types import kept_schema, refuse_equal_names, refuse_misfits
+from sabot_sql.catalog.parquet_types import kept_schema, refuse_equal_names, refuse_misfits, stored_type
 from sabot_sql.catalog.reading import Look
 from sabot_sql.catalog.sources import READ_AS_TYPED, Inspector, call, literal, scan_sql, type_text
 from sabot_sql.catalog.sources_csv import own_options, read_csv, sniff
 from sabot_sql.catalog.sources_ipc import describe_arrow
 from sabot_sql.catalog.stamps import stamp
 from sabot_sql.errors import OutOfMemory, QueryError, QueryTimeout, ReadError, SabotError, ServiceError
-from sabot_sql.types import Field, Schema, quote_identifier
+from sabot_sql.types import Field, Schema, SqlType, quote_identifier
 
 Format = Literal["arrow", "parquet", "csv"]
 SPOKEN: dict[Format, str] = {"arrow": "an Arrow stream", "parquet": "a Parquet file", "csv": "CSV"}
@@ -45,6 +45,14 @@ BROKEN = (duckdb.FatalException, duckdb.InternalException)
 """After which an instance of DuckDB takes no statement any more."""
 
 GUESSED = "CSV says no types: they are guessed from the first rows; Arrow and Parquet say theirs"
+
+
+class Stops(Protocol):
+    """What ends the making of files before it is done."""
+
+    def why(self, folder: Path) -> SabotError | None:
+        """The error to end with; None where it may go on."""
+        ...
 
 
 @dataclass(slots=True)
@@ -185,7 +193,7 @@ class Importer:
         else:
             refuse_misfits(table, given, columns, any_type)
         own = {fold(field.name): quote_identifier(field.name) for field in given}
-        cast = (f"CAST({own[fold(f.name)]} AS {type_text(f.type)}) AS {quote_identifier(f.name)}" for f in columns)
+        cast = (f"{kept_as(own[fold(f.name)], f.type)} AS {quote_identifier(f.name)}" for f in columns)
         return f"SELECT {', '.join(cast)} FROM {relation}"
 
     def _copy(self, cursor: duckdb.DuckDBPyConnection, query: str, target: Path, stop: Stop) -> int:
@@ -279,6 +287,12 @@ class Checked:
             raise
 
 
+def kept_as(value: str, kind: SqlType) -> str:
+    """`value` as a column of type `kind`, in the type by which files hold that."""
+    cast, held = f"CAST({value} AS {type_text(kind)})", stored_type(kind)
+    return cast if held is None or held == kind else f"CAST({cast} AS {type_text(held)})"
+
+
 def own_type(kind: pa.DataType) -> pa.DataType:
     """The type that tells DuckDB what a column of type `kind` is; one of nothing but NULLs stays what it is."""
     return kind if pa.types.is_null(kind) else plain_type(kind)
@@ -299,7 +313,7 @@ def look_at(table: str, body: Path) -> Look:
 
 
 @contextlib.contextmanager
-def interrupting(interrupt: Callable[[], None], stop: Stop, folder: Path) -> Iterator[list[SabotError]]:
+def interrupting(interrupt: Callable[[], None], stop: Stops, folder: Path) -> Iterator[list[SabotError]]:
     """Calls `interrupt` when it is time to stop; a statement that begins after that does not see it, so again and again.
 
     Returns:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sabot_sql.catalog.hive import fold
 from sabot_sql.errors import NotSupported, QueryError
-from sabot_sql.types import Field, Schema, SqlType, quote_identifier
+from sabot_sql.types import Field, Schema, SqlType, parse_type, quote_identifier
 
 KEPT = frozenset(
     (
@@ -59,6 +59,51 @@ def kept_type(kind: SqlType) -> SqlType | None:
     return SqlType("LIST", children=inner) if kind.id == "ARRAY" else replace(kind, children=inner)
 
 
+CAST_BACK = {
+    "HUGEINT": "DECIMAL(38,0)", "UHUGEINT": "DECIMAL(38,0)", "ENUM": "VARCHAR", "TIMESTAMP_S": "TIMESTAMP",
+    "TIMESTAMP_MS": "TIMESTAMP",
+}  # fmt: skip
+"""Types that a file holds as another one, from which they are cast when they are read."""
+
+
+def stored_type(kind: SqlType) -> SqlType | None:
+    """The type by which a file holds a column that is read as `kind`; None where it cannot.
+
+    Example:
+        >>> str(stored_type(SqlType("LIST", children=(SqlType("HUGEINT"),)))), stored_type(SqlType("INTERVAL"))
+        ('DECIMAL(38,0)[]', None)
+    """
+    if kind.id in CAST_BACK:
+        return parse_type(CAST_BACK[kind.id])
+    if kind.id in KEPT:
+        return kind
+    if kind.id not in ("LIST", "ARRAY", "STRUCT", "MAP") or not kind.children:
+        return None
+    inner = tuple(found for child in kind.children if (found := stored_type(child)) is not None)
+    if len(inner) < len(kind.children):
+        return None
+    return SqlType("LIST", children=inner) if kind.id == "ARRAY" else replace(kind, children=inner)
+
+
+def written_schema(table: str, columns: Schema) -> Schema:
+    """The columns of a table that a statement makes of `columns`.
+
+    Raises:
+        QueryError: there are none, or too many.
+        NotSupported: naming the first column of a type that no Parquet file gives back.
+    """
+    if not 0 < len(columns) <= MOST_COLUMNS:
+        raise QueryError(f'table "{table}" has {len(columns):,} columns; it may have 1 to {MOST_COLUMNS:,}')
+    found = tuple(Field(field.name, field.type.settled) for field in columns)
+    for field in found:
+        if stored_type(field.type) is None:
+            raise NotSupported(
+                f'table "{table}": column "{field.name}" is of type {field.type}, which Parquet files cannot hold',
+                hint="cast it, to VARCHAR say",
+            )
+    return found
+
+
 def refuse_equal_names(table: str, names: list[str]) -> None:
     """Raise where two columns have one name, or one has none that SQL could write.
 
@@ -97,8 +142,8 @@ def refuse_misfits(table: str, given: Schema, columns: Schema, any_type: bool = 
     for key, field in wanted.items():
         if key not in found:
             raise QueryError(f'the rows lack column "{field.name}" of table "{table}"', code="UNDEFINED_COLUMN")
-        kind = kept_type(found[key].type)
-        if not any_type and found[key].type.id != "NULL" and kind != field.type:
+        fitting = (found[key].type, kept_type(found[key].type))
+        if not any_type and found[key].type.id != "NULL" and field.type not in fitting:
             raise QueryError(
                 f'column "{field.name}" is of type {field.type} in table "{table}", and {found[key].type} in these rows',
                 code="TYPE_MISMATCH", hint=f"cast it to {field.type}",

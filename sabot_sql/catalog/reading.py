@@ -48,6 +48,7 @@ class Look:
         memory: facts of the previous look; files that have not changed since are not opened again.
         learnt: facts of this one.
         hive: whether names of folders may give columns.
+        columns: with the types that the table is to have; () for those of the files.
     """
 
     table: str
@@ -56,6 +57,7 @@ class Look:
     memory: Memory
     learnt: Memory
     hive: bool = True
+    columns: Schema = ()
 
     @staticmethod
     def at(
@@ -66,9 +68,10 @@ class Look:
         looked_ns: int,
         memory: Memory,
         hive: bool = True,
+        columns: Schema = (),
     ) -> Look:
         looks = tuple(FileLook(path, stamps[path], is_settled(stamps[path], looked_ns)) for path in files)
-        return Look(table, location, looks, memory, {}, hive)
+        return Look(table, location, looks, memory, {}, hive, columns)
 
     @property
     def size_bytes(self) -> int:

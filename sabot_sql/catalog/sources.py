@@ -113,7 +113,8 @@ def scan_sql(spec: ScanSpec, files: Sequence[int] | None = None) -> str:
     """A table expression that gives the columns of `spec`, with nothing left to be guessed.
 
     Where the files of a table differ, `spec.options` holds `variants` (the options of each sort of file; `columns` are the
-    file's own) and `variant_of` (which sort each file is); files of one sort are read by one call.
+    file's own) and `variant_of` (which sort each file is); files of one sort are read by one call. With `typed` the columns
+    of a Parquet table have other types than those of its files, and are cast.
 
     Args:
         files: positions in `spec.files`, in the order wanted; None for all of them. With `files` given, a Parquet table
@@ -130,7 +131,7 @@ def scan_sql(spec: ScanSpec, files: Sequence[int] | None = None) -> str:
         return f"(SELECT {', '.join(selected(spec, {}))} WHERE false)"
     if "variant_of" not in spec.options:
         return call(spec.kind, [spec.files[i].path for i in chosen], {**spec.options, **hive})
-    if spec.kind == "parquet" and files is None:
+    if spec.kind == "parquet" and files is None and not spec.options.get("typed"):
         return call("parquet", [file.path for file in spec.files], {"union_by_name": True, **hive})
     variant_of, variants = spec.options["variant_of"], spec.options["variants"]
     parts = []
@@ -138,7 +139,7 @@ def scan_sql(spec: ScanSpec, files: Sequence[int] | None = None) -> str:
         options = variants[variant]
         columns = selected(spec, {fold(name): name for name in options["columns"]})
         if spec.kind == "parquet":
-            columns.append("file_row_number")
+            columns += [] if files is None else ["file_row_number"]
             options = {}
         source = call(spec.kind, [spec.files[i].path for i in run], {**options, **hive})
         parts.append(f"SELECT {', '.join(columns)} FROM {source}")

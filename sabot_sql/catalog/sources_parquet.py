@@ -26,15 +26,17 @@ def read_parquet(inspector: Inspector, look: Look) -> tuple[ScanSpec, TableStati
     partitions, keys = look.partitions()
     kinds, kind_of = schema_kinds(footers)
     own = [describe(inspector, look, [look.files[i].path], hive=False) for i in kinds]
-    differ = any(found != own[0] for found in own)
-    schema = own[0]
-    if keys or differ:
+    schema = look.columns or own[0]
+    differ = any(found != schema for found in own)
+    if not look.columns and (keys or differ):
         schema = describe(inspector, look, [file.path for file in look.files], hive=bool(keys), united=differ)
     hive = hive_columns(schema, keys)
     options: dict[str, Any] = {}
     if differ:
         variants = [{"columns": {f.name: str(f.type) for f in found}} for found in own]
         options = {"variants": variants, "variant_of": kind_of}
+        if look.columns:
+            options["typed"] = True
     files = tuple(
         file.data_file(footer.rows, footer.row_groups, named(partition, hive))
         for file, footer, partition in zip(look.files, footers, partitions)

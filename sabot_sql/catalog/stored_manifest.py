@@ -1,4 +1,4 @@
-"""The manifest of a table that was put over HTTP: the one file that says which files the table is, written whole or not.
+"""The manifest of a table that is kept here: the one file that says which files the table is, written whole or not.
 
 A table is what its manifest says, and is there when the manifest is; whatever else lies in its folder is a leftover. The
 folder is named after a hash of the table's name, so that no name leads anywhere else.
@@ -12,16 +12,25 @@ import json
 import logging
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sabot_sql.catalog.hive import fold
+from sabot_sql.catalog.sources import sql_type
 from sabot_sql.errors import QueryError
+from sabot_sql.types import Field, Schema
 
 log = logging.getLogger(__name__)
 
 FILE = "manifest.json"
 FORMAT = 1
+WRITTEN = 2
+"""The format of what statements made: with types, partitions, views or commits."""
+
+MOST_COMMITS = 256
+"""Commits that a manifest remembers."""
+
 NAME_CHARS = 128
 
 
@@ -43,17 +52,33 @@ class Manifest:
         content: another one whenever the table was made or replaced; appending leaves it as it is.
         files: in the order of the rows.
         sources: of a table that was registered: absolute paths and patterns of files that are not ours. It has no `files`.
+        columns: their SQL types, where a statement made the table; of a view those that it had when it was made.
+        partition_by: columns by whose values rows lie in files of their own.
+        view: the query of a view, which has no files.
+        commits: ids of the queries that wrote last, and the rows of each: what is done again is not written again.
     """
 
     name: str
     content: str
     files: tuple[StoredFile, ...] = ()
     sources: tuple[str, ...] = ()
+    columns: Schema = ()
+    partition_by: tuple[str, ...] = ()
+    view: str = ""
+    commits: tuple[tuple[str, int], ...] = ()
 
     @property
     def rows(self) -> int:
         """Rows of all files."""
         return sum(file.rows for file in self.files)
+
+    def committed(self, query_id: str) -> int | None:
+        """The rows that a query wrote; None where it is not known to have written any."""
+        return next((rows for by, rows in self.commits if by == query_id), None)
+
+    def after(self, query_id: str, rows: int) -> tuple[tuple[str, int], ...]:
+        """Its commits with one more."""
+        return (*self.commits, (query_id, rows))[-MOST_COMMITS:] if query_id else self.commits
 
 
 def folder_name(name: str) -> str:
@@ -94,11 +119,20 @@ def read_manifest(folder: Path) -> Manifest | None:
         data = json.loads((folder / FILE).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.get("format") not in (FORMAT, WRITTEN):
         raise ValueError("its format is not known")
     try:
         files = tuple(StoredFile(str(name), int(rows), int(size_bytes)) for name, rows, size_bytes in data["files"])
-        return Manifest(str(data["name"]), str(data["content"]), files, tuple(map(str, data["sources"])))
+        found = Manifest(str(data["name"]), str(data["content"]), files, tuple(map(str, data["sources"])))
+        if data["format"] == FORMAT:
+            return found
+        return replace(
+            found,
+            columns=tuple(Field(str(name), sql_type(str(kind))) for name, kind in data["columns"]),
+            partition_by=tuple(map(str, data["partition_by"])),
+            view=str(data["view"]),
+            commits=tuple((str(by), int(rows)) for by, rows in data["commits"]),
+        )
     except (KeyError, TypeError) as exc:
         raise ValueError(f"it lacks {exc}") from exc
 
@@ -111,9 +145,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: the disk is full or cannot be written; the old one stays.
     """
     files = [[file.name, file.rows, file.size_bytes] for file in manifest.files]
-    data = {
+    data: dict[str, Any] = {
         "format": FORMAT, "name": manifest.name, "content": manifest.content, "files": files, "sources": manifest.sources,
     }  # fmt: skip
+    if manifest.columns or manifest.commits:
+        columns = [[field.name, str(field.type)] for field in manifest.columns]
+        more = {"partition_by": manifest.partition_by, "view": manifest.view, "commits": manifest.commits}
+        data |= {"format": WRITTEN, "columns": columns, **more}
     part = folder / f".{FILE}.{secrets.token_hex(6)}"
     try:
         with open(part, "x", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The tables that were put over HTTP, as a place that the catalog's tables come from."""
+"""The tables that are kept here, as a place that the catalog's tables come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sabot_sql.catalog.listing import is_glob, watched_folders
 from sabot_sql.catalog.sources import Inspector
 from sabot_sql.catalog.stored_manifest import Manifest
 from sabot_sql.catalog.stored_tables import StoredTables
-from sabot_sql.catalog.table import UPLOADED, Table
+from sabot_sql.catalog.table import UPLOADED, ScanSpec, Table, TableStatistics
 
 
 class StoredRoot:
@@ -22,11 +22,14 @@ class StoredRoot:
         self._versions = versions
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[Manifest, FileTable]] = {}
+        self._views: dict[str, tuple[Manifest, Table]] = {}
         self._revision = store.revision
 
     def find(self, key: str) -> Table | None:
         """The table whose folded name is `key`."""
         while (manifest := self.store.get(key)) is not None:
+            if manifest.view:
+                return self._view(key, manifest)
             found = self._entry(key, manifest).table()
             if found is None or found.error is None or manifest is self.store.get(key):
                 return found  # else its files went while they were looked at, and there are others
@@ -35,7 +38,9 @@ class StoredRoot:
     def tables(self) -> Iterator[Table]:
         """All tables, those that cannot be read with their error."""
         for key, manifest in self.store.tables().items():
-            if (found := self._entry(key, manifest).table()) is not None:
+            if manifest.view:
+                yield self._view(key, manifest)
+            elif (found := self._entry(key, manifest).table()) is not None:
                 yield found
 
     def names(self) -> list[str]:
@@ -55,6 +60,16 @@ class StoredRoot:
     def close(self) -> None:
         """Nothing to free."""
 
+    def _view(self, key: str, manifest: Manifest) -> Table:
+        """A view as lists show it; what reads it has its query in its place."""
+        known = self._views.get(key)
+        if known is None or known[0] is not manifest:
+            scan = ScanSpec("view", manifest.columns, (), {"listed": True})
+            statistics = TableStatistics(None, 0, "unknown")
+            location = f"{UPLOADED}{manifest.name}"
+            known = self._views[key] = manifest, Table(manifest.name, scan, statistics, self._versions.advance(), location)
+        return known[1]
+
     def _entry(self, key: str, manifest: Manifest) -> FileTable:
         known = self._entries.get(key)
         if known is not None and known[0] is manifest:
@@ -68,7 +83,7 @@ class StoredRoot:
             location = ", ".join(manifest.sources) or f"{UPLOADED}{manifest.name}"
             made = FileTable(
                 manifest.name, self.store.paths(manifest), self._inspector, self._versions, location=location,
-                hive=bool(manifest.sources), memory=known[1].memory if known is not None else None,
+                hive=bool(manifest.sources), columns=manifest.columns, memory=known[1].memory if known is not None else None,
             )  # fmt: skip
             self._entries[key] = (manifest, made)
             self._versions.advance()
@@ -78,3 +93,4 @@ class StoredRoot:
         self._revision = self.store.revision
         there = self.store.tables()
         self._entries = {key: entry for key, entry in self._entries.items() if key in there}
+        self._views = {key: entry for key, entry in self._views.items() if key in there}

@@ -1,4 +1,4 @@
-"""Tables that were put over HTTP, in one folder: each is committed as a whole, and its old files go when nobody reads them.
+"""Tables that are kept here, in one folder: each is committed as a whole, and its old files go when nobody reads them.
 
     tables/incoming/             bodies and files that are being made; emptied at the start
     tables/<hash of the name>/   a table: manifest.json, and the Parquet files that it names
@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from sabot_sql.catalog.stored_manifest import (
     write_manifest,
 )
 from sabot_sql.errors import QueryError, SabotError
+from sabot_sql.types import Schema
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class StoredTables:
         self.revision = 0
         self._lock = threading.Lock()
         self._tables: dict[str, Manifest] = {}
+        self._views = 0
         self._retired = Retired()
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(self.incoming, ignore_errors=True)
@@ -71,6 +73,7 @@ class StoredTables:
         for entry in sorted(folder.iterdir()):
             if entry.is_dir() and entry != self.incoming:
                 self._open(entry)
+        self._views = sum(bool(each.view) for each in self._tables.values())
 
     def _open(self, folder: Path) -> None:
         try:
@@ -94,6 +97,11 @@ class StoredTables:
         """The table of a folded name."""
         return self._tables.get(key)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether there are any views."""
+        return self._views > 0
+
     def paths(self, manifest: Manifest) -> tuple[str, ...]:
         """What a table is read from."""
         folder = self.folder / folder_name(manifest.name)
@@ -109,8 +117,10 @@ class StoredTables:
         with self._lock:
             return self._checked(name, mode)
 
-    def _checked(self, name: str, mode: Mode) -> Manifest | None:
+    def _checked(self, name: str, mode: Mode, new_files: int = 1) -> Manifest | None:
         found = self._tables.get(fold(name))
+        if found is not None and found.view:
+            raise is_a_view(found.name)
         if found is None:
             if mode == "append":
                 raise QueryError(
@@ -123,12 +133,22 @@ class StoredTables:
             raise table_exists(name)
         if mode == "append" and found.sources:
             raise QueryError(f'table "{name}" is read from files of the server, and nothing is appended to those')
-        if mode == "append" and len(found.files) >= MOST_FILES:
+        if mode == "append" and len(found.files) + new_files > MOST_FILES:
             raise QueryError(
                 f'table "{name}" has {MOST_FILES:,} files: each append adds one',
                 hint="replace it by one, and append more rows at a time",
             )
         return found
+
+    def new_folder(self) -> Path:
+        """A folder in `incoming` that nobody has.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        folder = self.incoming / secrets.token_hex(16)
+        folder.mkdir(mode=0o700)
+        return folder
 
     def new_file(self, suffix: str) -> Path:
         """A name in `incoming` that nobody has."""
@@ -145,26 +165,78 @@ class StoredTables:
             QueryError: as `check`.
             OSError: the disk is full or cannot be written; the table stays as it was.
         """
-        stored = StoredFile(f"{secrets.token_hex(16)}{PARQUET}", rows, file.stat().st_size)
-        sync(file)
+        return self.commit_files(name, [(file, rows)], mode, content)
+
+    def commit_files(
+        self,
+        name: str,
+        staged: Sequence[tuple[Path, int]],
+        mode: Mode,
+        content: str | None = None,
+        *,
+        columns: Schema = (),
+        partition_by: tuple[str, ...] = (),
+        query_id: str = "",
+    ) -> Manifest:
+        """Make Parquet files in `incoming` the table, or parts of it, in their order; they are taken over.
+
+        Args:
+            staged: files and their rows.
+            content: of the table that the rows were made to fit, to append.
+            columns, partition_by: of the table that is made.
+            query_id: of the statement that writes; one that has written already changes nothing.
+
+        Raises:
+            as `commit`.
+        """
+        new = [(path, StoredFile(f"{secrets.token_hex(16)}{PARQUET}", rows, path.stat().st_size)) for path, rows in staged]
+        for path, _ in new:
+            sync(path)
         with self._lock:
-            if mode == "append" and ((now := self._tables.get(fold(name))) is None or now.content != content):
+            now = self._tables.get(fold(name))
+            if now is not None and query_id and now.committed(query_id) is not None:
+                return now
+            if mode == "append" and (now is None or now.content != content):
                 raise ContentChanged
-            old = self._checked(name, mode)
+            old = self._checked(name, mode, len(new))
             folder = self._folder(name)
-            os.rename(file, folder / stored.name)
+            moved: list[Path] = []
             try:
+                for path, stored in new:
+                    os.rename(path, folder / stored.name)
+                    moved.append(folder / stored.name)
                 sync(folder)
-                if old is not None and mode == "append":
-                    made = replace(old, files=(*old.files, stored))
-                else:
-                    made = Manifest(name, secrets.token_hex(8), (stored,))
+                made = Manifest(name, secrets.token_hex(8), columns=columns, partition_by=partition_by)
+                if old is not None:
+                    made = old if mode == "append" else replace(made, commits=old.commits)
+                files = tuple(stored for _, stored in new)
+                commits = made.after(query_id, sum(stored.rows for stored in files))
+                made = replace(made, files=(*made.files, *files), commits=commits)
                 write_manifest(folder, made)
             except BaseException:
-                (folder / stored.name).unlink(missing_ok=True)
+                for path in moved:
+                    path.unlink(missing_ok=True)
                 raise
             self._change(name, made, () if mode == "append" else self._owned(old))
         return made
+
+    def define_view(self, name: str, query: str, columns: Schema, replace_it: bool) -> None:
+        """Make a query a view.
+
+        Raises:
+            QueryError: TABLE_EXISTS; it cannot have this name.
+            OSError: the disk is full or cannot be written.
+        """
+        check_name(name)
+        with self._lock:
+            old = self._tables.get(fold(name))
+            if old is not None and not (old.view and replace_it):
+                raise table_exists(name) if old.view or not replace_it else is_no_view(name)
+            if old is None and len(self._tables) >= MOST_TABLES:
+                raise QueryError(f"there are {MOST_TABLES:,} tables already", hint="drop some first")
+            made = Manifest(name, secrets.token_hex(8), columns=columns, view=query)
+            write_manifest(self._folder(name), made)
+            self._change(name, made, ())
 
     def register(self, name: str, sources: tuple[str, ...], replace_it: bool) -> Manifest:
         """Make files that are not ours a table; they stay where they are.
@@ -213,6 +285,7 @@ class StoredTables:
             del self._tables[fold(name)]
         else:
             self._tables[fold(name)] = manifest
+        self._views = sum(bool(each.view) for each in self._tables.values())
         self.revision += 1
         if given_up:
             self._retired.add(functools.partial(remove_files, given_up))
@@ -240,6 +313,16 @@ def remove_files(paths: Iterable[Path]) -> None:
 def has_no_table(folder: Path) -> bool:
     """Whether a folder has no table any more."""
     return not (folder / FILE).exists()
+
+
+def is_a_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
+    """The error for a view where a table is wanted."""
+    return QueryError(f'"{name}" is a view and not a table', code=code, hint="DROP VIEW drops it")
+
+
+def is_no_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
+    """The error for a table where a view is wanted."""
+    return QueryError(f'"{name}" is a table and not a view', code=code, hint="DROP TABLE drops it")
 
 
 def table_exists(name: str) -> SabotError:

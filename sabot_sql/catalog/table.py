@@ -158,7 +158,7 @@ class Table:
 
     @property
     def is_uploaded(self) -> bool:
-        """Whether it was put over HTTP, and its files are the server's own."""
+        """Whether it was put over HTTP or written by a statement, and its files are our own."""
         return self.location.startswith(UPLOADED)
 
 

@@ -27,6 +27,7 @@ CLOSE_S = 13.0  # after the 5 s in which answers on their way are finished; 18 s
 @click.option("--agents-listen", metavar="HOST:PORT", help="Where agents register.  [default: 127.0.0.1:8615]")
 @click.option("--token-file", type=click.Path(dir_okay=False), help="File with the secret that server and agents share.")
 @click.option("--state-dir", type=click.Path(file_okay=False), help="Folder that keeps jobs and results over restarts.")
+@click.option("--writable", is_flag=True, default=None, help="Let statements write tables, with keys of the role writer.")
 @click.option("--threshold", type=ThresholdType(), help="Rows from which a query is distributed, or auto.  [default: auto]")
 @click.option("--engine", type=click.Choice(["duckdb", "datafusion"]), help="Engine of the local route.  [default: duckdb]")
 @click.option("--api-keys-file", type=click.Path(), help="File of the keys that open the server (`sabot-sql key`).")
@@ -43,6 +44,7 @@ def serve(
     agents_listen: str | None,
     token_file: str | None,
     state_dir: str | None,
+    writable: bool | None,
     threshold: int | str | None,
     engine: str | None,
     api_keys_file: str | None,
@@ -64,6 +66,7 @@ def serve(
     flags = {
         "data": data,
         "state_dir": state_dir,
+        "tables.writable": writable,
         "threshold": threshold,
         "local.engine": engine,
         "agents.count": num_agents,

@@ -93,11 +93,12 @@ class AgentsSection(Section):
 
 
 class TablesSection(Section):
-    """`[tables]`: what may be put over HTTP."""
+    """`[tables]`: what may be put over HTTP, and whether statements may write."""
 
     upload_bytes: int = Field(default=Settings().upload_bytes, ge=0)
     upload_s: float = Field(default=Settings().upload_s, gt=0)
     folders: list[str] = Field(default_factory=list)
+    writable: bool = False
 
 
 class ResultsSection(Section):
@@ -201,6 +202,7 @@ class ProcessSettings(BaseSettings):
             upload_bytes=self.tables.upload_bytes,
             upload_s=self.tables.upload_s,
             table_folders=tuple(self.tables.folders),
+            writable=self.tables.writable,
             local=LocalSettings(**self.local.model_dump(exclude={"max_bytes"})),
             agents=AgentSettings(**self.agents.model_dump()),
             durable=self.to_durable(),

@@ -83,7 +83,7 @@ def open_connection(
         from sabot_sql.config import AgentSettings, Settings
 
         defaults = Settings() if num_agents is None else Settings(agents=AgentSettings(count=num_agents))
-        return Connection(start_embedded(defaults, data, lazy), "embedded:")
+        return Connection(start_embedded(defaults, data, lazy), "embedded:", writes=True)
     from sabot_sql.cli.settings import load_settings
 
     settings = load_settings({"data": data, "agents.count": num_agents})
@@ -91,7 +91,7 @@ def open_connection(
         return connect(settings.url, api_key=read_key(api_key_file) or settings.key)
     from sabot_sql.client.embedded import start_embedded
 
-    return Connection(start_embedded(settings.to_settings(), settings.data, lazy), "embedded:")
+    return Connection(start_embedded(settings.to_settings(), settings.data, lazy), "embedded:", writes=True)
 
 
 def read_key(api_key_file: str | None) -> str | None:

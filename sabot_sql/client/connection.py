@@ -44,6 +44,7 @@ def connect(
     engine: LocalEngine | None = None,
     threads: int | None = None,
     max_result_bytes: int | None = None,
+    writable: bool | None = None,
     api_key: str | None = None,
     allow_insecure: bool = False,
     ca_file: str | None = None,
@@ -60,6 +61,7 @@ def connect(
         engine: local engine, for queries that do not say.
         threads: (embedded) threads of the local engine.
         max_result_bytes: (embedded) largest answer of one query, 2 GiB by default; beyond it the query is RESULT_TOO_LARGE.
+        writable: (embedded) let statements make, fill and drop tables, which are kept in the state folder.
         api_key: (server) bearer token; `$SABOT_API_KEY` by default.
         allow_insecure: (server) send it over plain http to another host too.
         ca_file: (server) certificates to trust instead of the system's.
@@ -76,12 +78,13 @@ def connect(
 
         agents = 2 if num_local_agents is None else num_local_agents
         service: Service = open_embedded(
-            url, data, agents, state_dir, db_path, threshold, engine or "duckdb", threads, max_result_bytes=max_result_bytes
-        )
-        return Connection(service, url)
+            url, data, agents, state_dir, db_path, threshold, engine or "duckdb", threads, max_result_bytes=max_result_bytes,
+            writable=bool(writable),
+        )  # fmt: skip
+        return Connection(service, url, writes=True)
     given = {
         "data": data, "num_local_agents": num_local_agents, "state_dir": state_dir, "db_path": db_path, "threads": threads,
-        "max_result_bytes": max_result_bytes,
+        "max_result_bytes": max_result_bytes, "writable": writable,
     }  # fmt: skip
     if named := [name for name, value in given.items() if value is not None]:
         raise ConfigError(f"{named[0]} is for an engine in this process; {url} has its own")
@@ -95,11 +98,15 @@ def connect(
 class Connection:
     """Runs SQL. May be used from several threads at once; a context manager that closes at its end."""
 
-    def __init__(self, service: Service, url: str, threshold: Threshold = "auto", engine: LocalEngine | None = None) -> None:
+    def __init__(
+        self, service: Service, url: str, threshold: Threshold = "auto", engine: LocalEngine | None = None,
+        writes: bool = False,
+    ) -> None:  # fmt: skip
         self.url = url
         self._service = service
         self._threshold = threshold
         self._engine = engine
+        self._writes = writes
         self._closed = False
 
     def request(
@@ -140,6 +147,7 @@ class Connection:
             sql=sql, params=normalize_params(params), route=route, threshold=rows, engine=engine or self._engine,
             timeout_s=timeout_s, dialect=dialect, catalog=catalog, schema=schema, timezone=timezone,
             tags={str(k): str(v) for k, v in (tags or {}).items()}, idempotency_key=idempotency_key, priority=priority,
+            writes=self._writes,
         )  # fmt: skip
 
     @takes_options_of(request)

@@ -66,7 +66,7 @@ def result_to_json(result: QueryResult) -> dict[str, Any]:
         "columns": columns_to_json(result.columns, result.table.schema),
         "row_count": result.table.num_rows,
         "truncated": False,
-        "rows_affected": None,
+        "rows_affected": result.rows_affected,
         "statement_type": result.statement_type,
         "reason": result.reason,
         "stats": result.stats,
@@ -252,7 +252,7 @@ def table_to_json(table: Table, columns: bool = False, values: bool = False) -> 
         "catalog": CATALOG,
         "schema": SCHEMA,
         "name": table.name,
-        "kind": "table" if table.is_uploaded else "external",
+        "kind": kind_of(table),
         "format": None if table.error else table.scan.kind,
         "rows": statistics.rows,
         "bytes": statistics.size_bytes,
@@ -268,6 +268,13 @@ def table_to_json(table: Table, columns: bool = False, values: bool = False) -> 
     if columns or values:
         found["columns"] = [_table_column(table, field, values) for field in table.schema]
     return found
+
+
+def kind_of(table: Table) -> str:
+    """What a table is to the contract: kept here, a view kept here, or read where it lies."""
+    if not table.is_uploaded:
+        return "external"
+    return "view" if table.scan.kind == "view" else "table"
 
 
 def _table_column(table: Table, field: Field, values: bool) -> dict[str, Any]:

@@ -118,9 +118,20 @@ def milliseconds_text(elapsed_ms: float) -> str:
     return f"{elapsed_ms:.1f} ms" if elapsed_ms < 10_000 else f"{elapsed_ms / 1000:.1f} s"
 
 
+def write_tag(result: Result) -> str:
+    """What psql says of a statement that wrote: "INSERT 0 5", "SELECT 5" for CREATE TABLE AS, "DROP TABLE"."""
+    count = result.rows_affected
+    match result.statement_type:
+        case "INSERT":
+            return f"INSERT 0 {count}"
+        case "CREATE TABLE AS":
+            return f"SELECT {count}"
+    return result.statement_type if count is None else f"{result.statement_type} {count}"
+
+
 def summary(result: Result) -> str:
     """The line under a result: "(3 rows)  route local · 3.4 ms"."""
-    line = f"({rows_text(len(result))})  route {result.route}"
+    line = f"{write_tag(result) if result.is_write else f'({rows_text(len(result))})'}  route {result.route}"
     if (elapsed_ms := result.stats.get("elapsed_ms")) is not None:
         line += f" · {milliseconds_text(elapsed_ms)}"
     if agents := result.stats.get("agents"):

@@ -125,18 +125,21 @@ def open_embedded(
     threads: int | None,
     lazy: bool = False,
     max_result_bytes: int | None = None,
+    writable: bool = False,
 ) -> EmbeddedService:
     """Starts an engine in this process.
 
     Args:
         url: `embedded:`, or `embedded:///folder` which is a `state_dir`.
         lazy: as in `start_embedded`.
+        writable: as in `connect`.
         state_dir, db_path: folder that keeps jobs and results beyond this process; only one of the three may be given.
     """
     folders = [str(f) for f in (url.removeprefix("embedded:").removeprefix("//"), state_dir, db_path) if f]
     if len(folders) > 1:
         raise ConfigError(f"the state folder is given twice: {' and '.join(folders)}; give one of url, state_dir, db_path")
     settings = embedded_settings(folders[0] if folders else None, num_local_agents, threshold, engine, threads)
+    settings = dataclasses.replace(settings, writable=writable)
     if max_result_bytes is not None:
         if isinstance(max_result_bytes, bool) or not isinstance(max_result_bytes, int) or max_result_bytes <= 0:
             raise ConfigError(f"max_result_bytes is {max_result_bytes!r}; give a number of bytes above 0")

@@ -16,6 +16,7 @@ from sabot_sql.client.json_values import distinct_names, json_values
 from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import QueryError
+from sabot_sql.planner.write_kinds import WRITING
 
 HTML_ROWS = 50
 
@@ -68,9 +69,14 @@ class Result:
         return self._answer.statement_type
 
     @property
+    def is_write(self) -> bool:
+        """Whether the statement wrote, and its one row, if there is any, is their number."""
+        return self.statement_type in WRITING
+
+    @property
     def rows_affected(self) -> int | None:
-        """Rows that the statement changed; None for one that only reads."""
-        return None
+        """Rows that the statement wrote; None for one that writes none."""
+        return self._answer.rows_affected
 
     @property
     def schema(self) -> pa.Schema:

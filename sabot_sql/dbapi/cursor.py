@@ -41,6 +41,7 @@ class Cursor:
         self._rows: Iterator[Row] = iter(())
         self._at = 0
         self._cancel: threading.Event | None = None
+        self._rowcount = -1
 
     def execute(self, operation: str, parameters: Any = None, **options: Any) -> Cursor:
         """Runs one statement and returns this cursor.
@@ -54,6 +55,7 @@ class Cursor:
         """
         self._open()
         self._clear()
+        self._rowcount = -1
         self._cancel = threading.Event()
         if unknown := [name for name in options if name not in QueryOptions.__annotations__]:
             raise InterfaceError(f"execute has no argument {unknown[0]}")
@@ -65,11 +67,17 @@ class Cursor:
         return self
 
     def executemany(self, operation: str, seq_of_parameters: Iterable[Any], **options: Any) -> Cursor:
-        """Runs one statement with each of several parameters; the rows of the last stay to be fetched."""
+        """Runs one statement with each of several parameters; the rows of the last stay to be fetched. `rowcount` is what all
+        of them wrote."""
         self._open()
         self._clear()
+        self._rowcount = -1
+        written = 0
         for parameters in seq_of_parameters:
             self.execute(operation, parameters, **options)
+            written += self._rowcount
+        if self._result is not None and self._result.rows_affected is not None:
+            self._rowcount = written
         return self
 
     def cancel(self) -> None:
@@ -79,7 +87,9 @@ class Cursor:
 
     def _keep(self, result: Result) -> None:
         self._result = result
-        self._rows = python_rows(result.to_arrow(), result.sql_types, result.columns)
+        count = result.rows_affected if result.is_write else len(result)
+        self._rowcount = -1 if count is None else count
+        self._rows = iter(()) if result.is_write else python_rows(result.to_arrow(), result.sql_types, result.columns)
 
     def _clear(self) -> None:
         self._result, self._rows, self._at = None, iter(()), 0
@@ -104,10 +114,16 @@ class Cursor:
             raise InterfaceError("there are no rows: execute a statement first")
         return self._result
 
+    def _with_rows(self) -> None:
+        """Raises where there are none to be fetched."""
+        if self._answered().is_write:
+            raise InterfaceError("the statement wrote, and gives no rows: rowcount says how many it wrote")
+
     @property
     def description(self) -> list[Description] | None:
-        """A tuple a column: name, SQL type, None, None, precision and scale of a DECIMAL, None; None before a statement."""
-        if self._result is None:
+        """A tuple a column: name, SQL type, None, None, precision and scale of a DECIMAL, None; None before a statement, and
+        for one that wrote."""
+        if self._result is None or self._result.is_write:
             return None
         found: list[Description] = []
         for name, text in zip(self._result.columns, self._result.sql_types):
@@ -117,8 +133,8 @@ class Cursor:
 
     @property
     def rowcount(self) -> int:
-        """Rows of the answer; -1 before a statement."""
-        return -1 if self._result is None else len(self._result)
+        """Rows of the answer, or those that the statement wrote; -1 before a statement, and for one that writes no rows."""
+        return self._rowcount
 
     @property
     def rownumber(self) -> int | None:
@@ -132,7 +148,7 @@ class Cursor:
 
     def fetchone(self) -> Row | None:
         """The next row, None at the end."""
-        self._answered()
+        self._with_rows()
         row = next(self._rows, None)
         if row is not None:
             self._at += 1
@@ -140,7 +156,7 @@ class Cursor:
 
     def fetchmany(self, size: int | None = None) -> list[Row]:
         """The next `size` rows (`arraysize` by default), fewer at the end."""
-        self._answered()
+        self._with_rows()
         wanted = self.arraysize if size is None else size
         if wanted < 0:
             raise InterfaceError(f"size is {wanted}; it cannot be negative")
@@ -150,7 +166,7 @@ class Cursor:
 
     def fetchall(self) -> list[Row]:
         """All rows that are left."""
-        self._answered()
+        self._with_rows()
         rows = list(self._rows)
         self._at += len(rows)
         return rows
@@ -161,6 +177,7 @@ class Cursor:
 
     def fetch_arrow_table(self) -> pa.Table:
         """All rows that are left as a `pyarrow.Table`."""
+        self._with_rows()
         left = self.result.to_arrow().slice(self._at)
         self._at += left.num_rows
         self._rows = iter(())
@@ -212,7 +229,7 @@ class Cursor:
         """Does nothing, as PEP 249 allows."""
 
     def close(self) -> None:
-        """Lets go of the answer. A query that has been executed is not touched; closing twice does no harm."""
+        """Lets go of the answer; `rowcount` stays. A query that was executed is not touched; closing twice does no harm."""
         self._closed = True
         self._clear()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +24,30 @@ from sabot_sql.engine.learning import Learning
 from sabot_sql.engine.local_route import LocalRoute, is_large
 from sabot_sql.engine.plan_cache import PlanCache, Planned
 from sabot_sql.engine.prepared import Prepared
-from sabot_sql.engine.readable import refuse_lists, resolving_readable
+from sabot_sql.engine.readable import may_read, refuse_lists, resolving_readable
 from sabot_sql.engine.request import AgentInfo, Explanation, QueryRequest, QueryResult
-from sabot_sql.engine.result import answer_schema, answer_table
+from sabot_sql.engine.result import answer_batches, answer_schema, answer_table
 from sabot_sql.engine.state_tables import StateTables
 from sabot_sql.engine.validation import Validation, validated
+from sabot_sql.engine.writing import (
+    COUNT_COLUMNS,
+    SUCCESS_COLUMNS,
+    Staged,
+    Writing,
+    count_table,
+    given_columns,
+    success_table,
+)
 from sabot_sql.errors import NotSupported, QueryError, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
-from sabot_sql.executor.local import LocalEngines, lists_tables, refuse_oversized
+from sabot_sql.executor.local import Answer, LocalEngines, lists_tables, refuse_oversized
 from sabot_sql.executor.local_counts import Counts
 from sabot_sql.executor.task_result import TaskResult
 from sabot_sql.planner import logical
 from sabot_sql.planner.bind import Binder, default_timezone, result_type
 from sabot_sql.planner.complexity import undistributable
 from sabot_sql.planner.estimate import Estimate, estimate, most
+from sabot_sql.planner.expand_views import Expanded, expand_views
 from sabot_sql.planner.explain import draw_stages, stage_records
 from sabot_sql.planner.guard import unbindable
 from sabot_sql.planner.lower import lower
@@ -50,7 +60,8 @@ from sabot_sql.planner.policy import Resolve, check, is_system_table
 from sabot_sql.planner.route import Decision, decide
 from sabot_sql.planner.show import STATE_PREFIX, STATE_TABLES, is_state_table
 from sabot_sql.planner.stages import Cluster
-from sabot_sql.types import Field
+from sabot_sql.planner.writes import Write
+from sabot_sql.types import Field, Schema
 
 if TYPE_CHECKING:
     from sabot_sql.agents.pool import AgentPool
@@ -76,6 +87,7 @@ class Engine:
         kept = None if settings.state_dir is None else settings.state_dir.expanduser() / "statistics.db"
         self.catalog = Catalog(data, scratch_dir=scratch_dir / "tables", statistics_file=kept, stored=stored)
         self.local = LocalEngines(self.catalog, settings)
+        self._writing = Writing(settings, self.catalog, stored)
         self._local_route = LocalRoute(self.local, settings.local.budget_s, self._promote)
         self.learning = Learning(settings, lambda: self.slots)
         self.state = StateTables(scratch_dir / "state", self.agents)
@@ -117,11 +129,12 @@ class Engine:
             if self.settings.agents.enabled:
                 self._binder_of_all().bind("SELECT 1", (), self.catalog.table, self._session(QueryRequest("SELECT 1")))
 
-    def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
+    def prepare(self, request: QueryRequest, finely: bool = False, query_id: str = "") -> Prepared:
         """Parse, check, estimate and route a statement; plan it where it goes to the agents.
 
         Args:
             finely: estimate the rows even where a bound is enough to run it.
+            query_id: of a statement that may write; what it has written already is not written again.
 
         Raises:
             ParseError, PlanError: the statement is not SQL, names what does not exist, or is refused.
@@ -130,11 +143,80 @@ class Engine:
         begin = time.perf_counter()
         refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
+        write = self._writing.read(statement, request)
         if statement.analyze and statement.inner is not None:
             prepared = self.prepare(replace(request, sql=statement.inner.sql), finely=True)
             prepared.analyze = True
             prepared.counts = prepared.counts or Counts()
             return prepared
+        if write is None:
+            return self._prepare_query(request, statement, None, finely, begin)
+        return self._prepare_write(request, statement, write, finely, query_id, begin)
+
+    def _prepare_write(
+        self, request: QueryRequest, statement: Statement, write: Write, finely: bool, query_id: str, begin: float
+    ) -> Prepared:
+        """A statement that writes: its query is prepared as if it stood alone."""
+        done = self._writing.check(write, query_id)
+        if done is None and not write.defines and write.query is not None:
+            return self._prepare_query(request, write.query, write, finely, begin)
+        guess = Estimate(0, 0, 0, 0, "exact")
+        reason = f"{write.kind} is answered from the catalog"
+        prepared = Prepared(request, statement, (), self._session(request), guess, "local", reason, write=write, done=done)
+        if done is None and write.query is not None:
+            prepared.columns = self._defined(write, request)
+        took_ms = (time.perf_counter() - begin) * 1e3
+        prepared.stats |= {"parse_ms": took_ms, "estimate_ms": 0.0, "plan_ms": 0.0, "estimated_rows": 0}
+        prepared.stats |= {"rows_scanned": 0, "bytes_scanned": 0}
+        return prepared
+
+    def _defined(self, write: Write, request: QueryRequest) -> Schema:
+        """The columns of the table or view that a statement defines."""
+        assert write.query is not None
+        expanded = Expanded(write.query, write.sql)
+        try:
+            expanded = self._expanded(write.query, request, write)
+            tables = check(expanded.statement, self._resolver(expanded.statement, request))
+            if write.kind == "CREATE VIEW":
+                self._writing.refuse_view(write, expanded)
+            values = bound_parameters(expanded.statement, request.params)
+            if (why := unbindable(expanded.statement, values)) is not None:
+                raise NotSupported(f"{why}, and it is not bound here", hint="make it a table: CREATE TABLE … AS")
+            session = self._session(request)
+            return self._binder_of_all().describe(expanded.statement.sql, values or None, tables, session)
+        except SabotError as error:
+            if write.kind == "CREATE TABLE":  # its query is ours
+                error.position = error.sql = None
+                raise
+            raise expanded.placed(error) from error.__cause__
+
+    def _expanded(self, statement: Statement, request: QueryRequest, write: Write | None = None) -> Expanded:
+        """A statement with the queries of its views in it."""
+
+        def lookup(parts: tuple[str, ...]) -> tuple[str, str] | None:
+            found = self.catalog.view(parts)
+            return found if found is not None and may_read(request.readable, found[0]) else None
+
+        found = expand_views(statement, lookup)
+        return found if write is None else replace(found, original=write.sql)
+
+    def _prepare_query(
+        self, request: QueryRequest, statement: Statement, write: Write | None, finely: bool, begin: float
+    ) -> Prepared:
+        expanded = Expanded(statement, statement.sql if write is None else write.sql)
+        try:
+            if not statement.explain:
+                expanded = self._expanded(statement, request, write)
+            return self._prepare_expanded(request, expanded, write, finely, begin)
+        except SabotError as error:
+            if write is None and not expanded.edits:
+                raise
+            raise expanded.placed(error) from error.__cause__
+
+    def _prepare_expanded(
+        self, request: QueryRequest, expanded: Expanded, write: Write | None, finely: bool, begin: float
+    ) -> Prepared:
+        statement = expanded.statement
         resolve = self._resolver(statement, request)
         tables = check(statement, resolve)
         parsed = time.perf_counter()
@@ -148,6 +230,7 @@ class Engine:
             decision = self._decide(request, statement, tables, guess, past)
         prepared = Prepared(request, statement, tables, self._session(request), guess, decision.route, decision.reason)
         prepared.decision, prepared.counts = decision, counts
+        prepared.write, prepared.expanded = write, expanded
         prepared.cluster = self.settings.agents.enabled
         estimated = time.perf_counter()
         if prepared.route == "distributed":
@@ -271,7 +354,8 @@ class Engine:
             planned = Planned(bound.schema, logical.draw(optimized), plan)
             self._plans.put(key, sql, planned)
         prepared.plan = replace(planned.plan, session=prepared.session)
-        prepared.logical, prepared.columns = planned.logical, planned.columns
+        prepared.logical = planned.logical
+        prepared.columns = planned.columns if prepared.write is None else COUNT_COLUMNS
         prepared.stats |= {
             "bind_ms": (bind_end - begin) * 1e3,
             "optimize_ms": (time.perf_counter() - bind_end) * 1e3,
@@ -296,11 +380,22 @@ class Engine:
 
     def run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult | None:
         """Run a query of the local route; None where it was over its budget, and `prepared` says where it goes on."""
-        begin = time.perf_counter()
         if prepared.statement.explain:
             return self._explained(prepared, query_id)
-        with self.catalog.running:
-            answer = self._local_route.run(prepared, cancel, self.learning.local_ms(prepared))
+        try:
+            return self._run_local(prepared, query_id, cancel)
+        except SabotError as error:
+            if prepared.expanded is None or (prepared.write is None and not prepared.expanded.edits):
+                raise
+            raise prepared.expanded.placed(error) from error.__cause__
+
+    def _run_local(self, prepared: Prepared, query_id: str, cancel: threading.Event) -> QueryResult | None:
+        begin = time.perf_counter()
+        if prepared.write is None:
+            with self.catalog.running:
+                answer = self._local_route.run(prepared, cancel, self.learning.local_ms(prepared))
+        else:
+            answer = self._write_local(prepared, prepared.write, query_id, cancel)
         if answer is None:
             return None
         table, stats = answer
@@ -311,11 +406,69 @@ class Engine:
         stats["elapsed_ms"] = (time.perf_counter() - begin) * 1e3 + stats["parse_ms"] + stats["plan_ms"]
         return QueryResult(query_id, table, columns, "local", reason, stats, prepared.statement_type)
 
+    def _write_local(self, prepared: Prepared, write: Write, query_id: str, cancel: threading.Event) -> Answer | None:
+        """A statement that writes: its rows are staged as they come, and committed when the query has ended well."""
+        request, types = prepared.request, ["BIGINT"]
+        if prepared.done is not None or write.defines:
+            begin = time.perf_counter()
+            rows = None if prepared.done is None else prepared.done.rows
+            if prepared.done is None:
+                self._writing.define(write, prepared.columns, request.user)
+            is_drop = write.kind.startswith("DROP")
+            table = success_table() if is_drop else count_table(rows)
+            took_ms = (time.perf_counter() - begin) * 1e3
+            return table, {"engine": "catalog", "exec_ms": took_ms, "types": ["BOOLEAN"] if is_drop else types}
+        deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+        found: list[Staged] = []
+
+        def sink(schema: pa.Schema, rows: Callable[[], Iterator[pa.RecordBatch]], sql_types: Sequence[str]) -> pa.Table:
+            given = given_columns(schema, sql_types)
+            found.append(self._writing.stage(write, given, schema, rows, prepared.session.timezone, cancel, deadline_s))
+            return count_table(None)
+
+        try:
+            with self.catalog.running:
+                answer = self._local_route.run(prepared, cancel, self.learning.local_ms(prepared), sink)
+            if answer is None:
+                return None
+            rows = self._writing.commit(write, found[-1], query_id, request.user)
+            return count_table(rows), {**answer[1], "types": types}
+        finally:
+            for staged in found:
+                staged.discard()
+
+    def write_blocks(
+        self, write: Write, query_id: str, user: str, cancel: threading.Event, deadline_s: float | None, plan: DistributedPlan,
+        blocks: list[BlockFile],
+    ) -> pa.Table:  # fmt: skip
+        """As `collect`, of a statement that writes: the rows become the table, and the answer is their number."""
+        if (rows := self._writing.committed(write, query_id)) is not None:
+            return count_table(rows)
+        schema = answer_schema(plan)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for block in blocks:
+                yield from answer_batches(self.pool.read(block, 0), schema)
+
+        with self.catalog.running:
+            staged = self._writing.stage(write, plan.schema, schema, batches, plan.session.timezone, cancel, deadline_s)
+        return count_table(self._writing.commit(write, staged, query_id, user))
+
+    def write_of(self, sql: str) -> Write:
+        """What a statement writes that was allowed before.
+
+        Raises:
+            PlanError: READ_ONLY: nothing is written here any more.
+        """
+        return self._writing.write_of(parse(sql, limits=self.settings))
+
     def record_ran(
         self, prepared: Prepared, result: QueryResult, results: Mapping[int, list[TaskResult]] | None = None
     ) -> None:
         """Learn from a query that came to its end; `results` are those of the tasks of each stage of a distributed one."""
         prepared.rows_out = result.table.num_rows
+        if prepared.write is not None:  # its time is not that of its query
+            return
         if prepared.counts is not None and prepared.counts.rows_scanned is not None:
             result.stats["rows_scanned"] = prepared.counts.rows_scanned
         self.learning.ran(prepared, result.stats, prepared.rows_out, results or {})
@@ -418,8 +571,15 @@ class Engine:
         """
         refuse_other_names(request, self.catalog.name)
         statement = parse(request.sql, request.dialect, self.settings)
-        tables = check(statement, self._resolver(statement, request))
-        return validated(statement, request.params, tables, self._binder_of_all(), self._session(request))
+        write = self._writing.read(statement, request)
+        if write is not None and write.query is None:
+            return Validation(write.kind, SUCCESS_COLUMNS, (), ())
+        subject = statement if write is None or write.query is None else write.query
+        if subject.inner is None:
+            subject = self._expanded(subject, request, write).statement
+        tables = check(subject, self._resolver(subject, request))
+        found = validated(subject, request.params, tables, self._binder_of_all(), self._session(request))
+        return found if write is None else replace(found, statement_type=write.kind, columns=COUNT_COLUMNS)
 
     def _explanation(
         self, prepared: Prepared, physical: str, stages: list[dict[str, Any]], actual_scanned: int | None = None
@@ -491,6 +651,7 @@ class Engine:
         if self._pool is not None:
             self._pool.stop()
         self.learning.close()
+        self._writing.close()
         self.local.close()
         self.state.close()
         if self._binder is not None:

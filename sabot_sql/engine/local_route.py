@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from sabot_sql.engine.prepared import Prepared
 from sabot_sql.errors import Cancelled
 from sabot_sql.executor.local import Answer, LocalEngines, OverBudget
+from sabot_sql.executor.local_duckdb import Sink
 
 SMALL_ROWS = 200_000
 """Queries of more work than this are large: one thread needs some ten milliseconds for it."""
@@ -59,12 +60,16 @@ class LocalRoute:
         self._least_budget_s = least_budget_s
         self._distribute = distribute
 
-    def run(self, prepared: Prepared, cancel: threading.Event, estimated_ms: float) -> Answer | None:
+    def run(self, prepared: Prepared, cancel: threading.Event, estimated_ms: float, sink: Sink | None = None) -> Answer | None:
         """The answer; None where the query was over its budget and is to run as `prepared` says now: on the agents, or in the
-        large lane."""
+        large lane.
+
+        Args:
+            sink: as in `LocalEngines.run`; what it was given of a query that is stopped is void.
+        """
         budget = budget_s(self._least_budget_s, estimated_ms)
         if prepared.lane == "large":
-            return self._large(prepared, cancel, budget)
+            return self._large(prepared, cancel, budget, sink)
         try:
             return self._local.run(
                 prepared.statement,
@@ -75,18 +80,20 @@ class LocalRoute:
                 budget_s=budget,
                 counts=prepared.counts,
                 harmless=prepared.harmless,
+                sink=sink,
             )
         except OverBudget as over:
             if not (prepared.may_promote and self._distribute(prepared, over.what)):
                 prepared.lane = "large"
             return None
 
-    def _large(self, prepared: Prepared, cancel: threading.Event, budget: float) -> Answer | None:
+    def _large(self, prepared: Prepared, cancel: threading.Event, budget: float, sink: Sink | None) -> Answer | None:
         """Wait for the large lane. When the budget is over, the query goes to the agents if it can; else it goes on here."""
         stop = threading.Event()
         future = self._local.run_large(
-            prepared.statement, prepared.request, prepared.tables, prepared.session, stop, prepared.counts, prepared.harmless
-        )
+            prepared.statement, prepared.request, prepared.tables, prepared.session, stop, prepared.counts, prepared.harmless,
+            sink,
+        )  # fmt: skip
         budget_end = time.monotonic() + budget if prepared.may_promote else None
         try:
             while True:

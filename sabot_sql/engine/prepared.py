@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 from sabot_sql.catalog.table import Table
 from sabot_sql.engine.request import QueryRequest
+from sabot_sql.engine.writing import Done
 from sabot_sql.executor.local_counts import Counts
 from sabot_sql.planner.estimate import Estimate
+from sabot_sql.planner.expand_views import Expanded
 from sabot_sql.planner.parse import Statement
 from sabot_sql.planner.physical import DistributedPlan, Session
 from sabot_sql.planner.route import Decision
+from sabot_sql.planner.writes import Write
 from sabot_sql.types import Schema
 
 
@@ -33,6 +36,9 @@ class Prepared:
         decision: what the route rests on.
         counts: set where the rows that a local run reads and makes are to be counted.
         rows_out: rows of its answer, once it ran.
+        write: what it writes; `statement` is the query that gives the rows then.
+        done: there is nothing to do for that.
+        expanded: what its text was, where `statement` has views in it or is a part of it.
     """
 
     request: QueryRequest
@@ -54,6 +60,9 @@ class Prepared:
     decision: Decision | None = None
     counts: Counts | None = None
     rows_out: int | None = None
+    write: Write | None = None
+    done: Done | None = None
+    expanded: Expanded | None = None
 
     @property
     def ran(self) -> bool:
@@ -68,4 +77,6 @@ class Prepared:
     @property
     def statement_type(self) -> str:
         """SELECT, DESCRIBE, EXPLAIN, ..."""
+        if self.write is not None:
+            return self.write.kind
         return "EXPLAIN" if self.analyze else self.statement.kind

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from sabot_sql.agents.info import AgentInfo
 from sabot_sql.errors import SabotError
+from sabot_sql.planner.write_kinds import COUNT, COUNTED
 from sabot_sql.types import Schema
 
 __all__ = [
@@ -44,6 +45,7 @@ class QueryRequest:
         user: who asked; owns the query.
         priority: of the queries that wait the highest run first; 0 is the usual.
         readable: patterns of the tables that it may read; None for all.
+        writes: whether who asks may write, where the catalog is written at all.
     """
 
     sql: str
@@ -61,6 +63,7 @@ class QueryRequest:
     user: str = "anonymous"
     priority: int = 0
     readable: tuple[str, ...] | None = None
+    writes: bool = False
 
 
 @dataclass(slots=True)
@@ -97,6 +100,13 @@ class QueryResult:
     stats: dict[str, Any]
     statement_type: str = "SELECT"
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def rows_affected(self) -> int | None:
+        """Rows that the statement wrote; None for one that writes none."""
+        if self.statement_type not in COUNTED:
+            return None
+        return int(self.table.column(COUNT)[0].as_py()) if self.table.num_rows else 0
 
 
 @dataclass(frozen=True, slots=True)

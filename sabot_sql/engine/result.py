@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -45,14 +45,16 @@ def answer_table(plan: DistributedPlan, parts: Sequence[Iterable[pa.RecordBatch]
 
 
 def _answered(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
-    """The batches under the types of `schema`, in memory of their own."""
-    found = []
+    return list(answer_batches(batches, schema))
+
+
+def answer_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The batches under the types of `schema`, in memory of their own, one by one."""
     for batch in batches:
         if batch.num_columns != len(schema):
             raise InternalError(f"the last stage gave {batch.num_columns} columns instead of {len(schema)}")
         columns = [_owned(a) if a.type == t else _cast(a, t) for a, t in zip(batch.columns, schema.types)]
-        found.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return found
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:

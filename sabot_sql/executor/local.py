@@ -15,7 +15,7 @@ from sabot_sql.config import Settings
 from sabot_sql.errors import PlanError, QueryError, QueryTimeout
 from sabot_sql.executor.local_counts import Counts
 from sabot_sql.executor.local_datafusion import LocalDataFusion
-from sabot_sql.executor.local_duckdb import Lane, LocalDuckDB, OverBudget
+from sabot_sql.executor.local_duckdb import Lane, LocalDuckDB, OverBudget, Sink
 from sabot_sql.executor.local_guarded import LocalGuarded
 from sabot_sql.executor.local_lane import LargeLane
 from sabot_sql.planner.amounts import size_text
@@ -73,9 +73,10 @@ class LocalEngines:
         cancel: threading.Event | None = None,
         counts: Counts | None = None,
         harmless: bool = False,
+        sink: Sink | None = None,
     ) -> Future[Answer]:
         """As `run`, in the large lane: in a thread of low priority, when one is free."""
-        ways: dict[str, Any] = {"lane": "large", "counts": counts, "harmless": harmless}
+        ways: dict[str, Any] = {"lane": "large", "counts": counts, "harmless": harmless, "sink": sink}
         return self._large.submit(lambda: self.run(statement, request, tables, session, cancel, **ways))
 
     def run(
@@ -90,6 +91,7 @@ class LocalEngines:
         budget_s: float | None = None,
         counts: Counts | None = None,
         harmless: bool = False,
+        sink: Sink | None = None,
     ) -> Answer:
         """The answer, and the stats `engine`, `exec_ms` and, where another engine was asked for, `engine_reason`; under
         `types` the SQL types of its columns.
@@ -99,6 +101,8 @@ class LocalEngines:
             budget_s: what a query of the small lane may take.
             counts: to be filled with how many rows it read and made; DuckDB alone counts them.
             harmless: `guarded` was asked and said None.
+            sink: takes the batches as they come; the answer is what it gives. Only a guarded process hands them over as a
+                whole, which is no larger than its memory.
 
         Raises:
             OverBudget: it takes longer, or more memory than a small query may.
@@ -113,7 +117,9 @@ class LocalEngines:
         types: list[str] = []
         table = None
         if (request.engine or self._settings.local.engine) == "datafusion":
-            if guarded is None:
+            if sink is not None:
+                stats["engine_reason"] = "DataFusion does not run statements that write"
+            elif guarded is None:
                 table = self._on_datafusion(statement, request, tables, session, cancel, stats)
             else:
                 stats["engine_reason"] = f"DataFusion does not run it: {guarded}"
@@ -125,9 +131,12 @@ class LocalEngines:
                 tables = [t for t in self._catalog.tables() if getattr(t, "error", None) is None]
             if guarded is not None:
                 table = self._guarded.execute(statement.sql, params, tables, session, left, cancel, every, types)
+                if sink is not None:
+                    rows = table
+                    table = sink(rows.schema, lambda: iter(rows.to_batches()), types)
             else:
                 table = self._duckdb.execute(
-                    statement.sql, params, tables, session, left, cancel, every, types, lane, budget_s, counts
+                    statement.sql, params, tables, session, left, cancel, every, types, lane, budget_s, counts, sink
                 )
         stats["types"] = types
         stats["exec_ms"] = (time.perf_counter() - start) * 1000

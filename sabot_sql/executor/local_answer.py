@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import duckdb
 import pyarrow as pa
 
@@ -29,14 +31,24 @@ def collect(reader: pa.RecordBatchReader, max_bytes: int) -> pa.Table:
         QueryError: RESULT_TOO_LARGE, as soon as there are more than `max_bytes`.
         duckdb.Error: what the query fails with on its way.
     """
+    schema, rows = streamed(reader)
     batches = []
     size = 0
-    try:
-        for batch in reader:
-            size += batch.nbytes
-            refuse_larger(size, max_bytes)
-            batches.append(batch)
-    except OSError as error:  # Arrow's interface carries the message only
-        message = str(error)
-        raise CLASSES.get(message.partition(":")[0], duckdb.Error)(message) from error
-    return pa.Table.from_batches(batches, reader.schema)
+    for batch in rows():
+        size += batch.nbytes
+        refuse_larger(size, max_bytes)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, schema)
+
+
+def streamed(reader: pa.RecordBatchReader) -> tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatch]]]:
+    """The schema of an answer that DuckDB streams, and what gives its batches, or the error of DuckDB's that ends them."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except OSError as error:  # Arrow's interface carries the message only
+            message = str(error)
+            raise CLASSES.get(message.partition(":")[0], duckdb.Error)(message) from error
+
+    return reader.schema, batches

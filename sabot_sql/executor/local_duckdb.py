@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import duckdb
@@ -20,9 +20,9 @@ from sabot_sql.catalog.table import Table
 from sabot_sql.config import LocalSettings
 from sabot_sql.errors import Cancelled, ExecutionError, NotSupported, QueryTimeout, ReadError
 from sabot_sql.executor.huge_values import check_huge
-from sabot_sql.executor.local_answer import collect
+from sabot_sql.executor.local_answer import collect, streamed
 from sabot_sql.executor.local_counts import PROFILE, Counts
-from sabot_sql.executor.local_instance import ATTACHED, Identity, Instance, identity
+from sabot_sql.executor.local_instance import Identity, Instance, identity, is_attached
 from sabot_sql.executor.local_watch import Guarded, Watch
 from sabot_sql.planner.amounts import size_text
 from sabot_sql.planner.duckdb_errors import translate
@@ -40,6 +40,9 @@ TOOK_CTRL_C = "Query interrupted"
 """What DuckDB makes of a KeyboardInterrupt: it looks for signals now and then while it runs in the main thread."""
 
 Lane = Literal["small", "large"]
+
+Sink = Callable[[pa.Schema, Callable[[], Iterator[pa.RecordBatch]], Sequence[str]], pa.Table]
+"""Takes the schema of an answer, its batches and its SQL types, and gives an answer in its stead."""
 
 
 class OverBudget(Exception):
@@ -83,6 +86,7 @@ class LocalDuckDB:
         lane: Lane = "small",
         budget_s: float | None = None,
         counts: Counts | None = None,
+        sink: Sink | None = None,
     ) -> pa.Table:
         """The answer of one statement, with DuckDB's column names and Arrow types.
 
@@ -93,6 +97,7 @@ class LocalDuckDB:
             types: a list to fill with the SQL types of the columns, as DuckDB writes them.
             budget_s: seconds after which it is over its budget.
             counts: to be filled with how many rows it read and made.
+            sink: takes the batches as they come; the answer is what it gives.
 
         Raises:
             OverBudget: it took longer than `budget_s`, or in the small lane more memory than a small query may.
@@ -111,10 +116,13 @@ class LocalDuckDB:
                         cursor.execute(PROFILE)
                     # what `cursor.sql(sql).to_arrow_table()` ends in, without binding the statement twice
                     # a query that may take its time is streamed, so that its answer can be refused before it fills the memory
-                    streams = lane == "large" or budget_s is None
+                    streams = lane == "large" or budget_s is None or sink is not None
                     result = cursor._submit(sql, params or None, "stream" if streams else "arrow", BATCH_ROWS)
                     types.extend(str(column[1]) for column in result.description)
-                    table = collect(result.arrow_reader(), self._max_bytes) if streams else result.arrow_table()
+                    if sink is not None:
+                        table = sink(*streamed(result.arrow_reader()), types)
+                    else:
+                        table = collect(result.arrow_reader(), self._max_bytes) if streams else result.arrow_table()
                     if counts is not None:
                         counts.read(cursor.get_profiling_information("json"), tables)
                 except duckdb.OutOfMemoryException as error:
@@ -131,7 +139,8 @@ class LocalDuckDB:
                     raise
         finally:
             cursor.close()
-        check_huge(table, types)
+        if sink is None:
+            check_huge(table, types)
         return table
 
     def schema(self, sql: str, tables: Sequence[Table], session: Session, params: dict[str, Any] | None = None) -> pa.Schema:
@@ -181,7 +190,7 @@ class LocalDuckDB:
 
     def _allow(self, table: Table) -> None:
         """Remember what the next instance must read for `table`."""
-        if table.scan.kind in ATTACHED:
+        if is_attached(table):
             found = identity(table)
             self._databases = {d for d in self._databases if d[0] != found[0]} | {found}
         elif table.scan.kind != "ipc":

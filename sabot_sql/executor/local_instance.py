@@ -16,7 +16,7 @@ import pyarrow as pa
 from sabot_sql.catalog.database_views import ATTACHED_AS, FILE
 from sabot_sql.catalog.ipc_dataset import ipc_dataset
 from sabot_sql.catalog.ipc_files import ready_table
-from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql
+from sabot_sql.catalog.sources import READ_AS_TYPED, literal, scan_sql, type_text
 from sabot_sql.catalog.table import Table, spellings
 from sabot_sql.errors import QueryError, ServiceError
 from sabot_sql.executor.local_counts import ALLOWED
@@ -95,7 +95,7 @@ class Instance:
 
     def covers(self, table: Table) -> bool:
         """Whether this instance may read the files of `table`."""
-        if table.scan.kind in ATTACHED:
+        if is_attached(table):
             return identity(table) in self.databases
         if table.scan.kind == "ipc" or self._views.get(table.name) == table.version:
             return True
@@ -131,7 +131,10 @@ class Instance:
             self._do(f"CREATE OR REPLACE VIEW {'.'.join(map(quote_identifier, target))} AS SELECT * FROM {source}")
 
     def _source(self, table: Table) -> str:
-        if table.scan.kind not in ATTACHED:
+        if "listed" in table.scan.options:  # a view that is only listed and described
+            columns = (f"CAST(NULL AS {type_text(f.type)}) AS {quote_identifier(f.name)}" for f in table.schema)
+            return f"(SELECT {', '.join(columns)} WHERE false)"
+        if not is_attached(table):
             return scan_sql(table.scan)
         alias, options = self.databases[identity(table)], table.scan.options
         if table.scan.kind == "view":
@@ -194,6 +197,11 @@ def _spill_folder() -> tuple[Path, int] | None:
         return claim(parent)
     except ServiceError:
         return None
+
+
+def is_attached(table: Table) -> bool:
+    """Whether a table is read by attaching its file; a view of the catalog has none."""
+    return table.scan.kind in ATTACHED and bool(table.scan.files)
 
 
 def identity(table: Table) -> Identity:

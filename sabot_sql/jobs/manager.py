@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sabot_sql.catalog.put_tables import open_store
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import (
     AgentInfo,
@@ -59,7 +60,7 @@ from sabot_sql.jobs.workers import Workers
 if TYPE_CHECKING:
     from sabot_sql.catalog.incoming import Format
     from sabot_sql.catalog.put_tables import Body
-    from sabot_sql.catalog.stored_tables import Mode
+    from sabot_sql.catalog.stored_tables import Mode, StoredTables
     from sabot_sql.catalog.table import Table
     from sabot_sql.engine.engine import Engine
     from sabot_sql.engine.validation import Validation
@@ -113,6 +114,7 @@ class JobManager:
         try:
             STORE.register(self._folder, self)
             self._scratch = self._folder.make_scratch()
+            self._tables = self._own_tables()
             self._engine = self._make_engine(settings, data)
         except BaseException:
             STORE.unregister(self._folder, self)
@@ -136,10 +138,23 @@ class JobManager:
         if record.fingerprint and isinstance(record.error, ServiceError) and record.error.retryable:
             self.log.forget(record)  # it may be recorded and go on, and its key is asked for again
 
+    def _own_tables(self) -> StoredTables:
+        """Where tables are kept that are put or written. Engines of a temporary folder, which they share, each have their own.
+
+        Raises:
+            ConfigError: tables are to be written, and jobs may move to another server, which has tables of its own.
+        """
+        if self.settings.writable and self._folder.database.shared:
+            raise ConfigError(
+                "tables.writable is set, and durable.url: a job may go on at another server, which has tables of its own",
+                hint="write from a server with a job database of its own",
+            )
+        return open_store(self._scratch) if self._folder.temporary else self._folder.tables
+
     def _make_engine(self, settings: Settings, data: Any) -> Engine:
         from sabot_sql.engine.engine import Engine
 
-        engine = Engine(settings, data, self._scratch, self._folder.tables)
+        engine = Engine(settings, data, self._scratch, self._tables)
         engine.state.queries = lambda user: self.list(user=user, limit=1000)
         return engine
 
@@ -321,11 +336,12 @@ class JobManager:
             if len(rows) < PAGE_ROWS:
                 return
 
-    def retry(self, query_id: str, readable: tuple[str, ...] | None = None) -> QueryStatus:
+    def retry(self, query_id: str, readable: tuple[str, ...] | None = None, writes: bool | None = None) -> QueryStatus:
         """Submit the statement of a query that has ended once more, as a query of its own.
 
         Args:
             readable: patterns of the tables that whoever asks may read; None for those that the query might read.
+            writes: whether they may write; None for whether the query might.
 
         Raises:
             QueryError: QUERY_NOT_FOUND, QUERY_NOT_FINISHED.
@@ -339,7 +355,9 @@ class JobManager:
         if record.lacks_params:
             raise NotSupported(f"the parameters of query {query_id} are not kept; submit the statement again")
         request = dataclasses.replace(record.request, idempotency_key=None)
-        return self.submit(request if readable is None else dataclasses.replace(request, readable=readable))
+        if readable is not None:
+            request = dataclasses.replace(request, readable=readable)
+        return self.submit(request if writes is None else dataclasses.replace(request, writes=writes))
 
     # batches
 
@@ -450,7 +468,7 @@ class JobManager:
         self._engine.sweep(running)
         is_known = self._recovered.is_set() and self._recovery_error is None  # what jobs of earlier processes go on with
         if is_known or self._housekeeper is None:
-            self._folder.tables.sweep(running)
+            self._tables.sweep(running)
 
     def agents(self) -> Agents:
         """The agents as they are now."""

@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from sabot_sql.config import Settings
 from sabot_sql.engine.request import ProgressCallback, QueryResult
-from sabot_sql.errors import CLASS_OF_CODE, Cancelled, InternalError, QueryTimeout, SabotError, ServiceError
+from sabot_sql.errors import CLASS_OF_CODE, Cancelled, InternalError, NotSupported, QueryTimeout, SabotError, ServiceError
 from sabot_sql.executor.local_counts import Counts
 from sabot_sql.jobs.accounting import EMPTY_STATS, distributed_stats
 from sabot_sql.jobs.admission import Gate
 from sabot_sql.jobs.folder import StateFolder
-from sabot_sql.jobs.job_run import JobRun
+from sabot_sql.jobs.job_run import Collect, JobRun
 from sabot_sql.jobs.ledger import Ledger
 from sabot_sql.jobs.record import QueryRecord
 from sabot_sql.jobs.recorded_plan import decode_plan
@@ -34,6 +34,7 @@ from sabot_sql.types import Schema
 
 if TYPE_CHECKING:
     from sabot_sql.engine.engine import Engine, Prepared
+    from sabot_sql.planner.writes import Write
 
 DISTRIBUTED_AT_ONCE = 4
 LAGGING = 8  # jobs that may be written down after their answer; with more, answers wait
@@ -95,6 +96,8 @@ class QueryRunner:
         """
         try:
             prepared = self._prepare(record, counted)
+            if counted and prepared.write is not None:
+                raise NotSupported("EXPLAIN ANALYZE of a statement that writes is not built", hint="explain its query")
             if counted:
                 prepared.counts = prepared.counts or Counts()
             result = self._run_local(record, prepared) if prepared.route == "local" else None
@@ -167,7 +170,10 @@ class QueryRunner:
     def _prepare(self, record: QueryRecord, finely: bool) -> Prepared:
         record.advance("planning")
         self._watch(record)
-        prepared = self._engine.prepare(record.request, finely)
+        request = record.request
+        prepared = (
+            self._engine.prepare(request, finely, record.query_id) if request.writes else self._engine.prepare(request, finely)
+        )
         record.route, record.reason = prepared.route, prepared.reason
         return prepared
 
@@ -206,8 +212,9 @@ class QueryRunner:
     def _run_distributed(self, record: QueryRecord, prepared: Prepared, progress: ProgressCallback | None) -> Ran:
         assert prepared.plan is not None
         STORE.refuse_if_down()
-        record.durable = not self._folder.temporary
-        spec = spec_of(record, prepared, self._folder.temporary)
+        # what writes for somebody who waits for it ends with the process: nobody would know whether it is still to come
+        record.durable = not self._folder.temporary and (record.kept or prepared.write is None)
+        spec = spec_of(record, prepared, not record.durable)
         recording = Recording(record.query_id, spec, record.accept)
         self._recordings[recording] = threading.Event()
         run: JobRun | None = None
@@ -221,7 +228,7 @@ class QueryRunner:
             if record.kept and self._folder.database.shared:
                 recording.wait_owned(record.cancel)
             with self._admitted(record) as queue_s:
-                ways = (None, progress, write, self._max_bytes)
+                ways = (None, progress, write, self._max_bytes, self._collecting(record, prepared.write))
                 run = JobRun(self._engine, record, prepared.plan, *ways)
                 table = run.to_end(recording.put)
                 prepared.plan = run.plan  # as finished stages changed it
@@ -251,6 +258,13 @@ class QueryRunner:
         result.stats["record_ms"] = (time.monotonic() - begin) * 1e3
         result.stats["elapsed_ms"] = (time.monotonic() - record.ticks_s) * 1e3
         return Ran(prepared, result, run)
+
+    def _collecting(self, record: QueryRecord, write: Write | None) -> Collect | None:
+        """What takes the rows of a job's last stage, where that is not an answer."""
+        if write is None:
+            return None
+        whose = (record.query_id, record.request.user, record.cancel, record.deadline_s)
+        return functools.partial(self._engine.write_blocks, write, *whose)
 
     @contextlib.contextmanager
     def _admitted(self, record: QueryRecord) -> Iterator[float]:
@@ -283,7 +297,9 @@ class QueryRunner:
     def resume(self, record: QueryRecord, spec: Output) -> Steps:
         """The steps of a job of an earlier process, which go on where its record ends."""
         if spec["temporary"]:
-            raise JobFailed(ServiceError("the process that ran the query for itself has ended", query_id=record.query_id))
+            error = ServiceError("the process that ran the query for itself has ended", query_id=record.query_id)
+            record.fail(error)
+            raise JobFailed(error)
         return ResumedSteps(
             record,
             functools.partial(self._resumed, record, spec),
@@ -294,7 +310,9 @@ class QueryRunner:
 
     def _resumed(self, record: QueryRecord, spec: Output, ledger: Ledger) -> JobRun:
         self._watch(record)
-        return JobRun(self._engine, record, decode_plan(spec), ledger, max_bytes=self._max_bytes)
+        write = self._engine.write_of(spec["write"]) if spec.get("write") else None
+        ways = (None, None, self._max_bytes, self._collecting(record, write))
+        return JobRun(self._engine, record, decode_plan(spec), ledger, *ways)
 
     def _finish_resumed(self, record: QueryRecord, spec: Output, run: JobRun, table: pa.Table, queue_s: float) -> Output:
         stats = {**spec["stats"], "resumed": True}

@@ -37,6 +37,7 @@ def spec_of(record: QueryRecord, prepared: Prepared, temporary: bool) -> dict[st
         "submitted_s": record.submitted_s,
         "reason": prepared.reason,
         "statement_type": prepared.statement_type,
+        "write": None if prepared.write is None else prepared.write.sql,
         "columns": [[field.name, str(field.type)] for field in prepared.columns],
         "stats": plain(prepared.stats),
         **encode_plan(plan),

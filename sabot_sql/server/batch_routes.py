@@ -73,7 +73,7 @@ def add_batch_routes(app: FastAPI, manager: JobManager, threads: Threads) -> Non
 
     def retry(query_id: str, principal: Principal) -> QueryStatus:
         own_record(manager, query_id, principal)
-        return manager.retry(query_id, principal.readable)
+        return manager.retry(query_id, principal.readable, principal.may_write)
 
     @app.post("/v1/batch", tags=["batches"], openapi_extra=takes(BatchBody))
     async def run_batch(request: Request) -> Response:

@@ -62,6 +62,7 @@ class StatementBody(BaseModel):
             idempotency_key=idempotency_key,
             user=principal.user,
             readable=principal.readable,
+            writes=principal.may_write,
             priority=self.priority,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,10 @@ async def post_sql(request: Request, manager: JobManager, threads: Threads, atte
     how = encoding_of(body, request.headers.get("accept"))
     key = idempotency_key(request)
     after = body.on_wait_timeout
-    run = Run(body.to_request(request.state.principal, key), how, body.wait_ms / 1000, after == "cancel", after == "continue")
+    asked = body.to_request(request.state.principal, key)
+    if request.method == "GET":  # a link that somebody follows writes nothing
+        asked = dataclasses.replace(asked, writes=False)
+    run = Run(asked, how, body.wait_ms / 1000, after == "cancel", after == "continue")
     if key is None and run.wait_s >= DIRECT_WAIT_S:
         return await answer_directly(request, manager, threads, attendance, run)
     try:

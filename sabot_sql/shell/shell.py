@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sabot_sql.client.connection import Connection
-from sabot_sql.client.display import rows_text, summary
+from sabot_sql.client.display import rows_text, summary, write_tag
 from sabot_sql.client.interruptible import run_interruptible
 from sabot_sql.client.options import LocalEngine, QueryOptions, Threshold
 from sabot_sql.client.progress_line import ProgressLine
@@ -176,6 +176,9 @@ class Shell:
         """The answer on the screen or in the file, and the line under it."""
         for warning in result.warnings:
             print(f"warning: {warning}", file=self.err)
+        if result.is_write:
+            self.tell(summary(result) if self.display.timing else write_tag(result))
+            return
         if self.target is not None:
             self.target.write(result, self.display)
             self.tell(f"{rows_text(len(result))} written to {self.target.target}")

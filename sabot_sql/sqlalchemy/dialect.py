@@ -22,7 +22,8 @@ OPTION_PREFIX = "sabot_"
 
 
 class SabotDialect(Reflection):
-    """Reads through `sabot_sql.dbapi`. It has no transactions, no DDL and no DML.
+    """Reads and, where the engine lets it, writes through `sabot_sql.dbapi`. It has no transactions, no constraints, no UPDATE
+    and no DELETE.
 
     Execution options named `sabot_...` are options of the query: `execution_options(sabot_route="distributed")`.
     """
@@ -55,7 +56,9 @@ class SabotDialect(Reflection):
     supports_sane_rowcount = False
     supports_sane_multi_rowcount = False
     postfetch_lastrowid = False
-    use_insertmanyvalues = False
+    use_insertmanyvalues = True  # each INSERT is a file: many rows go into one
+    use_insertmanyvalues_wo_returning = True
+    insertmanyvalues_page_size = 10_000
 
     _backslash_escapes = False
     _supports_jsonb_subscripting = False

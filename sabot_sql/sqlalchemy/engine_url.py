@@ -23,6 +23,7 @@ def _threshold(text: str) -> int | str:
 OPTIONS: dict[str, Callable[[str], Any]] = {
     "route": str, "threshold": _threshold, "engine": str, "timeout_s": float, "timezone": str, "tls": _flag, "ca_file": str,
     "allow_insecure": _flag, "state_dir": str, "num_local_agents": int, "threads": int, "max_result_bytes": int,
+    "writable": _flag,
 }  # fmt: skip
 
 

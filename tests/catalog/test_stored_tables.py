@@ -15,12 +15,15 @@ from sabot_sql.catalog.catalog import Catalog
 from sabot_sql.catalog.stored_manifest import FILE, check_name, folder_name, read_manifest
 from sabot_sql.catalog.stored_tables import ContentChanged, StoredTables
 from sabot_sql.errors import QueryError
+from sabot_sql.types import HUGEINT, Field, SqlType
 
 DYING = """
 import os, shutil, sys
 from pathlib import Path
 from sabot_sql.catalog import stored_manifest, stored_tables
+from sabot_sql.types import HUGEINT, Field
 
+COLUMNS = (Field("v", HUGEINT),)
 left = int(sys.argv[4])
 
 def dies(call):
@@ -36,10 +39,12 @@ for name in ("rename", "replace", "fsync", "unlink", "rmdir", "mkdir", "open"):
     setattr(os, name, dies(getattr(os, name)))
 left += 1000
 store = stored_tables.StoredTables(Path(sys.argv[1]))
-made = Path(shutil.copy(sys.argv[2], store.new_file(".parquet")))
+made, other = (Path(shutil.copy(sys.argv[2], store.new_file(".parquet"))) for _ in range(2))
 left = int(sys.argv[4])
 if sys.argv[3] == "drop":
     store.drop("t")
+elif sys.argv[3] == "statement":
+    store.commit_files("t", [(made, 2), (other, 2)], "replace", columns=COLUMNS, partition_by=("v",), query_id="q")
 else:
     old = store.get("t")
     store.commit("t", made, 2, sys.argv[3], old and old.content)
@@ -66,7 +71,13 @@ def values(folder: Path, name: str = "t") -> list[int] | None:
 
 @pytest.mark.parametrize(
     ("mode", "before", "after"),
-    [("create", None, [8, 9]), ("append", [1], [1, 8, 9]), ("replace", [1], [8, 9]), ("drop", [1], None)],
+    [
+        ("create", None, [8, 9]),
+        ("append", [1], [1, 8, 9]),
+        ("replace", [1], [8, 9]),
+        ("drop", [1], None),
+        ("statement", [1], [8, 9, 8, 9]),
+    ],
 )
 def test_a_process_that_ends_anywhere_leaves_the_old_or_the_new(
     tmp_path: Path, mode: str, before: list[int] | None, after: list[int] | None
@@ -127,13 +138,48 @@ def test_rows_made_for_another_content_are_not_appended(tmp_path: Path) -> None:
         store.commit("t", new_file(store, 4), 1, "append", first.content)
 
 
+def test_a_query_commits_once_also_in_a_store_that_is_opened_again(tmp_path: Path) -> None:
+    store = StoredTables(tmp_path / "tables")
+    columns = (Field("v", HUGEINT), Field("e", SqlType("ENUM", names=("it's",))))
+    made = store.commit_files("t", [(new_file(store, 1), 1)], "create", columns=columns, partition_by=("v",), query_id="q_1")
+    store = StoredTables(store.folder)
+    found = store.get("t")
+    assert found == made
+    for _ in range(2):
+        store.commit_files("t", [(new_file(store, 2, 3), 2)], "append", made.content, query_id="q_2")
+    store.commit_files("t", [(new_file(store, 4), 1)], "replace", query_id="q_3")
+    store.commit_files("t", [(new_file(store, 5), 1)], "append", made.content, query_id="q_2")
+    found = StoredTables(store.folder).get("t")
+    assert found is not None
+    assert (values(store.folder), found.commits) == ([4], (("q_1", 1), ("q_2", 2), ("q_3", 1)))
+
+
+def test_views_are_kept_and_are_no_tables(tmp_path: Path) -> None:
+    store = StoredTables(tmp_path / "tables")
+    store.define_view("v", "SELECT 1 AS a", (Field("a", SqlType("GEOMETRY('x')")),), False)
+    store = StoredTables(store.folder)
+    found = store.get("v")
+    assert found is not None
+    assert (store.has_views, found.view, str(found.columns[0].type)) == (True, "SELECT 1 AS a", "GEOMETRY('x')")
+    for mode in ("create", "append", "replace"):
+        with pytest.raises(QueryError, match="is a view"):
+            store.check("V", mode)  # type: ignore[arg-type]
+    with pytest.raises(QueryError, match="exists"):
+        store.define_view("v", "SELECT 2", (), False)
+    store.commit("t", new_file(store, 1), 1, "create")
+    with pytest.raises(QueryError, match="is a table"):
+        store.define_view("t", "SELECT 2", (), True)
+    store.drop("v")
+    assert not store.has_views
+
+
 def test_a_manifest_that_cannot_be_read_leaves_the_other_tables(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = StoredTables(tmp_path / "tables")
     for name in ("good", "bad", "newer"):
         store.commit(name, new_file(store, 1), 1, "create")
     folder = store.folder / folder_name("bad")
     (folder / FILE).write_text("{")
-    (store.folder / folder_name("newer") / FILE).write_text('{"format": 2}')
+    (store.folder / folder_name("newer") / FILE).write_text('{"format": 3}')
     again = StoredTables(store.folder)
     assert list(again.tables()) == ["good"]
     assert "cannot be read" in caplog.text

@@ -41,6 +41,7 @@ class Prepared:
     analyze: bool = False
     lane: str = "small"
     counts: Any = None
+    write: Any = None
     stats: dict[str, Any] = field(default_factory=lambda: {"parse_ms": 0.1, "plan_ms": 0.2, "estimated_rows": 7})
 
 
