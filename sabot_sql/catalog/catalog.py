@@ -281,9 +281,14 @@ class Catalog:
         """Whether a table of this name comes from elsewhere than the store."""
         return self._is_foreign(fold(name))
 
+    @property
+    def has_views(self) -> bool:
+        """Whether there are any views."""
+        return self._put is not None and self._put.root.store.has_views
+
     def view(self, parts: tuple[str, ...]) -> tuple[str, str] | None:
         """The name and the query of the view that `parts` stand for; None where they stand for something else."""
-        if self._put is None or not self._put.root.store.has_views:
+        if not self.has_views:
             return None
         around = [fold(part) for part in parts[:-1]]
         if around not in ([], [DEFAULT_SCHEMA], [fold(self.name)], [fold(self.name), DEFAULT_SCHEMA]):

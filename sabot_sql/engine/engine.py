@@ -150,6 +150,8 @@ class Engine:
             prepared.counts = prepared.counts or Counts()
             return prepared
         if write is None:
+            if not self.catalog.has_views:
+                return self._prepare_expanded(request, statement, None, None, finely, begin)
             return self._prepare_query(request, statement, None, finely, begin)
         return self._prepare_write(request, statement, write, finely, query_id, begin)
 
@@ -207,16 +209,21 @@ class Engine:
         try:
             if not statement.explain:
                 expanded = self._expanded(statement, request, write)
-            return self._prepare_expanded(request, expanded, write, finely, begin)
+            return self._prepare_expanded(request, expanded.statement, expanded, write, finely, begin)
         except SabotError as error:
             if write is None and not expanded.edits:
                 raise
             raise expanded.placed(error) from error.__cause__
 
     def _prepare_expanded(
-        self, request: QueryRequest, expanded: Expanded, write: Write | None, finely: bool, begin: float
+        self,
+        request: QueryRequest,
+        statement: Statement,
+        expanded: Expanded | None,
+        write: Write | None,
+        finely: bool,
+        begin: float,
     ) -> Prepared:
-        statement = expanded.statement
         resolve = self._resolver(statement, request)
         tables = check(statement, resolve)
         parsed = time.perf_counter()
