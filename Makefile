@@ -12,7 +12,7 @@ JOBS ?= 2000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench docs clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ help: ## What can be made
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("sabot-sql needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,shell,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,shell,dev,docs]'
 	@touch $@
 
 setup: $(STAMP) ## Install into .venv and compile the kernels
@@ -75,5 +75,8 @@ bench: setup ## Overhead of a distributed job, the fast path and the operators, 
 	$(BIN)/python bench/fast_path.py
 	$(BIN)/python bench/operators.py
 
+docs: $(STAMP) ## Build the documentation as a site, in build/site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean: ## Remove the environment, caches and made data
-	rm -rf $(VENV) $(DATA) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DATA) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
