@@ -12,7 +12,7 @@ JOBS ?= 2000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench docs clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store check format goldens accept bench docs pictures clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ bench: setup ## Overhead of a distributed job, the fast path and the operators, 
 
 docs: $(STAMP) ## Build the documentation as a site, in build/site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: setup ## Record the pictures of the shell in docs/pictures anew
+	$(BIN)/python -m tests.shell.pictures
 
 clean: ## Remove the environment, caches and made data
 	rm -rf $(VENV) $(DATA) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""What makes docs/ a site of its own: README.md is its front page, and links to the source, which is no part of it, are text."""
+"""docs/ as a site: README.md is its front page, and links to the source, which is no part of it, are text."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pyte
 
 from tests.server.live_server import clean_environment
 
-PROMPT = "sabot=>"
+PROMPT, MORE = "sabot=>", "sabot->"
 CLEAR = "\x0c"  # Ctrl-L, which prompt_toolkit takes
 PERSONAL = frozenset(("XDG_STATE_HOME", "XDG_CONFIG_HOME", "VISUAL", "EDITOR"))
 QUIET_S = 0.3
@@ -64,8 +64,12 @@ class Terminal:
     @property
     def idle(self) -> bool:
         """Whether the shell waits for a statement."""
-        line = self.screen.display[self.screen.cursor.y].rstrip()
-        return line == PROMPT
+        return self.line == PROMPT
+
+    @property
+    def line(self) -> str:
+        """The line that the cursor is on."""
+        return str(self.screen.display[self.screen.cursor.y]).rstrip()
 
     def read(self, for_s: float) -> None:
         """Draws what comes within `for_s` seconds."""
