@@ -199,7 +199,7 @@ def test_no_file_names_a_machine_path_or_a_package_index() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize(("name", "least"), [("python.md", 20), ("routing.md", 15)])
+@pytest.mark.parametrize(("name", "least"), [("python.md", 20), ("routing.md", 15), ("first-hour.md", 60)])
 def test_python_examples_run(name: str, least: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in [n for n in os.environ if n.startswith("SABOT_")]:
         monkeypatch.delenv(variable)
