@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SF ?= 0.1
 DATA := .data
+REPORTS := docs/benchmarks
+BENCH_SF ?= 1
 SEED ?= 1
 QUERIES ?= 5000
 SEEDS ?= 2
@@ -12,7 +14,7 @@ JOBS ?= 2000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store chaos-writes check format goldens accept bench clean
+.PHONY: help setup demo test test-slow test-ray fuzz chaos chaos-jobs chaos-store chaos-writes check format goldens accept bench plots docs pictures clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +22,7 @@ help: ## What can be made
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("sabot-sql needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,shell,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[server,shell,dev,docs]'
 	@touch $@
 
 setup: $(STAMP) ## Install into .venv and compile the kernels
@@ -73,10 +75,27 @@ accept: setup ## The acceptance programs: TPC-H and db-benchmark, every answer c
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py tpch --sf $(SF) --route auto --data-root $(DATA)
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python bench/accept/check.py h2o --rows 1000000 --route auto --data-root $(DATA)
 
-bench: setup ## Overhead of a distributed job, the fast path and the operators, beside DuckDB
-	$(BIN)/python bench/overhead.py
+$(DATA)/tpch-$(BENCH_SF): $(STAMP)
+	$(BIN)/tpchgen-cli parquet -s $(BENCH_SF) --parts=4 --output-dir=$@
+
+bench: setup $(DATA)/tpch-$(BENCH_SF) ## The benches beside DuckDB, and the plots of docs/benchmarks.md from their reports (BENCH_SF=1)
+	$(BIN)/python bench/overhead.py --json $(REPORTS)/overhead.json
+	$(BIN)/python bench/sizes.py --json $(REPORTS)/sizes.json
+	$(BIN)/python bench/tpch.py --data $(DATA)/tpch-$(BENCH_SF) --repeats 3 --json $(REPORTS)/tpch.json
+	$(BIN)/python bench/tpch.py --data $(DATA)/tpch-$(BENCH_SF) --repeats 3 --scaling --json $(REPORTS)/scaling.json
+	$(BIN)/python bench/service.py --seconds 10 --clients 1,4,16,64 --json $(REPORTS)/service.json
+	$(BIN)/python bench/plots.py $(REPORTS)
 	$(BIN)/python bench/fast_path.py
 	$(BIN)/python bench/operators.py
 
+plots: $(STAMP) ## Draw the plots of docs/benchmarks.md anew from the reports that are there
+	$(BIN)/python bench/plots.py $(REPORTS)
+
+docs: $(STAMP) ## Build the documentation as a site, in build/site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: setup ## Record the pictures of the shell in docs/pictures anew
+	$(BIN)/python -m tests.shell.pictures
+
 clean: ## Remove the environment, caches and made data
-	rm -rf $(VENV) $(DATA) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DATA) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from bench.answers import same_answer
-from bench.machine import machine_line
+from bench.machine import machine_line, report
 from sabot_sql.config import AgentSettings, Settings
 from sabot_sql.engine.request import QueryRequest
 from sabot_sql.jobs.manager import JobManager
@@ -47,6 +47,7 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
         json_path: where the times go as well.
     """
     print(machine_line())
+    begun = report()
     on_duckdb = duckdb_over(data, agents)
     found = {}
     for way, times in (("cold", 1), ("warm", repeats)):
@@ -63,13 +64,14 @@ def compare(data: Path, queries: Mapping[str, str], agents: int, repeats: int, j
         theirs, ours = (sum(pair[i] for pair in each.values()) for i in (0, 1))
         print(f"{way}: {ours:.0f} ms against DuckDB's {theirs:.0f}, ratio {ours / theirs:.2f}")
     if json_path:
-        Path(json_path).write_text(json.dumps({"machine": machine_line(), **found}, indent=1))
+        Path(json_path).write_text(json.dumps({**begun, **found}, indent=1))
 
 
-def scaling(data: Path, queries: Mapping[str, str], repeats: int, heaviest: int = 8) -> None:
+def scaling(data: Path, queries: Mapping[str, str], repeats: int, json_path: str = "", heaviest: int = 8) -> None:
     """Run each query on one agent and on two, warm, and print how much faster two are for those that take one the longest;
     beside it, how much faster DuckDB is with two threads: what the machine lets two cores do."""
     print(machine_line())
+    begun = report()
     found: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     for agents in (1, 2):
@@ -85,6 +87,9 @@ def scaling(data: Path, queries: Mapping[str, str], repeats: int, heaviest: int 
               f"   DuckDB {theirs[0][name] / theirs[1][name]:.2f} times")  # fmt: skip
     for who, (single, double) in (("agents", found), ("DuckDB", theirs)):
         print(f"{who}: {sum(single[n] for n in names) / sum(double[n] for n in names):.2f} times as fast over these")
+    if json_path:
+        times = {"agents": found, "DuckDB": theirs}
+        Path(json_path).write_text(json.dumps({**begun, **times, "heaviest": names}, indent=1))
 
 
 def duckdb_over(data: Path, threads: int) -> Run:

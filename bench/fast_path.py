@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sabot_sql
-from bench.machine import machine_line, quantile
+from bench.machine import machine_line, quantile, report
 
 counter = itertools.count(1)
 Call = Callable[[int], object]
@@ -258,6 +258,7 @@ def main() -> int:
         ask_as_process(args.ask, args.clients, args.seconds)
         return 0
     print(machine_line())
+    begun = report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         duck = duckdb.connect()
@@ -273,7 +274,7 @@ def main() -> int:
             found += many_clients(duck, db, remote, url, args.seconds)
             found += beside_large(db, remote, args.repeats)
     if args.json:
-        Path(args.json).write_text(json.dumps({"machine": machine_line(), "rows": found}, indent=1))
+        Path(args.json).write_text(json.dumps({**begun, "rows": found}, indent=1))
     return 0
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def machine_line() -> str:
@@ -21,6 +22,11 @@ def machine_line() -> str:
         f"{n} {importlib.metadata.version(n)}" for n in ("duckdb", "pyarrow", "numba", "sqlglot", "dbos", "fastapi")
     )
     return f"{model}, {os.cpu_count()} cores, {memory} GiB, Python {platform.python_version()}, {versions}"
+
+
+def report() -> dict[str, Any]:
+    """The beginning of a report: the machine, and how many programs wanted its cores in the minute before."""
+    return {"machine": machine_line(), "load_before": round(os.getloadavg()[0], 1)}
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import sabot_sql
-from bench.machine import machine_line, quantile, spread
+from bench.machine import machine_line, quantile, report, spread
 
 # What the coordinator does one after the other. The job's record is written beside the stages and after the answer; `record`
 # is what the answer still had to wait for it. A stage is its deploy, its run in the agents and the way back.
@@ -65,24 +65,24 @@ def main() -> int:
     parser.add_argument("--json", default="")
     args = parser.parse_args()
     print(machine_line())
-    report: dict[str, object] = {"machine": machine_line()}
+    found: dict[str, object] = report()
     with tempfile.TemporaryDirectory() as name:
         folder = make(Path(name))
         if not args.warm_only:
             cold = [[float(x) for x in _cold(folder, args.agents).split()] for _ in range(5)]
             print(f"cold: import and connect   {spread([c[0] for c in cold])} ms")
             print(f"cold: to the first answer  {spread([c[1] for c in cold])} ms")
-            report["cold_first_answer_ms"] = [c[1] for c in cold]
+            found["cold_first_answer_ms"] = [c[1] for c in cold]
         duck = duckdb.connect()
         duck.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet('{folder}/t/*.parquet')")
         with sabot_sql.connect("embedded:", data=str(folder), num_local_agents=args.agents) as db:
             bench = Jobs(duck, db, args.agents)
             for way, pause_s in (("one at a time", PAUSE_S), ("one after the other", 0.0)):
-                report[way] = bench.run(way, args.repeats, pause_s)
+                found[way] = bench.run(way, args.repeats, pause_s)
     if not args.warm_only:
-        report["agent_start_ms"] = _agent_start()
+        found["agent_start_ms"] = _agent_start()
     if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1))
+        Path(args.json).write_text(json.dumps(found, indent=1))
     return 0
 
 

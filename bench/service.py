@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.machine import machine_line
+from bench.machine import machine_line, report
 from bench.service_load import ROWS, statement
 
 LOAD = Path(__file__).parent / "service_load.py"
@@ -57,17 +57,17 @@ def main() -> int:
     args = parser.parse_args()
     clients = [int(n) for n in args.clients.split(",")]
     print(machine_line())
-    report: dict[str, Any] = {"machine": machine_line()}
+    found: dict[str, Any] = report()
     with tempfile.TemporaryDirectory() as name:
         data = make(Path(name))
         with sabot_sql_server(data) as (pid, port):
             load("sabot-sql", port, 16, 3.0)  # everything is loaded
             for many in clients:
-                report[f"sabot-sql, {many} clients"] = told("sabot-sql", pid, port, many, args.seconds)
+                found[f"sabot-sql, {many} clients"] = told("sabot-sql", pid, port, many, args.seconds)
             for what, beside in (("slow readers", slow_readers), ("clients that vanish", vanishing), ("a large query", large)):
                 time.sleep(3)  # what the last one left is done
                 with running(beside, port) as done:
-                    report[f"beside {what}"] = told(f"16 clients beside {what}", pid, port, 16, args.seconds)
+                    found[f"beside {what}"] = told(f"16 clients beside {what}", pid, port, 16, args.seconds)
                 print(f"    {what}: {done[0]:,}")
             time.sleep(2)
             print(f"    resident memory at the end {resident_mb(pid):.0f} MB")
@@ -75,10 +75,10 @@ def main() -> int:
             with roapi_server(args.roapi, data) as (pid, port):
                 load("roapi", port, 16, 3.0)
                 for many in clients:
-                    report[f"roapi, {many} clients"] = told("roapi", pid, port, many, args.seconds)
-        report["DuckDB in process per_s"] = on_duckdb(data, min(args.seconds, 5.0))
+                    found[f"roapi, {many} clients"] = told("roapi", pid, port, many, args.seconds)
+        found["DuckDB in process per_s"] = on_duckdb(data, min(args.seconds, 5.0))
     if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1))
+        Path(args.json).write_text(json.dumps(found, indent=1))
     return 0
 
 

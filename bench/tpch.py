@@ -1,7 +1,7 @@
 """TPC-H's 22 queries over the agents beside DuckDB, cold and warm, or over two agents beside one; see `bench/beside.py`.
 
     python bench/tpch.py --data FOLDER [--repeats 5] [--agents 2] [--json OUT]
-    python bench/tpch.py --data FOLDER --scaling [--repeats 5]
+    python bench/tpch.py --data FOLDER --scaling [--repeats 5] [--json OUT]
 
 FOLDER holds the tables as folders of Parquet files.
 """
@@ -29,7 +29,7 @@ def main() -> int:
     args = parser.parse_args()
     queries = {path.stem: path.read_text() for path in QUERIES}
     if args.scaling:
-        scaling(args.data, queries, args.repeats)
+        scaling(args.data, queries, args.repeats, args.json)
     else:
         compare(args.data, queries, args.agents, args.repeats, args.json)
     return 0

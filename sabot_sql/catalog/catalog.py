@@ -30,6 +30,7 @@ from sabot_sql.catalog.why_skipped import why_skipped
 from sabot_sql.errors import ConfigError, NotSupported, PlanError, QueryError, ReadError
 
 DEFAULT_SCHEMA = "main"
+SHOWN_TABLES = 5
 
 
 class Root(Protocol):
@@ -391,7 +392,10 @@ class Catalog:
         elif path := next((path for path in skipped if stem(path) == fold(name)), None):
             hint = why_unread(path)
         elif not names:
-            hint = "the catalog has no tables: check data="
+            hint = "the catalog has no tables: name your folder or file, data= in Python, --data on the command line"
+        else:
+            shown = sorted(names.values())[:SHOWN_TABLES]
+            hint = f"tables there are: {', '.join(shown)}{', ...' if len(names) > len(shown) else ''}"
         return PlanError(f'table "{name}" does not exist', code="UNDEFINED_TABLE", hint=hint)
 
     def _refuse_clashes(self) -> None:

@@ -42,6 +42,8 @@ class Output:
         self.format = format_name or ("table" if self.on_terminal else "csv")
         if self.format in BINARY and self.on_terminal:
             raise click.UsageError(f"{self.format} is binary and stdout is a terminal; give -o FILE, or a pipe")
+        if path is not None and (named := os.path.splitext(path)[1][1:].lower()) in FORMATS and named != self.format:
+            click.echo(f"note: {path} gets {self.format}; --format {named} writes {named}", err=True)
         self._file: IO[bytes] | None = None
         self._part: str | None = None  # what the file is called until then
 

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from sabot_sql.cli.output import BINARY, Output, format_option
-from sabot_sql.cli.statement_source import parse_params, read_statements, statement_options
+from sabot_sql.cli.statement_source import StatementCommand, parse_params, read_statements, statement_options
 from sabot_sql.cli.target import open_connection, routing_options, target_options
 from sabot_sql.errors import SabotError
 
 
-@click.command()
+@click.command(cls=StatementCommand)
 @statement_options
 @target_options
 @routing_options

@@ -13,6 +13,19 @@ from sabot_sql.client.statement_split import split_statements
 from sabot_sql.errors import ConfigError
 
 
+class StatementCommand(click.Command):
+    """A command whose statement is an option; what stands alone is told its place."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest:
+            raise click.UsageError(
+                f"where does {rest[0]!r} belong? A statement follows -c, its data --data, a server --url", ctx
+            )
+        return rest
+
+
 def statement_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`-c SQL` and `-f FILE`."""
     command = click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="Statements of a file; - is stdin.")(
@@ -30,7 +43,7 @@ def read_statements(commands: tuple[str, ...], files: tuple[str, ...]) -> list[s
         try:
             texts.append(sys.stdin.read() if name == "-" else Path(name).read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{name} cannot be read: {exc}") from exc
+            raise ConfigError(f"{name} cannot be read: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
     if not texts:
         raise click.UsageError("no statement: give -c SQL or -f FILE")
     return [statement for text in texts for statement in statements_of(text)]

@@ -270,7 +270,10 @@ def check_url(url: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigError(f"{url!r} is not an address of a server", hint='write "http://host:8600", or "embedded:"')
+        raise ConfigError(
+            f"{url!r} is not an address of a server",
+            hint='write "http://host:8600"; for files in this process: connect(data="my_folder")',
+        )
     if parts.username or parts.password:
         raise ConfigError("the address holds a user or password; give api_key= instead")
     if parts.query or parts.fragment:

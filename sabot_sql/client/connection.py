@@ -6,11 +6,12 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sabot_sql.client.batch import JobBatch, Statement, read_statements
 from sabot_sql.client.job import Job
 from sabot_sql.client.options import LocalEngine, ParamsArgument, QueryOptions, Threshold, takes_options_of
+from sabot_sql.client.other_names import CONNECTION, no_attribute
 from sabot_sql.client.parameters import normalize_params
 from sabot_sql.client.record import Record
 from sabot_sql.client.result import Result
@@ -108,6 +109,11 @@ class Connection:
         self._engine = engine
         self._writes = writes
         self._closed = False
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            no_attribute(self, name, CONNECTION)
 
     def request(
         self,

@@ -7,12 +7,13 @@ import functools
 import html
 import sys
 from collections.abc import Iterator
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import pyarrow as pa
 
 from sabot_sql.client.carried_types import refuse_types
 from sabot_sql.client.json_values import distinct_names, json_values
+from sabot_sql.client.other_names import RESULT, no_attribute
 from sabot_sql.client.sql_types import schema_of
 from sabot_sql.engine.request import QueryResult
 from sabot_sql.errors import QueryError
@@ -37,6 +38,11 @@ class Result:
         self._answer = answer
         self.truncated = row_limit is not None and answer.table.num_rows > row_limit
         self._table: pa.Table = answer.table.slice(0, row_limit) if self.truncated else answer.table
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            no_attribute(self, name, RESULT)
 
     @property
     def query_id(self) -> str:

@@ -25,6 +25,8 @@ OPTIMIZERS = "SELECT string_agg(name, ',') FROM duckdb_optimizers()"
 
 Node = dict[str, Any]
 
+NOT_A_PARAMETER, PARAMETER_HINT = 'near ":"', "a parameter is written $name, $1 or ?"
+
 
 class TreeReader:
     """Reads parse trees. Thread-safe: each reader thread borrows a cursor with the call prepared."""
@@ -88,7 +90,8 @@ class TreeReader:
             return too_complex()
         located = re.fullmatch(r"\[(\d+),(\d+)\]", answer.get("location", ""))
         position = position_at_byte(sql, int(located[1]), int(located[2])) if located else None
-        return ParseError(message, position=position, sql=sql, engine_message=message)
+        hint = PARAMETER_HINT if message.endswith(NOT_A_PARAMETER) else None
+        return ParseError(message, hint=hint, position=position, sql=sql, engine_message=message)
 
     def kinds(self, sql: str) -> tuple[str, ...]:
         """DuckDB's kind of each statement in `sql`: INSERT, COPY, MULTI (a PIVOT that must look at the data first), ...

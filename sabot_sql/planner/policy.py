@@ -71,7 +71,13 @@ PATH = re.compile(
     re.IGNORECASE,
 )
 
-FILES_HINT = "files are read as tables of the catalog; register them there"
+FILES_HINT = (
+    "name the file or its folder as data, then it is a table: connect(data=...) or db.register(...) in Python, --data on the "
+    "command line, \\copy TABLE from FILE in the shell"
+)
+
+
+COPY_HINT = "run the query itself: query --format parquet -o FILE, or \\copy (QUERY) to FILE in the shell, writes its answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,8 @@ def _kind_refusal(kind: str, sql: str) -> Refusal:
             f"{shown} is refused: this connection only reads",
             "change the files under the catalog; the next query sees them",
         )
+    if kind == "COPY":
+        return Refusal("PERMISSION_DENIED", "COPY statements are not permitted", COPY_HINT)
     return Refusal(
         "PERMISSION_DENIED", f"{shown} statements are not permitted", "run queries: SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN"
     )

@@ -160,7 +160,7 @@ def include(shell: Shell, argument: str, plus: bool) -> None:
     try:
         shell.run_file(Path(words(argument)[0]).expanduser())
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{argument} cannot be read: {exc}") from exc
+        raise ConfigError(f"{argument} cannot be read: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
 
 
 def output(shell: Shell, argument: str, plus: bool) -> None:

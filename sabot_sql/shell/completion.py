@@ -24,7 +24,9 @@ WORD = re.compile(r"[\w$]+$")
 AFTER_TABLE_WORD = re.compile(r"\b(?:from|join|describe|summarize|table)\s+[\w$]*$", re.IGNORECASE)
 AFTER_DOT = re.compile(r"\"?([\w$]+)\"?\.[\w$]*$")
 USED_TABLES = re.compile(r"\b(?:from|join|,)\s+\"?([\w$]+)\"?(?:\s+(?:as\s+)?([A-Za-z_]\w*))?", re.IGNORECASE)
+FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 REMEMBERED_S = 10.0
+FEW_TABLES = 20
 
 KEYWORDS = (
     "select from where group by order having limit offset join left right full inner outer cross on using as and or not in is "
@@ -36,7 +38,8 @@ KEYWORDS = (
 
 class SqlCompleter(Completer):
     """Tables after FROM and JOIN, columns of a table after its name or alias and a dot, elsewhere the columns of the tables
-    that the statement names, keywords and functions; commands, and what they take."""
+    that the statement names (of all of a few, as long as it names none), keywords and functions; commands, and what they
+    take."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -111,7 +114,10 @@ class SqlCompleter(Completer):
         return sorted(self._columns_of(table)) if table else []
 
     def _columns_used(self, text: str) -> list[str]:
-        return sorted({column for table in set(self._used(text).values()) for column in self._columns_of(table)})
+        tables = set(self._used(text).values())
+        if not tables and not FROM.search(text) and len(list(self._tables())) <= FEW_TABLES:
+            tables = set(self._tables())
+        return sorted({column for table in tables for column in self._columns_of(table)})
 
     def _tables(self) -> Iterable[str]:
         connection = self._shell.connection

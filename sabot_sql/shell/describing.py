@@ -35,13 +35,24 @@ def describe(shell: Shell, argument: str, plus: bool) -> None:
     if not argument or re.search(r"[*?]", argument):
         relations(shell, argument, plus, views=None)
         return
-    table = shell.connection.table(argument)
+    try:
+        table = shell.connection.table(argument)
+    except QueryError as error:
+        if holders := tables_with_column(shell, argument):
+            error.hint = f"a column {argument} is in: {', '.join(holders)}"
+        raise
     rows = f"{table['rows']:,}" if table.get("rows") is not None else "unknown"
-    shell.say(
-        f"Table {table['name']} ({table.get('format')}, {rows} rows, {table.get('files')} files, {table.get('location')})"
-    )
+    files = f"{table.get('files')} file{'' if table.get('files') == 1 else 's'}"
+    shell.say(f"Table {table['name']} ({table.get('format')}, {rows} rows, {files}, {table.get('location')})")
     names = COLUMN_PLUS if plus else COLUMN
     listing(shell, table["columns"], names, tuple(HEADINGS.get(name, name) for name in names))
+
+
+def tables_with_column(shell: Shell, name: str) -> list[str]:
+    """The tables with a column of that name, whatever its case."""
+    sql = "SELECT DISTINCT table_name FROM information_schema.columns WHERE lower(column_name) = lower($1) ORDER BY 1"
+    answer = shell.connection.execute_sql(sql, [name])
+    return [str(row[0]) for row in answer]
 
 
 def relations(shell: Shell, pattern: str, plus: bool, views: bool | None) -> None:

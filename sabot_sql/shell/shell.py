@@ -278,7 +278,7 @@ def run_shell(shell: Shell, commands: Sequence[str] = (), files: Sequence[str] =
                 if not shell.run_file(Path(name)) and shell.stops_on_error:
                     return
             except (OSError, UnicodeDecodeError) as exc:
-                raise ConfigError(f"{name} cannot be read: {exc}") from exc
+                raise ConfigError(f"{name} cannot be read: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
         if not commands and not files and sys.stdin.isatty():
             from sabot_sql.shell.prompt import read_forever
 

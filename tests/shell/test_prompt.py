@@ -90,6 +90,7 @@ def test_text_is_not_complete(text: str) -> None:
         ("\\d peo", "people"),
         ("SELECT * FROM people p JOIN numbers n ON n.ha", "half"),
         ("SELECT upp", "upper"),
+        ("SELECT na", "name"),
         ("\\explain SELECT * FROM nu", "numbers"),
         ("\\route dis", "distributed"),
         ("\\pset form", "format"),
