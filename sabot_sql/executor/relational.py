@@ -183,7 +183,9 @@ class ScanThrough(ScanSource):
 
 
 class ScanTop(ScanThrough):
-    """A scan through a `Relational` that may run over any part of the rows."""
+    """A scan through a `Relational` that may run over any part of the rows: the first ones of a window's partitions."""
+
+    is_below_window = True
 
     def statement(self, tail: str) -> str:
         assert isinstance(self.operator, Relational)

@@ -60,7 +60,12 @@ class ScanSource:
 
     Args:
         schema: of the batches: the inner Arrow types of the node's columns.
+
+    Attributes:
+        is_below_window: whether DuckDB's statement has a window over the rows.
     """
+
+    is_below_window = False
 
     def __init__(self, node: Scan, splits: Sequence[Split], schema: pa.Schema, stats: OperatorStats) -> None:
         self.node = node
@@ -200,8 +205,8 @@ class ScanUnit:
             with self._relation(cursor, context) as (relation, bounds), cursor.registered(self.source.keys):
                 conditions = " AND ".join((*bounds, *self.source.conditions))
                 tail = f" FROM {relation}" + (f" WHERE {conditions}" if conditions else "")
-                if bounds and not self.cached and self.source.node.spec.kind == "duckdb":
-                    # for the first rows of a window above, DuckDB 2.0 looks for the rowid in columns that do not have it
+                if bounds and (self.source.is_below_window or self.source.node.spec.kind == "duckdb"):
+                    # for the first rows of a window, DuckDB 2.0 looks for the row's number in columns that do not have it
                     tail += " OFFSET 0"
                 schema = self.source.schema
                 if not len(schema):

@@ -23,6 +23,9 @@ def db(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
     for part in range(4):
         sql = f"SELECT * FROM ({TABLE}) WHERE id % 4 = {part}"
         duckdb.sql(sql).write_parquet(str(folder / "t" / f"{part}.parquet"), row_group_size=2048)
+    wide = ", ".join(f"(i * {n}) % 1009 AS c{n}" for n in range(20))
+    wide = f"SELECT i AS id, i % 977 AS g, {wide} FROM range(120000) t(i)"
+    duckdb.sql(wide).write_parquet(str(folder / "wide.parquet"), row_group_size=40_960)
     with sabot_sql.connect("embedded:", data=str(folder), num_local_agents=request.param) as db:
         catalog = db._service.manager._engine.catalog  # type: ignore[attr-defined]
         catalog.learn(catalog.tables())
@@ -36,6 +39,11 @@ def both(db: Connection, sql: str) -> str:
     assert found.equals(expected)
     assert found.num_rows
     return db.explain(sql, route="distributed").physical
+
+
+def test_first_rows_in_parts_of_a_file_with_many_columns(db: Connection) -> None:
+    sql = "SELECT c7 FROM (SELECT c7, row_number() OVER (PARTITION BY g ORDER BY id) AS n FROM wide) WHERE n < 3"
+    assert "Window top" in both(db, sql)
 
 
 @pytest.mark.parametrize(
