@@ -38,7 +38,7 @@ from sabot_sql.engine.writing import (
     given_columns,
     success_table,
 )
-from sabot_sql.errors import NotSupported, QueryError, SabotError, ServiceError
+from sabot_sql.errors import NotSupported, PlanError, QueryError, SabotError, ServiceError
 from sabot_sql.executor.exchange import BlockFile
 from sabot_sql.executor.local import Answer, LocalEngines, lists_tables, refuse_oversized
 from sabot_sql.executor.local_counts import Counts
@@ -200,7 +200,27 @@ class Engine:
             return found if found is not None and may_read(request.readable, found[0]) else None
 
         found = expand_views(statement, lookup)
+        for name, body in found.bodies:
+            self._check_view(name, body, request)
         return found if write is None else replace(found, original=write.sql)
+
+    def _check_view(self, name: str, body: Statement, request: QueryRequest) -> None:
+        """Bind the query of a view alone.
+
+        Raises:
+            SabotError: it reads what is not there any more, or what the key is not for.
+        """
+        try:
+            tables = check(body, self._resolver(body, request))
+            if unbindable(body, {}) is None:
+                self._binder_of_all().describe(body.sql, None, tables, self._session(request))
+        except SabotError as error:
+            if request.readable is not None:
+                detail = f'the view "{name}" cannot be read: what it reads is not there, or not for this key'
+                raise PlanError(detail, code="UNDEFINED_TABLE") from None
+            error.position = error.sql = None
+            error.detail = f'the view "{name}" cannot be read: {error.detail}'
+            raise
 
     def _prepare_query(
         self, request: QueryRequest, statement: Statement, write: Write | None, finely: bool, begin: float

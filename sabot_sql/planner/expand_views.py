@@ -38,12 +38,15 @@ class Expanded:
 
     Attributes:
         views: names of those that it names, or one of them does, in small letters.
+        bodies: what each of them stands for, without views. In the statement an outer query may give a body a column that it
+            has not of its own: each must be bound alone.
     """
 
     statement: Statement
     original: str
     edits: tuple[Edit, ...] = ()
     views: frozenset[str] = frozenset()
+    bodies: tuple[tuple[str, Statement], ...] = ()
 
     def placed(self, error: SabotError) -> SabotError:
         """`error` with its place in the text as it was written; none where that is in a view."""
@@ -73,7 +76,9 @@ def expand_views(statement: Statement, lookup: Lookup) -> Expanded:
         PlanError: a view reads itself; the statement is too long with all of them.
         NotSupported: it names one where no query may stand, or hides a table of one by a name of WITH.
     """
-    return _expand(statement, lookup, (), {})
+    made: dict[str, Expanded] = {}
+    found = _expand(statement, lookup, (), made)
+    return replace(found, bodies=tuple((name, body.statement) for name, body in made.items())) if made else found
 
 
 def _expand(statement: Statement, lookup: Lookup, inside: tuple[str, ...], made: dict[str, Expanded]) -> Expanded:
@@ -126,7 +131,7 @@ def _refuse_hidden(name: str, body: Statement, outer: Statement) -> None:
     hidden = {parts[0].lower() for parts in body.tables if len(parts) == 1} & (outer.names.ctes if outer.names else set())
     if hidden:
         raise NotSupported(
-            f'WITH {next(iter(hidden))} hides a table that the view "{name}" reads', hint="give the query of WITH another name"
+            f'a name of WITH hides a table that the view "{name}" reads', hint="give the queries of WITH other names"
         )
 
 

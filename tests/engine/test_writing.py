@@ -51,6 +51,19 @@ def shown(result: Result) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in result.to_pylist()]
 
 
+def test_the_query_around_a_view_gives_it_no_columns() -> None:
+    with sabot_sql.connect(writable=True, num_local_agents=0) as db:
+        db.execute_sql("create table t as select 1 a")
+        db.execute_sql("create table o as select 9 a")
+        db.execute_sql("create view v as select a from t")
+        db.execute_sql("create view w as select (select max(a) from v) as m from o")
+        assert shown(db.execute_sql("select a, (select max(a) from v) from o")) == [(9, 1)]
+        db.execute_sql("create or replace table t as select 1 c")
+        for sql in ("select a, (select max(a) from v) from o", "select l.* from o, lateral (from v) l", "from v", "from w"):
+            with pytest.raises(SabotError, match='the view "v" cannot be read: .*column "a"'):
+                db.execute_sql(sql)
+
+
 def test_without_a_writable_catalog_nothing_is_written(facts: Path) -> None:
     with sabot_sql.connect(data=str(facts), num_local_agents=0) as db:
         for sql in (
