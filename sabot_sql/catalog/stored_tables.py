@@ -317,12 +317,12 @@ def has_no_table(folder: Path) -> bool:
 
 def is_a_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
     """The error for a view where a table is wanted."""
-    return QueryError(f'"{name}" is a view and not a table', code=code, hint="DROP VIEW drops it")
+    return QueryError(f'"{name}" is a view and not a table', code=code, hint="take another name, or DROP VIEW first")
 
 
 def is_no_view(name: str, code: str = "TABLE_EXISTS") -> SabotError:
     """The error for a table where a view is wanted."""
-    return QueryError(f'"{name}" is a table and not a view', code=code, hint="DROP TABLE drops it")
+    return QueryError(f'"{name}" is a table and not a view', code=code, hint="take another name, or DROP TABLE first")
 
 
 def table_exists(name: str) -> SabotError:

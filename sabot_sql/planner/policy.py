@@ -167,7 +167,7 @@ def _kind_refusal(kind: str, sql: str) -> Refusal:
         return Refusal(
             "READ_ONLY",
             f"{shown} is refused: this connection only reads",
-            "change the files under the catalog; the next query sees them",
+            "change the files under the catalog, or have it writable: serve --writable, connect(writable=True)",
         )
     if kind == "COPY":
         return Refusal("PERMISSION_DENIED", "COPY statements are not permitted", COPY_HINT)
