@@ -57,6 +57,8 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
         def damaging(self: AgentPool, job_id: str, stage: Any, *args: Any, **more: Any) -> Any:
             results = run_stage(self, job_id, stage, *args, **more)
+            if job_id.startswith("calibration-"):  # the engine's own, which runs when there is time
+                return results
             ran.append(stage.stage_id)
             blocks = [r.block for r in results if r.block.partitions]
             if stage.stage_id == 0 and blocks and left[0]:
