@@ -57,6 +57,9 @@ GATHERED_GROUPS = 20_000
 PLACING_VALUES = 1000
 PLACING_SHARE = 0.05
 
+# Kernels list the values of quantiles with their groups, in twice the memory of DuckDB's lists: larger groups are DuckDB's.
+LISTED_ROWS = 1 << 20
+
 # An aggregate of one task keeps states instead of rows where the rows are estimated at more than this.
 HELD_BYTES = 32 << 20
 
@@ -292,6 +295,7 @@ class _Lowering:
 
     def aggregate(self, plan: lg.Aggregate) -> Fragment:
         whole = bool(plan.groups) and are_over_whole_groups(plan.calls)
+        whole = whole and self.estimator.rows(plan.input) <= LISTED_ROWS * self.estimator.rows(plan)
         if not (whole or all(map(has_kernel, plan.calls))) or any(g.type.lane is None for g in plan.groups):
             return self.duckdb_aggregate(plan)
         fragment = self.fragment(plan.input)

@@ -127,6 +127,15 @@ def test_one_call_without_a_state_keeps_groups_whole(draw: Callable[[str], str],
     assert "Aggregate partial" not in text
 
 
+def test_quantiles_are_listed_by_kernels_where_groups_are_not_large(
+    draw: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sabot_sql.planner.lower.LISTED_ROWS", 200_000)
+    calls = "median(l_linenumber), stddev(l_tax)"
+    assert "quantile_cont(c1, 0.5)" in draw(f"select l_partkey, {calls} from lineitem group by 1")
+    assert "Aggregate SELECT" in draw(f"select l_linenumber % 2, {calls} from lineitem group by 1")
+
+
 def test_as_many_groups_as_rows_move_as_rows(draw: Callable[[str], str]) -> None:
     assert "Aggregate partial" not in draw("select l_orderkey, stddev(l_tax) from lineitem group by 1")
 
