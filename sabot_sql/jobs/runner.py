@@ -170,10 +170,7 @@ class QueryRunner:
     def _prepare(self, record: QueryRecord, finely: bool) -> Prepared:
         record.advance("planning")
         self._watch(record)
-        request = record.request
-        prepared = (
-            self._engine.prepare(request, finely, record.query_id) if request.writes else self._engine.prepare(request, finely)
-        )
+        prepared = self._engine.prepare(record.request, finely, record.query_id)
         record.route, record.reason = prepared.route, prepared.reason
         return prepared
 

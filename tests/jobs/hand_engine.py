@@ -67,7 +67,7 @@ class HandEngine:
     def slots(self) -> int:
         return TASKS
 
-    def prepare(self, request: QueryRequest, finely: bool = False) -> Prepared:
+    def prepare(self, request: QueryRequest, finely: bool = False, query_id: str = "") -> Prepared:
         if not request.sql.startswith("sum "):
             raise ParseError(f"cannot parse {request.sql!r}")
         route = "distributed" if request.route == "distributed" else "local"

@@ -18,7 +18,7 @@ from tests.jobs.hand_engine import HandManager, job, query
 def test_submission_waits_for_planning_however_long_it_takes(manager: HandManager, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = manager.engine.prepare
 
-    def slowly(request: QueryRequest, finely: bool) -> object:
+    def slowly(request: QueryRequest, finely: bool, query_id: str) -> object:
         time.sleep(0.3)
         return prepare(request)
 
@@ -30,7 +30,7 @@ def test_submission_waits_for_planning_however_long_it_takes(manager: HandManage
 def test_second_submission_under_a_key_waits_for_planning_too(manager: HandManager, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare, begun = manager.engine.prepare, threading.Event()
 
-    def slowly(request: QueryRequest, finely: bool) -> object:
+    def slowly(request: QueryRequest, finely: bool, query_id: str) -> object:
         begun.set()
         time.sleep(0.3)
         return prepare(request)

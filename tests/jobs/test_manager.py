@@ -393,7 +393,7 @@ def test_query_whose_file_went_is_expired(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("code", "cls"), [("BAD_REQUEST", QueryError), ("DIVISION_BY_ZERO", QueryError)])
 def test_error_of_a_query_has_the_class_of_its_code(manager: HandManager, monkeypatch, code: str, cls: type) -> None:
-    def refuse(request: QueryRequest, finely: bool) -> None:
+    def refuse(request: QueryRequest, finely: bool, query_id: str) -> None:
         raise PlanError("no", code=code, sql=request.sql)
 
     monkeypatch.setattr(manager.engine, "prepare", refuse)
