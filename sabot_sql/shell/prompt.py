@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from sabot_sql.client.statement_split import split_statements
 from sabot_sql.errors import ConfigError
+from sabot_sql.shell.formats import write_text
 from sabot_sql.shell.lexing import split_command
 from sabot_sql.shell.shell import LEAVING_WORDS, Shell, greeting
 
@@ -25,9 +30,12 @@ def read_forever(shell: Shell, **session_options: Any) -> None:
         ) from exc
     shell.interactive = True
     shell.tell(greeting(shell.connection))
+    write_text(pa.table({"": [0]}), shell.display, io.StringIO())  # a Ctrl-C may not meet the imports of the first answer
+    gc.freeze()
     while True:
         try:
             text = session.prompt()
+            gc.collect()  # what a prompt leaves: a Ctrl-C that meets the end of an event loop in the midst of a query is lost
         except KeyboardInterrupt:
             shell.rest = ""
             continue

@@ -121,4 +121,6 @@ class Terminal:
         self.type("\x04")
         self.process.expect(pexpect.EOF)
         self.process.wait()
+        told = self.process.before.decode(errors="replace")
+        assert self.process.signalstatus is None, f"ended by signal {self.process.signalstatus}:\n{told}"
         return int(self.process.exitstatus)
